@@ -1,0 +1,143 @@
+"""Ranks and recalls against brute force, a library, and chance."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn.functional import normalize
+from torchmetrics.functional.retrieval import retrieval_recall
+
+from xmodal.metrics import Ranks, bootstrap, gallery_ranks, ranks, recall
+
+
+def unit(n: int, dim: int = 8, seed: int = 0) -> torch.Tensor:
+    return normalize(torch.randn(n, dim, generator=torch.Generator().manual_seed(seed)), dim=1)
+
+
+def brute_force(query: np.ndarray, gallery: np.ndarray) -> list[tuple[int, int]]:
+    """Count pair by pair, in float64."""
+    counts = []
+    for i, q in enumerate(query.astype(np.float64)):
+        match = float(q @ gallery[i])
+        lead = [float(q @ g) - match for g in gallery.astype(np.float64)]
+        counts.append((sum(x > 1e-6 for x in lead), sum(abs(x) <= 1e-6 for x in lead)))
+    return counts
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(1, 30), st.integers(1, 40), st.integers(0, 99), st.booleans())
+def test_ranks_equal_brute_force_at_any_chunk(n, chunk, seed, with_ties):
+    query, gallery = unit(n, seed=seed), unit(n, seed=seed + 1)
+    if with_ties:
+        gallery[n // 2 :] = gallery[0]
+    found = ranks(query, gallery, chunk)
+    expected = brute_force(query.numpy(), gallery.numpy())
+    assert list(zip(found.better.tolist(), found.tied.tolist(), strict=True)) == expected
+
+
+def test_hand_made_ranks():
+    query = torch.eye(3)
+    gallery = torch.tensor([[0.6, 0.8, 0.0], [0.0, 1.0, 0.0], [0.8, 0.6, 0.0]])
+    # query 0 sees 0.6 0.0 0.8: one better. query 1 sees 0.8 1 0.6: first. query 2: all tied at 0
+    found = ranks(query, gallery)
+    assert found.average().tolist() == [2, 1, 2]
+    assert found.hits(1).tolist() == pytest.approx([0, 1, 1 / 3])
+    assert found.hits(2).tolist() == pytest.approx([1, 1, 2 / 3])
+
+
+@pytest.mark.parametrize("k", [1, 5, 10])
+def test_recall_equals_the_libraries(k):
+    query, gallery = unit(60), normalize(unit(60) + 1.5 * unit(60, seed=1), dim=1)
+    similarity = query @ gallery.T
+    library = torch.stack(
+        [retrieval_recall(row, torch.arange(60) == i, top_k=k) for i, row in enumerate(similarity)]
+    )
+    assert 0.05 < library.mean() < 0.95
+    found = recall(ranks(query, gallery), ks=(k,), resamples=0)
+    assert found.recall[0] == pytest.approx(library.mean().item())
+
+
+@pytest.mark.parametrize("n", [1, 7, 256, 1023])
+def test_a_constant_model_scores_chance(n):
+    same = unit(1, 250).expand(n, -1)
+    found = ranks(same, same, chunk=100)
+    assert found.average().tolist() == [(n + 1) / 2] * n
+    for k in (1, 5, 10):
+        assert found.hits(k).mean().item() == pytest.approx(min(1, k / n))
+
+
+def test_an_embedding_of_zeros_scores_chance():
+    assert ranks(torch.zeros(50, 4), torch.zeros(50, 4)).hits(5).mean().item() == pytest.approx(0.1)
+
+
+def test_a_perfect_model_is_always_first():
+    x = unit(500, 64)
+    assert (ranks(x, x).average() == 1).all()
+
+
+def test_unrelated_embeddings_score_chance():
+    found = gallery_ranks(unit(6000, 16), unit(6000, 16, seed=1), 100)
+    hits = found.hits(10)
+    assert hits.mean().item() == pytest.approx(0.1, abs=5 * (0.09 / 6000) ** 0.5)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(2, 60), st.integers(0, 9))
+def test_ranks_do_not_depend_on_the_order_of_clips(n, seed):
+    query, gallery = unit(n, seed=seed), unit(n, seed=seed + 50)
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
+    straight, shuffled = ranks(query, gallery), ranks(query[order], gallery[order])
+    assert straight.average()[order].equal(shuffled.average())
+
+
+def test_galleries_are_disjoint_whole_and_of_their_size():
+    """Clips are told apart by a basis: only members of the same gallery can be tied at zero."""
+    found = gallery_ranks(torch.zeros(25, 3), torch.zeros(25, 3), size=10)
+    assert found.tied.tolist() == [10] * 20  # two whole galleries; five clips left out
+    query, gallery = unit(24, 4), unit(24, 4, seed=1)
+    order = torch.randperm(24, generator=torch.Generator().manual_seed(3))
+    by_hand = [ranks(query[rows], gallery[rows]).better for rows in order.split(8)]
+    assert gallery_ranks(query, gallery, 8, seed=3).better.equal(torch.cat(by_hand))
+
+
+def test_a_gallery_of_all_clips_is_the_plain_ranking():
+    query, gallery = unit(40), unit(40, seed=1)
+    whole = gallery_ranks(query, gallery, 40)
+    assert whole.better.sort().values.equal(ranks(query, gallery).better.sort().values)
+
+
+def test_median_and_mean_rank_by_hand():
+    found = recall(Ranks(torch.tensor([0, 1, 2, 9]), torch.tensor([1, 2, 1, 1])), resamples=0)
+    # ranks 1, 2.5, 3, 10
+    assert found.median_rank == pytest.approx(2.75)
+    assert found.mean_rank == pytest.approx(16.5 / 4)
+    # the second query is first in half of the orders of its tie: hits are 1, 0, 0, 0 at K = 1
+    assert found.recall == pytest.approx((0.25, 0.75, 1.0))
+
+
+def test_seeds_are_averaged_query_by_query():
+    """A query that one seed finds and the other misses counts half."""
+    first, second = (Ranks(torch.tensor(b), torch.ones(2)) for b in ([0, 4], [2, 4]))
+    found = recall(first, second, ks=(1, 3, 5), resamples=0)
+    assert found.recall == pytest.approx((0.25, 0.5, 1.0))
+    assert found.mean_rank == pytest.approx((1 + 5 + 3 + 5) / 4)
+    assert found.median_rank == pytest.approx((3 + 4) / 2)
+
+
+def test_bootstrap_bounds_agree_with_the_normal_approximation():
+    hits = (torch.arange(4000) % 5 == 0).double()[:, None]  # 20 % of 4,000
+    low, high = bootstrap(hits, resamples=2000)
+    error = 1.96 * (0.16 / 4000) ** 0.5
+    assert low.item() == pytest.approx(0.2 - error, abs=0.1 * error)
+    assert high.item() == pytest.approx(0.2 + error, abs=0.1 * error)
+    assert bootstrap(hits, resamples=50)[0].equal(bootstrap(hits, resamples=50)[0])
+
+
+def test_bad_input_is_named():
+    with pytest.raises(ValueError, match="differ in shape"):
+        ranks(unit(3), unit(4))
+    with pytest.raises(ValueError, match="not finite"):
+        ranks(unit(3) * torch.nan, unit(3))
+    with pytest.raises(ValueError, match="cannot be drawn from 3 clips"):
+        gallery_ranks(unit(3), unit(3), 4)

@@ -1,0 +1,1 @@
+"""Cross-modal embeddings for video and audio retrieval (Surís et al., 2018)."""

@@ -1,0 +1,168 @@
+"""The TFRecord framing: reading with every checksum verified, and writing.
+
+A shard is a sequence of records, and a record is (all little-endian)::
+
+    u64 length | u32 checksum of the 8 length bytes | payload | u32 checksum of the payload
+
+A checksum is a CRC-32C, masked: rotated right by 15 bits, then 0xa282ead8 added, modulo 2**32
+(TFRecord format specification).
+"""
+
+import os
+import struct
+from collections.abc import Iterable, Iterator
+from hashlib import sha256
+from pathlib import Path
+from typing import NamedTuple
+
+from google_crc32c import value as crc32c
+
+from xmodal.config import InputError
+
+_HEADER = struct.Struct("<QI")
+_FOOTER = struct.Struct("<I")
+
+
+class Record(NamedTuple):
+    """One record of a shard: its number (from 0), where its header begins (bytes), its payload."""
+
+    number: int
+    offset: int
+    payload: bytes
+
+
+def _masked_crc(data: bytes) -> int:
+    crc = crc32c(data)
+    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror}); check the path and permissions."
+        ) from error
+    if not data:
+        raise InputError(f"{path}: the file is empty (0 bytes); fetch it again.")
+    return data
+
+
+def _spans(path: Path, data: bytes) -> Iterator[tuple[int, int, int, int]]:
+    """Walk the headers: yield number, offset, and where the payload begins and ends."""
+    offset = number = 0
+    while offset < len(data):
+        where = f"{path}: record {number} at byte {offset}"
+        begin = offset + _HEADER.size
+        if begin > len(data):
+            raise InputError(f"{where}: the file ends inside the header; fetch it again.")
+        length, length_crc = _HEADER.unpack_from(data, offset)
+        if _masked_crc(data[offset : offset + 8]) != length_crc:
+            raise InputError(
+                f"{where}: the checksum of the length is wrong; the file is damaged, "
+                "so fetch it again."
+                if number
+                else f"{where}: the checksum of the length is wrong; the file is damaged "
+                "or is not a TFRecord file, so fetch it again or remove it."
+            )
+        end = begin + length
+        if end + _FOOTER.size > len(data):
+            raise InputError(
+                f"{where}: the record needs {length + _FOOTER.size} bytes after its header but the "
+                f"file has {len(data) - begin}; it was cut short, so fetch it again."
+            )
+        yield number, offset, begin, end
+        offset = end + _FOOTER.size
+        number += 1
+
+
+def read_records(path: str | os.PathLike[str]) -> Iterator[Record]:
+    """Read every record of a shard, verifying both checksums of each.
+
+    The file is read in one go (a video-level YouTube-8M shard is 1 to 5 MB). A file that was cut
+    exactly between two records cannot be told from a whole one: the format holds no count.
+
+    Parameters
+    ----------
+    path
+        A TFRecord file.
+
+    Yields
+    ------
+    Record
+        In file order; each payload is memory of its own.
+
+    Raises
+    ------
+    InputError
+        The file is missing, empty, cut short or damaged; the message names the file, the record
+        number and the byte offset of the record.
+    """
+    path = Path(path)
+    data = _read_bytes(path)
+    for number, offset, begin, end in _spans(path, data):
+        payload = data[begin:end]
+        if _masked_crc(payload) != _FOOTER.unpack_from(data, end)[0]:
+            raise InputError(
+                f"{path}: record {number} at byte {offset}: the checksum of the payload is wrong; "
+                "the file is damaged, so fetch it again."
+            )
+        yield Record(number, offset, payload)
+
+
+def scan_records(path: str | os.PathLike[str]) -> tuple[int, str]:
+    """Count the records of a shard and sum up their contents, from the framing alone.
+
+    Payloads are not verified here: this is the quick look before `read_records`.
+
+    Returns
+    -------
+    records : int
+    digest : str
+        SHA-256 (hexadecimal) of all payload checksums: it changes when any payload does.
+
+    Raises
+    ------
+    InputError
+        The file is missing, empty, cut short, or a header is damaged.
+    """
+    path = Path(path)
+    data = _read_bytes(path)
+    checksums = [data[end : end + _FOOTER.size] for _, _, _, end in _spans(path, data)]
+    return len(checksums), sha256(b"".join(checksums)).hexdigest()
+
+
+def count_records(path: str | os.PathLike[str]) -> int:
+    """Count the records of a shard; raises what `scan_records` does."""
+    return scan_records(path)[0]
+
+
+def write_records(path: str | os.PathLike[str], payloads: Iterable[bytes]) -> int:
+    """Write payloads as a TFRecord file, under a temporary name until it is whole.
+
+    Parameters
+    ----------
+    path
+        The file to write; one that exists is replaced.
+    payloads
+        The records' contents.
+
+    Returns
+    -------
+    int
+        The number of records written.
+    """
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.partial")
+    count = 0
+    try:
+        with partial.open("wb") as file:
+            for payload in payloads:
+                length = struct.pack("<Q", len(payload))
+                file.write(length + _FOOTER.pack(_masked_crc(length)))
+                file.write(payload + _FOOTER.pack(_masked_crc(payload)))
+                count += 1
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return count

@@ -1,0 +1,303 @@
+"""From trained runs to tidy frames of recall (paper, section 4.1)."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from pydantic import Field
+
+from xmodal.config import FigureConfig, InputError
+from xmodal.data.features import FeatureSet
+from xmodal.metrics import gallery_ranks, recall
+from xmodal.model import Embeddings
+from xmodal.train import load_run
+
+AUDIO_TO_VIDEO, VIDEO_TO_AUDIO = "audio→video", "video→audio"
+DIRECTIONS = (AUDIO_TO_VIDEO, VIDEO_TO_AUDIO)
+KS = (1, 5, 10)
+
+#: Tables 1 and 2 of the paper, in percent: row label → Recall@1, 5, 10.
+PUBLISHED = {
+    AUDIO_TO_VIDEO: {256: (21.5, 52.0, 63.1), 512: (15.2, 39.5, 52.0), 1024: (9.8, 30.4, 39.6)},
+    VIDEO_TO_AUDIO: {256: (22.3, 51.7, 64.4), 512: (14.7, 38.0, 51.5), 1024: (10.2, 29.1, 40.3)},
+}
+
+
+def published() -> pd.DataFrame:
+    """Return the paper's tables as rows of row, direction, k and recall in percent."""
+    return pd.DataFrame(
+        [
+            {"row": row, "direction": direction, "k": k, "recall": value}
+            for direction, rows in PUBLISHED.items()
+            for row, values in rows.items()
+            for k, value in zip(KS, values, strict=True)
+        ]
+    )
+
+
+class RecallConfig(FigureConfig):
+    """What is measured."""
+
+    runs: list[Path] = Field([], description="training runs; none: all in runs_folder")
+    runs_folder: Path = Field(Path("runs/sample"), description="where 02_train left its runs")
+    dimension: int = Field(250, gt=0, description="the one of the gallery reading (section 3.1)")
+    galleries: list[int] = Field([256, 512, 1024], description="row labels of Tables 1 and 2")
+    resamples: int = Field(1000, gt=0, description="of the bootstrap; our choice")
+    seed: int = Field(0, ge=0, description="draws the galleries; our choice")
+
+
+def find_runs(config: RecallConfig) -> list[Path]:
+    """Return the runs to measure: those named, or all finished ones of the folder, by name.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
+    runs = config.runs or sorted(p.parent for p in config.runs_folder.glob("*/result.json"))
+    if not runs:
+        raise InputError(
+            f"{config.runs_folder} holds no finished training run: run 02_train.ipynb first"
+        )
+    return runs
+
+
+def embed_run(run: Path, features: FeatureSet) -> Embeddings:
+    """Embed a split with a run's best weights.
+
+    Raises
+    ------
+    InputError
+        If there is no finished run, or it was trained on features of other sizes.
+    """
+    model, _ = load_run(run)
+    wanted = (model.visual[0].in_features, model.audio[0].in_features)
+    found = (features.visual.shape[1], features.audio.shape[1])
+    if wanted != found:
+        raise InputError(
+            f"{run} was trained on features of sizes {wanted}, this split has {found}: "
+            "use the feature set that it was trained on"
+        )
+    return model.embed(features.visual, features.audio)
+
+
+def embed_runs(runs: Sequence[Path], features: FeatureSet) -> dict[int, list[Embeddings]]:
+    """Embed a split with several runs: embedding dimension → one entry per seed.
+
+    Raises
+    ------
+    InputError
+        If two runs of one dimension differ in more than their seed.
+    """
+    first: dict[int, tuple[Path, dict]] = {}
+    embedded: dict[int, list[Embeddings]] = {}
+    for run in runs:
+        _, config = load_run(run)
+        settings = config.model_dump(exclude={"seed", "out", "overwrite", "progress", "features"})
+        other, same = first.setdefault(config.embedding_dim, (run, settings))
+        differing = [name for name in settings if settings[name] != same[name]]
+        if differing:
+            raise InputError(
+                f"{other} and {run} differ in {', '.join(differing)}, so they cannot be averaged: "
+                "name the runs to compare with the parameter runs"
+            )
+        embedded.setdefault(config.embedding_dim, []).append(embed_run(run, features))
+    return embedded
+
+
+def training_frame(runs: Sequence[Path]) -> pd.DataFrame:
+    """Return one row a run: dimension, seed, steps made, step and recall of the best weights."""
+    rows = []
+    for run in runs:
+        config = json.loads((run / "config.json").read_text())["config"]
+        result = json.loads((run / "result.json").read_text())
+        rows.append(
+            {
+                "run": run.name,
+                "dimension": config["embedding_dim"],
+                "seed": config["seed"],
+                "training clips": result["training_clips"],
+                "steps": result["step"],
+                "λ from step": config["class_start_step"],
+                "best step": result["best_step"],
+                "validation R@1": 100 * result["best_recall"],
+                "validation N": config["validation_gallery"],
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def recall_frame(
+    models: Sequence[Embeddings],
+    galleries: Sequence[int],
+    keep: np.ndarray | None = None,
+    seed: int = 0,
+    resamples: int = 1000,
+) -> pd.DataFrame:
+    """Measure recall in both directions at several gallery sizes.
+
+    Parameters
+    ----------
+    models : sequence of Embeddings
+        Of one model, or of several that differ in their seed alone, which are averaged.
+    galleries : sequence of int
+        Candidates per query, N; larger sizes than there are clips are left out.
+    keep : array of bool, (clips,), optional
+        Clips that take part, as query and as candidate; all if not given.
+    seed : int
+        Draws the galleries.
+    resamples : int
+        Of the bootstrap.
+
+    Returns
+    -------
+    DataFrame
+        Columns direction, gallery, galleries (how many), queries, k, recall, low, high (percent),
+        median_rank, mean_rank.
+    """
+    rows = []
+    for direction in DIRECTIONS:
+        for size in galleries:
+            pairs = [(m.audio, m.visual) for m in models]
+            if direction == VIDEO_TO_AUDIO:
+                pairs = [(visual, audio) for audio, visual in pairs]
+            if keep is not None:
+                pairs = [(query[keep], gallery[keep]) for query, gallery in pairs]
+            if size > len(pairs[0][0]):
+                continue
+            found = [gallery_ranks(query, gallery, size, seed) for query, gallery in pairs]
+            result = recall(*found, ks=KS, resamples=resamples)
+            rows += [
+                {
+                    "direction": direction,
+                    "gallery": size,
+                    "galleries": result.queries // size,
+                    "queries": result.queries,
+                    "k": k,
+                    "recall": 100 * value,
+                    "low": 100 * low,
+                    "high": 100 * high,
+                    "median_rank": result.median_rank,
+                    "mean_rank": result.mean_rank,
+                }
+                for k, value, low, high in zip(
+                    result.ks, result.recall, result.low, result.high, strict=True
+                )
+            ]
+    return pd.DataFrame(rows)
+
+
+def measure(
+    embedded: dict[int, list[Embeddings]], clips: int, config: RecallConfig
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Measure both readings of the paper's row labels.
+
+    Returns
+    -------
+    dimensions : DataFrame
+        `recall_frame` of every dimension over all clips, with a column ``embedding_dim``: what the
+        text says the rows are.
+    galleries : DataFrame
+        `recall_frame` of ``config.dimension`` over the galleries, larger ones up to all clips
+        included: what the numbers say the rows are.
+
+    Raises
+    ------
+    InputError
+        If no run has the paper's dimension.
+    """
+    if config.dimension not in embedded:
+        raise InputError(
+            f"no run has the embedding dimension {config.dimension}: train it with "
+            f"02_train.ipynb, embedding_dim = {config.dimension}"
+        )
+    dimensions = pd.concat(
+        [
+            recall_frame(models, [clips], None, config.seed, config.resamples).assign(
+                embedding_dim=dimension
+            )
+            for dimension, models in sorted(embedded.items())
+        ],
+        ignore_index=True,
+    )
+    sizes = sorted({16, 64, *config.galleries, 2048, clips})
+    galleries = recall_frame(embedded[config.dimension], sizes, None, config.seed, config.resamples)
+    return dimensions, galleries
+
+
+READINGS = ("published", "rows are galleries", "rows are dimensions")
+
+
+def readings(dimensions: pd.DataFrame, galleries: pd.DataFrame) -> pd.DataFrame:
+    """Put both readings of the paper's row labels beside its numbers and beside chance.
+
+    Parameters
+    ----------
+    dimensions, galleries : DataFrame
+        As `measure` returns them.
+
+    Returns
+    -------
+    DataFrame
+        Columns row, direction, k, reading, recall, low, high (percent).
+    """
+    told = published()
+    clips = dimensions["gallery"].max()
+    parts = {
+        "published": told,
+        "rows are galleries": galleries.rename(columns={"gallery": "row"}),
+        "chance, galleries": told.assign(recall=100 * told["k"] / told["row"]),
+        "rows are dimensions": dimensions.rename(columns={"embedding_dim": "row"}),
+        "chance, all clips": told.assign(recall=100 * told["k"] / clips),
+    }
+    columns = ["row", "direction", "k", "reading", "recall", "low", "high"]
+    frames = [
+        part[part["row"].isin(told["row"])].assign(reading=name).reindex(columns=columns)
+        for name, part in parts.items()
+    ]
+    return pd.concat([frame for frame in frames if len(frame)], ignore_index=True)
+
+
+def verdict(frame: pd.DataFrame) -> str:
+    """Say in one sentence which reading of the row labels comes closer to the published numbers."""
+    keys = ["row", "direction", "k"]
+    target = frame[frame["reading"] == "published"].set_index(keys)["recall"]
+    distance = {
+        reading: (part.set_index(keys)["recall"] - target).dropna().abs().mean()
+        for reading in READINGS[1:]
+        if len(part := frame[frame["reading"] == reading])
+    }
+    told = "; ".join(
+        f"where the {name}, ours differ by {points:.1f} points on average"
+        for name, points in distance.items()
+    )
+    return f"Against the published recalls: {told}."
+
+
+def wide(frame: pd.DataFrame, rows: Sequence[str]) -> pd.DataFrame:
+    """Spread a tidy frame of recalls into the paper's layout: a column per direction and K.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Columns ``rows``, direction, k, recall; optionally low and high, which are then shown too.
+    rows : sequence of str
+        Columns that name a row of the table; its order is kept.
+    """
+    shown = frame.assign(column=frame["direction"] + " R@" + frame["k"].astype(str))
+    shown["cell"] = [
+        f"{value:.1f}" if np.isnan(low) else f"{value:.1f} [{low:.1f}, {high:.1f}]"
+        for value, low, high in zip(
+            shown["recall"],
+            shown.get("low", shown["recall"] * np.nan),
+            shown.get("high", shown["recall"] * np.nan),
+            strict=True,
+        )
+    ]
+    order = list(dict.fromkeys(shown["column"]))
+    table = shown.pivot_table(
+        index=list(rows), columns="column", values="cell", aggfunc="first", sort=False
+    )
+    return table[order].reset_index().rename_axis(columns=None)

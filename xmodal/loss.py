@@ -1,0 +1,221 @@
+"""The paper's objective: cosine loss with a margin, classification as a regulariser (section 3).
+
+The text leaves questions open, and the authors' published code answers some of them differently
+from the text. `PaperLoss` follows the text; each difference is a switch of its own, and `VARIANTS`
+names the two settings as a whole.
+"""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import Module
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+#: What ``variant`` stands for: settings of the loss and of the model that differ from each other.
+VARIANTS: dict[str, dict[str, Any]] = {
+    "text": {
+        "scale_negatives": False,
+        "sqrt_cross_entropy": False,
+        "swapped_labels": False,
+        "relu_embedding": False,
+        "joint_normalise": False,
+        "audio_hidden": (450, 450, 200, 200),
+    },
+    "authors": {
+        "scale_negatives": True,  # a negative pair can cost as much as a positive one: up to 1
+        "sqrt_cross_entropy": True,  # the classification's pull weakens as it gets worse
+        "swapped_labels": True,  # audio is classified after the swap, so some of it more than once
+        "relu_embedding": True,  # the cosine then lies in [0, 1]
+        "joint_normalise": True,  # leaks: the two norms of one clip determine each other
+        "audio_hidden": (450, 450, 250, 250),  # 250 units where the text has 200
+    },
+}
+
+
+class Labels(NamedTuple):
+    """The labels of a batch of clips as compressed sparse rows.
+
+    Clip i carries ``indices[indptr[i]:indptr[i + 1]]``; both are int64, of shapes (clips + 1,) and
+    (labels,).
+    """
+
+    indptr: Tensor
+    indices: Tensor
+
+    def rows(self) -> Tensor:
+        """Return the clip that each entry of ``indices`` belongs to: int64, (labels,)."""
+        counts = self.indptr.diff()
+        return torch.arange(len(counts), device=counts.device).repeat_interleave(counts)
+
+
+class Pairs(NamedTuple):
+    """Which audio each video is compared with: ``audio`` int64 and ``negative`` bool, (clips,)."""
+
+    audio: Tensor
+    negative: Tensor
+
+
+class Losses(NamedTuple):
+    """The objective without its L2 term, and its parts before weighting; scalars.
+
+    ``classification`` is 0 while λ is.
+    """
+
+    total: Tensor
+    cosine: Tensor
+    classification: Tensor
+
+
+def cosine_loss(
+    cosine: Tensor, negative: Tensor, margin: float = 0.2, scale_negatives: bool = False
+) -> Tensor:
+    """Return the mean of 1 − cos over positive pairs and max(0, cos − α) over negative ones.
+
+    Parameters
+    ----------
+    cosine : Tensor, float32, (pairs,)
+        Cosine similarity of each pair.
+    negative : Tensor, bool, (pairs,)
+        Which pairs are negative.
+    margin : float
+        α of section 3.1.
+    scale_negatives : bool
+        Divide the negative term by 1 − α (authors' code).
+    """
+    push = (cosine - margin).clamp_min(0)
+    if scale_negatives:
+        push = push / (1 - margin)
+    return torch.where(negative, push, 1 - cosine).mean()
+
+
+def cross_entropy(logits: Tensor, labels: Labels) -> Tensor:
+    """Return the sigmoid cross entropy of each clip, summed over the classes: float32, (clips,).
+
+    The text says cross entropy and no more; the sum over classes is the authors' reduction, and at
+    the text's λ = 0.02 a mean over thousands of classes would be no regulariser at all.
+    """
+    targets = torch.zeros_like(logits)
+    targets[labels.rows(), labels.indices] = 1
+    return binary_cross_entropy_with_logits(logits, targets, reduction="none").sum(dim=1)
+
+
+def l2_groups(model: Module, weight_l2: float) -> list[dict[str, Any]]:
+    """Return optimiser groups that add the L2 term, weight_l2 / 2 · ‖w‖², of all weights.
+
+    Section 2 regularises "all the weights in each layer", so biases are left out. In Adam
+    (not AdamW) ``weight_decay`` adds weight_l2 · w to the gradient of w, which is this term's
+    gradient, without a pass over all weights in every step.
+    """
+    weights = [weight for weight in model.parameters() if weight.ndim > 1]
+    biases = [bias for bias in model.parameters() if bias.ndim == 1]
+    return [
+        {"params": weights, "weight_decay": weight_l2},
+        {"params": biases, "weight_decay": 0.0},
+    ]
+
+
+def draw_pairs(labels: Labels, p_negative: float, generator: torch.Generator) -> Pairs:
+    """Make each clip of a batch a positive pair, or with ``p_negative`` a negative one.
+
+    The audio of a negative pair is another clip's of the batch, drawn uniformly among those that
+    share no label with the video. Where there is none, the pair stays positive (our choice).
+
+    Parameters
+    ----------
+    labels : Labels
+        Labels of the batch.
+    p_negative : float
+        Fraction of pairs made negative, 0.6 in section 3.1.
+    generator : torch.Generator
+        Source of randomness, on the CPU: the same draws on every device.
+    """
+    device, clips = labels.indptr.device, len(labels.indptr) - 1
+    present, column = labels.indices.unique(return_inverse=True)
+    incidence = torch.zeros(clips, len(present), device=device)
+    incidence[labels.rows(), column] = 1
+
+    chance, choice = torch.rand(2, clips, dtype=torch.float64, generator=generator).to(device)
+    drawn = (chance < p_negative).nonzero().squeeze(1)
+    strangers = incidence[drawn] @ incidence.T == 0
+    strangers[torch.arange(len(drawn), device=device), drawn] = False
+    count = strangers.sum(dim=1)
+    nth = (choice[drawn] * count).int() + 1
+    swapped = (strangers.cumsum(dim=1, dtype=torch.int32) == nth[:, None]).byte().argmax(dim=1)
+
+    audio = torch.arange(clips, device=device)
+    negative = torch.zeros(clips, dtype=torch.bool, device=device)
+    negative[drawn] = count > 0
+    audio[drawn] = torch.where(count > 0, swapped, drawn)
+    return Pairs(audio, negative)
+
+
+@dataclass(frozen=True)
+class PaperLoss:
+    """Cosine loss + λ · cross entropy, with λ = 0 until a given step (sections 3 and 3.1).
+
+    The third term, L2 on all weights, is the optimiser's: see `l2_groups`.
+
+    Parameters
+    ----------
+    margin, p_negative : float
+        α and the fraction of negative pairs.
+    class_weight : float
+        λ once it is switched on.
+    class_start_step : int
+        Optimisation steps made with λ = 0.
+    scale_negatives, sqrt_cross_entropy, swapped_labels : bool
+        The authors' differences from the text, see `VARIANTS`.
+    """
+
+    margin: float = 0.2
+    p_negative: float = 0.6
+    class_weight: float = 0.02
+    class_start_step: int = 10_000
+    scale_negatives: bool = False
+    sqrt_cross_entropy: bool = False
+    swapped_labels: bool = False
+
+    def __call__(
+        self,
+        model: Module,
+        visual: Tensor,
+        audio: Tensor,
+        labels: Labels,
+        step: int,
+        generator: torch.Generator,
+    ) -> Losses:
+        """Return the objective on one batch.
+
+        Parameters
+        ----------
+        model : Module
+            `xmodal.model.JointEmbedding`, or a data-parallel wrapper of it.
+        visual, audio : Tensor, float32, (clips, visual_dim) and (clips, audio_dim)
+            Features of the batch; row i of both belongs to clip i.
+        labels : Labels
+            Labels of the batch.
+        step : int
+            Optimisation steps made so far.
+        generator : torch.Generator
+            Draws the negatives.
+        """
+        classify = self.class_weight > 0 and step >= self.class_start_step
+        embedded = model(visual, audio, classify)
+        pairs = draw_pairs(labels, self.p_negative, generator)
+        # index_select, not indexing: its gradient is summed in a fixed order
+        cosine = (embedded.visual * embedded.audio.index_select(0, pairs.audio)).sum(dim=1)
+        similarity = cosine_loss(cosine, pairs.negative, self.margin, self.scale_negatives)
+        if not classify:
+            return Losses(similarity, similarity, torch.zeros_like(similarity))
+
+        visual_entropy = cross_entropy(embedded.visual_logits, labels)
+        audio_entropy = cross_entropy(embedded.audio_logits, labels)
+        if self.swapped_labels:
+            audio_entropy = audio_entropy.index_select(0, pairs.audio)
+        classification = visual_entropy.mean() + audio_entropy.mean()
+        if self.sqrt_cross_entropy:
+            classification = classification.sqrt()
+        total = similarity + self.class_weight * classification
+        return Losses(total, similarity, classification)

@@ -1,0 +1,165 @@
+"""Ranks, Recall@K, galleries and intervals (paper, section 4.1).
+
+The match of query i is item i of the gallery. Every function is direction-blind: video → audio is
+``ranks(visual, audio)``, audio → video is ``ranks(audio, visual)``.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Ranks(NamedTuple):
+    """Where the true match of each query stands; int64, (queries,) each.
+
+    ``better`` counts the items more similar to the query than its match, ``tied`` those as similar,
+    the match among them.
+    """
+
+    better: Tensor
+    tied: Tensor
+
+    def average(self) -> Tensor:
+        """Return the rank, 1 being best, averaged over all orders of the ties: float64."""
+        return self.better + (self.tied + 1) / 2
+
+    def hits(self, k: int) -> Tensor:
+        """Return the chance that the match is among the first k, ties in random order: float64."""
+        return ((k - self.better) / self.tied).clamp(0, 1)
+
+
+def ranks(query: Tensor, gallery: Tensor, chunk: int = 1024, tolerance: float = 1e-6) -> Ranks:
+    """Rank the true match of each query by cosine similarity.
+
+    Parameters
+    ----------
+    query, gallery : Tensor, float32, (clips, embedding_dim)
+        Unit vectors; row i of both belongs to the same clip.
+    chunk : int
+        Queries compared at a time; memory is chunk × clips, never clips × clips.
+    tolerance : float
+        Similarities closer than this are ties (our choice: float32 tells no finer difference
+        apart, and the same vector may come out of a matrix product with other last bits).
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ or a value is not finite.
+
+    Notes
+    -----
+    The paper and the authors' code say nothing of ties; there, earlier items win, and a model that
+    maps everything to one point looks perfect. Averaged over the orders of ties it scores chance.
+    """
+    if query.shape != gallery.shape:
+        raise ValueError(
+            f"query {tuple(query.shape)} and gallery {tuple(gallery.shape)} differ in shape"
+        )
+    if not (query.isfinite().all() and gallery.isfinite().all()):
+        raise ValueError("embeddings hold a value that is not finite; was the training stable?")
+    better, tied = [], []
+    for start in range(0, len(query), chunk):
+        similarity = query[start : start + chunk] @ gallery.T
+        lead = similarity - similarity.diagonal(start)[:, None]
+        better.append((lead > tolerance).sum(dim=1))
+        tied.append((lead.abs() <= tolerance).sum(dim=1))
+    return Ranks(torch.cat(better), torch.cat(tied))
+
+
+def gallery_ranks(query: Tensor, gallery: Tensor, size: int, seed: int = 0) -> Ranks:
+    """Rank within disjoint galleries of ``size`` clips drawn at random.
+
+    Clips beyond the last whole gallery are left out, so that every query meets ``size`` candidates.
+
+    Parameters
+    ----------
+    query, gallery : Tensor, float32, (clips, embedding_dim)
+        As for `ranks`.
+    size : int
+        Candidates per query, the match among them.
+    seed : int
+        Draws the galleries.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer clips than one gallery holds.
+    """
+    if not 1 <= size <= len(query):
+        raise ValueError(f"a gallery of {size} cannot be drawn from {len(query)} clips")
+    order = torch.randperm(len(query), generator=torch.Generator().manual_seed(seed))
+    members = order[: len(query) // size * size].to(query.device).split(size)
+    parts = [ranks(query[rows], gallery[rows]) for rows in members]
+    return Ranks(torch.cat([p.better for p in parts]), torch.cat([p.tied for p in parts]))
+
+
+def bootstrap(
+    values: Tensor, resamples: int = 1000, level: float = 0.95, seed: int = 0
+) -> tuple[Tensor, Tensor]:
+    """Return percentile bootstrap bounds of the mean over queries.
+
+    Parameters
+    ----------
+    values : Tensor, float64, (queries, measures)
+        One column a measure, for instance the hits at each K.
+    resamples : int
+        How often the queries are drawn anew, with replacement.
+    level : float
+        Share of the resampled means between the bounds.
+    seed : int
+        Draws the resamples.
+
+    Returns
+    -------
+    low, high : Tensor, float64, (measures,)
+    """
+    generator = torch.Generator().manual_seed(seed)
+    n = len(values)
+    means = torch.stack(
+        [values[torch.randint(n, (n,), generator=generator)].mean(dim=0) for _ in range(resamples)]
+    )
+    low, high = means.quantile(
+        torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=values.dtype), dim=0
+    )
+    return low, high
+
+
+class Recall(NamedTuple):
+    """Retrieval in one direction at one gallery size; recalls and bounds are fractions."""
+
+    ks: tuple[int, ...]
+    recall: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    median_rank: float
+    mean_rank: float
+    queries: int
+
+
+def recall(*found: Ranks, ks: Sequence[int] = (1, 5, 10), resamples: int = 1000) -> Recall:
+    """Summarise ranks as Recall@K with 95 % bootstrap intervals, and median and mean rank.
+
+    Parameters
+    ----------
+    *found : Ranks
+        Of one model, or of several that differ in their seed alone and ranked the same queries:
+        what each query scored is then averaged over them first.
+    ks : sequence of int
+        Values of K.
+    resamples : int
+        Of the bootstrap over queries; with 0 the bounds are the recall itself.
+    """
+    hits = torch.stack([torch.stack([r.hits(k) for k in ks], dim=1) for r in found]).mean(dim=0)
+    low, high = bootstrap(hits, resamples) if resamples else (hits.mean(dim=0),) * 2
+    average = torch.stack([r.average() for r in found])
+    return Recall(
+        tuple(ks),
+        tuple(hits.mean(dim=0).tolist()),
+        tuple(low.tolist()),
+        tuple(high.tolist()),
+        average.quantile(0.5, dim=1).mean().item(),
+        average.mean().item(),
+        len(hits),
+    )

@@ -1,0 +1,128 @@
+"""How training went: the parts of the loss, and recall on the validation clips."""
+
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from xmodal.plots.style import (
+    DASHES,
+    INK,
+    MARKERS,
+    PALETTE,
+    QUIET,
+    SMALL,
+    columns_of,
+    drawn_in_house_style,
+    legend_outside,
+    letter,
+    plain_ticks,
+    sheet,
+    shorten,
+)
+
+_PARTS = {"loss": "total loss", "cosine": "cosine loss", "classification": "cross entropy"}
+
+
+@drawn_in_house_style
+def training_curves(
+    training: pd.DataFrame,
+    validation: pd.DataFrame,
+    source: str,
+    class_start_step: int | None = None,
+    gallery_size: int | None = None,
+) -> Figure:
+    """Draw the loss and its parts, and the recall on the validation clips, by training step.
+
+    Runs differ in colour and dash; recall levels differ in marker and are named at their ends.
+
+    Parameters
+    ----------
+    training
+        Columns step, run, loss, cosine, classification; others are left alone.
+    validation
+        Columns step, run and any of recall_at_1, recall_at_5, recall_at_10: percent, mean of
+        both directions. It may be empty, as before the first validation.
+    class_start_step
+        The step at which lambda switches on (10,000 in the paper, Section 3.1), marked by a line.
+    gallery_size
+        Candidates that the validation ranks, written into the title.
+
+    Raises
+    ------
+    InputError
+        When a column is missing or no step was logged.
+    """
+    columns_of(training, ["step", "run", *_PARTS], "training")
+    recalls = [name for name in validation.columns if str(name).startswith("recall_at_")]
+    if len(validation):
+        columns_of(validation, ["step", "run", *(recalls or ["recall_at_1"])], "validation")
+    figure, axes = sheet(4.0, source, rows=2, columns=2, sharex=True)
+    runs = list(pd.unique(training["run"]))
+    styles = {
+        run: {"color": PALETTE[n % len(PALETTE)], "linestyle": DASHES[n % len(DASHES)]}
+        for n, run in enumerate(runs)
+    }
+    for axis, part in zip(axes.flat, _PARTS, strict=False):
+        for run, rows in training.groupby("run", sort=False):
+            dot = "." if len(rows) == 1 else None
+            axis.plot(rows["step"], rows[part], linewidth=1.0, marker=dot, **styles[run])
+
+    recall_axis = axes[1, 1]
+    for level, marker in zip(recalls, MARKERS, strict=False):
+        ends = []
+        for run, rows in validation.groupby("run", sort=False):
+            look = styles.get(run, {"color": QUIET, "linestyle": "-"})
+            recall_axis.plot(
+                rows["step"],
+                rows[level],
+                marker=marker,
+                markersize=3,
+                markevery=max(1, len(rows) // 12),
+                linewidth=1.0,
+                **look,
+            )
+            ends.append((rows["step"].iloc[-1], rows[level].iloc[-1]))
+        if ends:
+            recall_axis.annotate(
+                f"R@{level.removeprefix('recall_at_')}",
+                max(ends),
+                xytext=(6, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=SMALL,
+                annotation_clip=False,
+            )
+    recall_axis.set_ylim(bottom=0)
+    if not len(validation):
+        recall_axis.text(
+            0.5,
+            0.5,
+            "no validation yet",
+            transform=recall_axis.transAxes,
+            ha="center",
+            fontsize=SMALL,
+            color=QUIET,
+        )
+        recall_axis.set_yticks([])
+
+    if class_start_step is not None and class_start_step <= training["step"].max():
+        for axis in axes.flat:
+            if axis.lines:
+                axis.axvline(class_start_step, color=INK, linewidth=0.7, linestyle=DASHES[2])
+        axes[0, 0].annotate(
+            "λ switched on",
+            (class_start_step, 1),
+            xycoords=("data", "axes fraction"),
+            xytext=(3, 0),
+            textcoords="offset points",
+            va="top",
+            fontsize=SMALL,
+        )
+    for axis in axes[-1]:
+        plain_ticks(axis, "x")
+        axis.set(xlabel="training step")
+    gallery = "" if gallery_size is None else f" among {gallery_size:,} candidates"
+    letter(axes, [*_PARTS.values(), f"validation recall, %{gallery}"])
+    handles = [Line2D([], [], label=shorten(str(run), 40), **styles[run]) for run in runs]
+    legend_outside(figure, handles, "outside upper center", 3)
+    return figure

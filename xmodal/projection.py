@@ -1,0 +1,82 @@
+"""The joint space drawn in two dimensions with UMAP (our addition; the paper shows no such map)."""
+
+import hashlib
+import json
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from pydantic import Field
+
+from xmodal.config import RunFigureConfig
+from xmodal.data.features import FeatureSet
+from xmodal.model import Embeddings
+
+
+class ProjectionConfig(RunFigureConfig):
+    """How the map is made. All defaults are our choice."""
+
+    clips: int = Field(2000, gt=1, description="clips drawn at random; each gives two points")
+    labels: int = Field(8, gt=0, description="most frequent labels that get a colour")
+    neighbours: int = Field(15, gt=1, description="UMAP's n_neighbors")
+    minimum_distance: float = Field(0.1, ge=0, description="UMAP's min_dist")
+    seed: int = Field(0, ge=0, description="of the clips drawn and of UMAP")
+
+
+def project(embedded: Embeddings, features: FeatureSet, config: ProjectionConfig) -> pd.DataFrame:
+    """Lay the audio and the visual embeddings of some clips out in one plane.
+
+    The coordinates are kept beside the run, in ``umap.csv``, and computed again only for other
+    embeddings or another configuration: a fit takes a minute and differs from machine to machine.
+
+    Returns
+    -------
+    DataFrame
+        Columns x, y, modality ("audio", "visual"), label (a frequent one, or "other"), clip (id);
+        the audio points first, the clips in the same order in both halves.
+    """
+    rows = np.random.default_rng(config.seed).permutation(len(features))[: config.clips]
+    rows.sort()
+    points = np.concatenate([embedded.audio.numpy()[rows], embedded.visual.numpy()[rows]])
+    settings = config.model_dump_json(exclude=set(RunFigureConfig.model_fields))
+    key = hashlib.sha256(points.tobytes() + settings.encode()).hexdigest()
+    cache, note = config.run / "umap.csv", config.run / "umap.json"
+    if cache.exists() and note.exists() and json.loads(note.read_text())["key"] == key:
+        return pd.read_csv(cache, dtype={"clip": str}, keep_default_na=False)
+
+    from umap import UMAP  # compiles for a while on import: only when there is something to fit
+
+    with warnings.catch_warnings():  # a seeded fit uses one thread, and says so every time
+        warnings.filterwarnings("ignore", message="n_jobs value")
+        plane = UMAP(
+            n_neighbors=min(config.neighbours, len(points) - 1),
+            min_dist=config.minimum_distance,
+            metric="cosine",
+            random_state=config.seed,
+        ).fit_transform(points)
+    frame = pd.DataFrame(
+        {
+            "x": plane[:, 0].round(4),
+            "y": plane[:, 1].round(4),
+            "modality": ["audio"] * len(rows) + ["visual"] * len(rows),
+            "label": frequent_labels(features, rows, config.labels) * 2,
+            "clip": [str(features.ids[row]) for row in rows] * 2,
+        }
+    )
+    note.unlink(missing_ok=True)
+    frame.to_csv(cache, index=False)
+    note.write_text(json.dumps({"key": key}) + "\n")
+    return pd.read_csv(cache, dtype={"clip": str}, keep_default_na=False)
+
+
+def frequent_labels(features: FeatureSet, rows: Sequence[int] | np.ndarray, n: int) -> list[str]:
+    """Name each clip by the rarest of its labels that is among the n most frequent, or "other"."""
+    counts = np.bincount(features.label_indices, minlength=len(features.label_names))
+    order = list(np.argsort(-counts, kind="stable")[:n])
+    names = []
+    for row in rows:
+        begin, end = features.label_indptr[row : row + 2]
+        places = [order.index(c) for c in features.label_indices[begin:end] if c in order]
+        names.append(features.label_names[order[max(places)]] if places else "other")
+    return names

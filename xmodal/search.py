@@ -1,0 +1,103 @@
+"""Nearest neighbours in the joint space, and the examples to look at (paper, section 4.2)."""
+
+import numpy as np
+import pandas as pd
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from xmodal.config import InputError, RunFigureConfig
+from xmodal.data.features import FeatureSet
+from xmodal.evaluate import AUDIO_TO_VIDEO, DIRECTIONS
+from xmodal.metrics import ranks
+from xmodal.model import Embeddings
+
+
+class RetrievalConfig(RunFigureConfig):
+    """Which examples are shown. All defaults are our choice."""
+
+    seeded: int = Field(3, ge=0, description="queries drawn at random, in each direction")
+    extremes: int = Field(1, ge=0, description="best and worst queries, in each direction")
+    seed: int = Field(0, ge=0, description="of the queries drawn")
+
+
+def nearest(query: Tensor, gallery: Tensor, k: int, chunk: int = 1024) -> tuple[Tensor, Tensor]:
+    """Return the k most similar items of the gallery for each query, most similar first.
+
+    Parameters
+    ----------
+    query, gallery : Tensor, float32, (queries, embedding_dim) and (items, embedding_dim)
+        Unit vectors.
+    k : int
+        Neighbours per query, at most the number of items.
+    chunk : int
+        Queries compared at a time.
+
+    Returns
+    -------
+    cosine, item : Tensor, float32 and int64, (queries, k)
+    """
+    if not 1 <= k <= len(gallery):
+        raise InputError(f"asked for {k} neighbours of a gallery of {len(gallery)}: lower k")
+    parts = [(part @ gallery.T).topk(k, dim=1) for part in query.split(chunk)]
+    return torch.cat([p.values for p in parts]), torch.cat([p.indices for p in parts])
+
+
+def examples(embedded: Embeddings, features: FeatureSet, config: RetrievalConfig) -> pd.DataFrame:
+    """Pick queries in both directions and what they retrieve, as figure 2 of the paper shows.
+
+    Queries are clips drawn at random (seeded), those whose true match leads the other
+    candidates by most (best) and those whose true match ranks last (worst). Silent clips are no
+    queries: their audio is the same. As in section 4.2, where the most similar item is the query's
+    own clip the second is taken.
+
+    Returns
+    -------
+    DataFrame
+        Columns kind ("seeded", "best", "worst"), direction, query_id, query_labels, match_id,
+        match_labels, cosine, rank (of the true match among all clips of the split),
+        own_was_first, query_feature, match_feature.
+    """
+    sound = np.flatnonzero(~features.silent)
+    if len(sound) < max(config.seeded, config.extremes):
+        raise InputError(
+            f"{len(sound)} clips with sound are too few to choose examples from: "
+            "prepare more shards or ask for fewer"
+        )
+    rows: list[dict] = []
+    for number, direction in enumerate(DIRECTIONS):
+        query, gallery = embedded.visual, embedded.audio
+        query_features, match_features = features.visual, features.audio
+        if direction == AUDIO_TO_VIDEO:
+            query, gallery = gallery, query
+            query_features, match_features = match_features, query_features
+        cosine, item = nearest(query, gallery, 2)
+        rank = ranks(query, gallery).average().numpy()
+        own = (item[:, 0] == torch.arange(len(query))).numpy()
+        lead = np.where(own, (cosine[:, 0] - cosine[:, 1]).numpy(), -1.0)
+        chosen = {
+            "seeded": np.random.default_rng([config.seed, number]).permutation(sound),
+            "best": sound[np.argsort(-lead[sound], kind="stable")],
+            "worst": sound[np.argsort(-rank[sound], kind="stable")],
+        }
+        wanted = {"seeded": config.seeded, "best": config.extremes, "worst": config.extremes}
+        picks = [(kind, row) for kind, order in chosen.items() for row in order[: wanted[kind]]]
+        for kind, row in picks:
+            place = int(own[row])
+            match = int(item[row, place])
+            rows.append(
+                {
+                    "kind": kind,
+                    "direction": direction,
+                    "query_id": str(features.ids[row]),
+                    "query_labels": features.labels_of(row),
+                    "match_id": str(features.ids[match]),
+                    "match_labels": features.labels_of(match),
+                    "cosine": float(cosine[row, place]),
+                    "rank": float(rank[row]),
+                    "own_was_first": bool(own[row]),
+                    "query_feature": np.asarray(query_features[row]),
+                    "match_feature": np.asarray(match_features[match]),
+                }
+            )
+    return pd.DataFrame(rows)
