@@ -3,11 +3,14 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import settings
 
+from xmodal.data.features import PrepareConfig, prepare
 from xmodal.data.tfrecord import write_records
 from xmodal.data.yt8m import (
     AUDIO_DIM,
@@ -17,6 +20,7 @@ from xmodal.data.yt8m import (
     encode_example,
     write_vocabulary,
 )
+from xmodal.train import TrainConfig
 
 CLASSES = 7
 
@@ -67,3 +71,76 @@ def real_shards() -> Path:
     if "XMODAL_YT8M" not in os.environ:
         pytest.skip("XMODAL_YT8M names no folder of real YouTube-8M shards")
     return Path(os.environ["XMODAL_YT8M"])
+
+
+# --- trained in no time --------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session", autouse=True)
+def single_thread() -> None:
+    """Compute on one core, here and in sub-processes: sums are then made in one order."""
+    os.environ["OMP_NUM_THREADS"] = "1"
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def related_features(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Prepare 256 training, 64 validation and 64 evaluation clips with something to learn.
+
+    Both modalities are linear in the same eight hidden numbers; the labels tell the first seven's
+    signs. Clips 0 to 2 of each shard are silent.
+    """
+    folder = tmp_path_factory.mktemp("related")
+    rng = np.random.default_rng(0)
+    to_visual, to_audio = rng.normal(0, 0.2, (8, VISUAL_DIM)), rng.normal(0, 0.2, (8, AUDIO_DIM))
+    for shard in range(6):
+        hidden = rng.normal(size=(64, 8))
+        visual, audio = hidden @ to_visual, hidden @ to_audio
+        audio[:3] = 0
+        clips = [
+            Clip(
+                f"s{shard}c{row}",
+                np.flatnonzero(hidden[row, :CLASSES] > 0.7).astype(np.int32),
+                visual[row].clip(-1.9, 1.9).astype(np.float32),
+                audio[row].clip(-1.9, 1.9).astype(np.float32),
+            )
+            for row in range(64)
+        ]
+        write_records(folder / f"part{shard}.tfrecord", map(encode_example, clips))
+    names = [f"class {c}" for c in range(CLASSES)]
+    write_vocabulary(folder / "vocabulary.csv", names, [1] * CLASSES)
+    prepare(
+        PrepareConfig(
+            shards=folder,
+            out=folder / "features",
+            vocabulary=folder / "vocabulary.csv",
+            source="related numbers",
+            evaluation_clips=64,
+            validation_clips=64,
+        )
+    )
+    return folder / "features"
+
+
+@pytest.fixture(scope="session")
+def tiny(related_features: Path) -> Callable[..., TrainConfig]:
+    """Give ``tiny(out, **changes)``: the configuration of a training that takes a moment."""
+
+    def configure(out: Path, **changes: Any) -> TrainConfig:
+        settings = {
+            "features": related_features,
+            "out": out,
+            "progress": False,
+            "embedding_dim": 8,
+            "visual_hidden": (16,),
+            "audio_hidden": (16,),
+            "batch_size": 32,
+            "steps": 40,
+            "validate_every": 10,
+            "class_start_step": 20,
+            "learning_rate": 1e-3,
+            "precision": "fp32",
+        }
+        return TrainConfig(**{**settings, **changes})
+
+    return configure

@@ -47,7 +47,9 @@ def test_scaled_negatives_by_hand():
     cosine, negative = torch.tensor([1.0, 0.7, 1.0]), torch.tensor([False, True, True])
     # a negative pair that coincides costs (1 - 0.2) / (1 - 0.2) = 1, as much as an orthogonal pair
     expected = (0.0 + 0.5 / 0.8 + 1.0) / 3
-    assert cosine_loss(cosine, negative, 0.2, scale_negatives=True).item() == pytest.approx(expected)
+    assert cosine_loss(cosine, negative, 0.2, scale_negatives=True).item() == pytest.approx(
+        expected
+    )
 
 
 def test_the_margin_stops_the_gradient_of_distant_negatives_only():
@@ -72,7 +74,9 @@ def test_l2_is_half_the_square_of_weights_and_of_no_bias():
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     optimiser = torch.optim.SGD(l2_groups(model, 0.3), lr=1.0)
     penalty = sum(0.3 / 2 * p.square().sum() for n, p in model.named_parameters() if "weight" in n)
-    gradients = torch.autograd.grad(penalty, [p for n, p in model.named_parameters() if "weight" in n])
+    gradients = torch.autograd.grad(
+        penalty, [p for n, p in model.named_parameters() if "weight" in n]
+    )
     for parameter in model.parameters():
         parameter.grad = torch.zeros_like(parameter)
     optimiser.step()

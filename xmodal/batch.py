@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import papermill
+from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 from pydantic import Field
 
@@ -19,9 +20,9 @@ class Profile(StageConfig):
     """Every choice of a batch, as a file in ``profiles/`` writes it down."""
 
     name: str = Field(pattern=r"^[a-z0-9_]+$", description="of data/, runs/ and figures/ folders")
-    sample: dict[str, Any] | None = Field(None, description="SampleConfig; none for real shards")
-    prepare: dict[str, Any] = Field(description="PrepareConfig; for real data `shards` and more")
+    data: dict[str, Any] = Field(description="DataConfig: where the clips come from")
     train: dict[str, Any] = Field(description="TrainConfig of every model")
+    patience: int | None = Field(None, gt=0, description="of the models of `dimensions`")
     dimensions: list[int] = Field(description="the text's reading: one model each, all clips")
     dimension: int = Field(250, description="the numbers' reading: one model, several galleries")
     seeds: list[int] = Field([0], min_length=1, description="each model is trained once a seed")
@@ -29,6 +30,12 @@ class Profile(StageConfig):
     recall: dict[str, Any] = Field({}, description="RecallConfig")
     projection: dict[str, Any] = Field({}, description="ProjectionConfig")
     retrieval: dict[str, Any] = Field({}, description="RetrievalConfig")
+
+    def training(self, dimension: int) -> dict[str, Any]:
+        """Return the TrainConfig fields of one model."""
+        if dimension == self.dimension:
+            return self.train
+        return {"patience": self.patience, **self.train}
 
     def models(self) -> list[str]:
         """Return the names of all training runs, the paper's dimension first."""
@@ -59,8 +66,14 @@ def run_notebook(notebook: Path, out: Path, values: dict[str, Any]) -> None:
             out,
             parameters=values,
             progress_bar=False,
+            extra_arguments=["--log-level=CRITICAL"],  # the kernel's own remarks
             stderr_file=Ticker(out.stem, sys.stderr),
         )
+    except DeadKernelError:
+        raise SystemExit(
+            f"{out.stem}: the notebook's process died, perhaps for want of memory\n"
+            f"  The executed notebook is kept: {out}"
+        ) from None
     except PapermillExecutionError as error:
         source = "\n".join(f"    {line}" for line in error.source.strip().splitlines()[-6:])
         said = ESCAPES.sub("", error.evalue)

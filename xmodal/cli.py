@@ -1,8 +1,9 @@
 """The command line: each command is a stage, each option a field of the stage's configuration."""
 
+import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -37,8 +38,19 @@ def configure(config_type: type[StageConfig], options: list[str] | None):
         name, equals, value = word.partition("=")
         if not equals:
             raise InputError(f"{word!r} is not of the form NAME=VALUE")
-        values[name.replace("-", "_")] = yaml.safe_load(value)
+        try:
+            values[name.replace("-", "_")] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise InputError(f"the value of {word!r} is no YAML: close its brackets") from None
     return check(config_type, values)
+
+
+def from_json(parameters: str) -> dict[str, Any]:
+    """Read the parameters of a batch; InputError if they are no JSON."""
+    try:
+        return json.loads(parameters)
+    except ValueError as error:
+        raise InputError(f"the parameters are no JSON: {error}") from None
 
 
 def stages() -> dict[str, type[StageConfig]]:
@@ -112,13 +124,20 @@ def evaluate(options: Options = None) -> None:
 
 
 @app.command()
-def notebook(notebook: Path, out: Path, parameters: Path) -> None:
-    """Run a notebook with the parameters of a JSON file (what the batch does at each stage)."""
-    import json
+def data(parameters: str) -> None:
+    """Make the data of a batch, its parameters given as JSON: the sample if asked for, features."""
+    from xmodal.data.embedded import DataConfig, make_data
+    from xmodal.notebook import check
 
+    make_data(check(DataConfig, from_json(parameters)))
+
+
+@app.command()
+def notebook(notebook: Path, out: Path, parameters: str) -> None:
+    """Run a notebook of a batch, its parameters given as JSON; a failure is told in a few lines."""
     from xmodal.batch import run_notebook
 
-    run_notebook(notebook, out, json.loads(parameters.read_text()))
+    run_notebook(notebook, out, from_json(parameters))
 
 
 @app.command()
@@ -127,6 +146,14 @@ def report(figures: Path) -> None:
     from xmodal.report import write_report
 
     print(write_report(figures))
+
+
+@app.command()
+def embed(page: Path) -> None:
+    """Put the tables that a Markdown page names into it (the numbers of README.md)."""
+    from xmodal.report import embed_files
+
+    embed_files(page)
 
 
 def main() -> None:

@@ -15,7 +15,9 @@ class StageConfig(BaseModel):
     Each field's ``description`` says where in the paper its default stands, or that it is ours.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=()
+    )
 
 
 class FigureConfig(StageConfig):

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from pydantic import Field
+from pydantic import Field, PositiveInt
 
 from xmodal.config import FigureConfig, InputError
 from xmodal.data.features import FeatureSet
 from xmodal.metrics import gallery_ranks, recall
 from xmodal.model import Embeddings
+from xmodal.run import RunFolder, read_history
 from xmodal.train import load_run
 
 AUDIO_TO_VIDEO, VIDEO_TO_AUDIO = "audio→video", "video→audio"
@@ -43,7 +44,9 @@ class RecallConfig(FigureConfig):
     runs: list[Path] = Field([], description="training runs; none: all in runs_folder")
     runs_folder: Path = Field(Path("runs/sample"), description="where 02_train left its runs")
     dimension: int = Field(250, gt=0, description="the one of the gallery reading (section 3.1)")
-    galleries: list[int] = Field([256, 512, 1024], description="row labels of Tables 1 and 2")
+    galleries: list[PositiveInt] = Field(
+        [256, 512, 1024], description="row labels of Tables 1 and 2"
+    )
     resamples: int = Field(1000, gt=0, description="of the bootstrap; our choice")
     seed: int = Field(0, ge=0, description="draws the galleries; our choice")
 
@@ -89,13 +92,14 @@ def embed_runs(runs: Sequence[Path], features: FeatureSet) -> dict[int, list[Emb
     Raises
     ------
     InputError
-        If two runs of one dimension differ in more than their seed.
+        If two runs of one dimension differ in more than their seed, be it their training data.
     """
     first: dict[int, tuple[Path, dict]] = {}
     embedded: dict[int, list[Embeddings]] = {}
     for run in runs:
         _, config = load_run(run)
-        settings = config.model_dump(exclude={"seed", "out", "overwrite", "progress", "features"})
+        settings = config.model_dump(exclude={"seed", "out", "overwrite", "progress"})
+        settings["features"] = RunFolder(run).read("config.json")["data"]
         other, same = first.setdefault(config.embedding_dim, (run, settings))
         differing = [name for name in settings if settings[name] != same[name]]
         if differing:
@@ -127,6 +131,30 @@ def training_frame(runs: Sequence[Path]) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def history_frame(runs: Sequence[Path]) -> pd.DataFrame:
+    """Return the histories of several runs: columns of ``history.jsonl`` and run; percent."""
+    parts = [pd.DataFrame(read_history(run)).assign(run=run.name) for run in runs]
+    frame = pd.concat(parts, ignore_index=True)
+    recalls = [f"recall_at_{k}" for k in KS]
+    frame[recalls] *= 100
+    return frame
+
+
+def silence_frame(
+    models: Sequence[Embeddings], silent: np.ndarray, config: RecallConfig
+) -> pd.DataFrame:
+    """Measure recall with all clips and with those that are not silent, at the same sizes.
+
+    The audio of all silent clips is the same vector, so none of them can be told from another.
+    """
+    sizes = [*config.galleries, int((~silent).sum())]
+    parts = [
+        recall_frame(models, sizes, keep, config.seed, config.resamples).assign(clips=name)
+        for name, keep in (("all", None), ("not silent", ~silent))
+    ]
+    return pd.concat(parts, ignore_index=True)
 
 
 def recall_frame(
@@ -227,9 +255,6 @@ def measure(
     return dimensions, galleries
 
 
-READINGS = ("published", "rows are galleries", "rows are dimensions")
-
-
 def readings(dimensions: pd.DataFrame, galleries: pd.DataFrame) -> pd.DataFrame:
     """Put both readings of the paper's row labels beside its numbers and beside chance.
 
@@ -260,20 +285,37 @@ def readings(dimensions: pd.DataFrame, galleries: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([frame for frame in frames if len(frame)], ignore_index=True)
 
 
-def verdict(frame: pd.DataFrame) -> str:
-    """Say in one sentence which reading of the row labels comes closer to the published numbers."""
+def verdict(frame: pd.DataFrame, source: str) -> str:
+    """Say in one sentence how far each reading of the row labels is from the published numbers.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        As `readings` returns it.
+    source : str
+        What the data is called.
+    """
     keys = ["row", "direction", "k"]
     target = frame[frame["reading"] == "published"].set_index(keys)["recall"]
-    distance = {
-        reading: (part.set_index(keys)["recall"] - target).dropna().abs().mean()
-        for reading in READINGS[1:]
-        if len(part := frame[frame["reading"] == reading])
-    }
-    told = "; ".join(
-        f"where the {name}, ours differ by {points:.1f} points on average"
-        for name, points in distance.items()
-    )
-    return f"Against the published recalls: {told}."
+    told = []
+    for reading in ("rows are galleries", "rows are dimensions"):
+        ours = frame[frame["reading"] == reading].set_index(keys)["recall"]
+        if len(ours):
+            points = (ours - target).dropna().abs().mean()
+            told.append(f"{points:.1f} points on average if the {reading}")
+    if not told:
+        return (
+            f"On {source}, no gallery and no model has the size of a row of the published tables."
+        )
+    return f"On {source}, our recalls differ from the published ones by {' and by '.join(told)}."
+
+
+def against_gallery(galleries: pd.DataFrame, dimension: int) -> pd.DataFrame:
+    """Return recall by gallery size as a curve, with the published numbers, read as galleries."""
+    ours = galleries.assign(model=f"dimension {dimension}")
+    told = published().rename(columns={"row": "gallery"}).assign(model="published")
+    columns = ["gallery", "direction", "k", "recall", "low", "high", "model"]
+    return pd.concat([ours, told]).reindex(columns=columns).reset_index(drop=True)
 
 
 def wide(frame: pd.DataFrame, rows: Sequence[str]) -> pd.DataFrame:

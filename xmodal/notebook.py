@@ -33,7 +33,10 @@ def parameters(config_type: type[Config]) -> Config:
     """
     user = get_ipython().user_ns  # type: ignore[union-attr]
     os.chdir(project_folder(Path.cwd()))
-    given = literal_names(user["In"][:-1])
+    cells = list(user["In"])
+    while cells[-1] == user["In"][-1]:  # this cell, and its runs just before that were refused
+        cells.pop()
+    given = literal_names(cells)
     values = {name: user[name] for name in config_type.model_fields if name in user}
     return check(config_type, {**values, **{name: user[name] for name in given}})
 
@@ -97,7 +100,7 @@ def project_folder(start: Path) -> Path:
     return start
 
 
-def provenance(name: str, config: FigureConfig, features: FeatureSet) -> Provenance:
+def provenance(name: str, config: FigureConfig, features: FeatureSet | None = None) -> Provenance:
     """Return where the figures of a notebook come from: data, parameters, seeds and command.
 
     Parameters
@@ -107,13 +110,13 @@ def provenance(name: str, config: FigureConfig, features: FeatureSet) -> Provena
     config : FigureConfig
         Its parameters.
     features : FeatureSet
-        The data it shows.
+        The data it shows; none for what is drawn from the paper alone.
     """
     settings = json.loads(config.model_dump_json())
     differing = json.loads(config.model_dump_json(exclude_defaults=True))
     return Provenance(
-        source=features.source,
-        fingerprint=features.fingerprint,
+        source=features.source if features else "the paper",
+        fingerprint=features.fingerprint if features else "",
         parameters=settings,
         seeds={key: value for key, value in settings.items() if key.endswith("seed")},
         command=shlex.join(

@@ -49,24 +49,27 @@ _TEX = str.maketrans(
 
 @functools.cache
 def project_commit() -> str:
-    """Return ``git describe --always --dirty`` of the project, or "unknown" without git.
+    """Return the project's commit, "-dirty" where its code differs from it; "unknown" without git.
 
-    It is asked once a process, so that a batch's own output does not mark its later files dirty.
+    Code is what a figure depends on: figures and prose that differ do not count, or a batch's own
+    output would mark the next run dirty. It is asked once a process.
     """
     if not (_ROOT / ".git").exists():
         return "unknown"
+    code = ["xmodal", "notebooks", "profiles", "Snakefile", "pyproject.toml"]
     try:
-        told = subprocess.run(
-            ["git", "describe", "--always", "--dirty"],
-            cwd=_ROOT,
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=30,
-        )
+        commit = _git("describe", "--always")
+        changed = _git("status", "--porcelain", "--", *code)
     except (OSError, subprocess.SubprocessError):
         return "unknown"
-    return told.stdout.strip() or "unknown"
+    return commit + ("-dirty" if changed else "") if commit else "unknown"
+
+
+def _git(*words: str) -> str:
+    told = subprocess.run(
+        ["git", *words], cwd=_ROOT, capture_output=True, text=True, check=True, timeout=30
+    )
+    return told.stdout.strip()
 
 
 class Provenance(StageConfig):
@@ -101,7 +104,7 @@ class Provenance(StageConfig):
 
 
 def save_figure(figure: Figure, stem: Path, provenance: Provenance) -> list[Path]:
-    """Write ``stem``.pdf, .svg, .png and .json: all of them, or none.
+    """Write ``stem``.pdf, .svg, .png and .json, all whole before the first takes its place.
 
     Parameters
     ----------
@@ -138,7 +141,7 @@ def save_table(
     caption: str,
     decimals: int | Mapping[str, int] = 1,
 ) -> list[Path]:
-    """Write ``stem``.md, .tex (booktabs), .csv and .json from one frame: all of them, or none.
+    """Write ``stem``.md, .tex (booktabs), .csv and .json, all from one frame.
 
     Every number is rounded once, so that the three tables say the same. Markdown and LaTeX carry
     the caption with the source; a value that is missing is a dash there, and empty in the CSV.

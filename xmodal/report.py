@@ -1,6 +1,7 @@
 """The page that a batch leaves: figures/<name>/README.md, put together from its tables."""
 
 import json
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -90,3 +91,18 @@ def summary(figures: Path, verdict: str, source: str) -> str:
         parts.append(f"{title}\n{table.to_string(index=False)}")
     parts += [verdict, f"Look next at {figures}/README.md: all tables and pictures."]
     return "\n\n".join(parts)
+
+
+def embed_files(page: Path) -> None:
+    """Put the content of the files that a Markdown page names between its marks, in place.
+
+    A mark is a comment with a path relative to the page, ``<!-- figures/yt8m/table1.md -->``, and
+    lasts until ``<!-- end -->``; so the page's numbers are those that a command wrote.
+    """
+    marked = re.compile(r"(<!-- (\S+\.md) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+    def fill(match: re.Match) -> str:
+        content = (page.parent / match[2]).read_text().strip()
+        return f"{match[1]}{content}\n\n{match[3]}"
+
+    page.write_text(marked.sub(fill, page.read_text()))

@@ -101,3 +101,11 @@ def examples(embedded: Embeddings, features: FeatureSet, config: RetrievalConfig
                 }
             )
     return pd.DataFrame(rows)
+
+
+def examples_table(found: pd.DataFrame) -> pd.DataFrame:
+    """Return `examples` as a table to read: labels as text, no features."""
+    table = found.drop(columns=["query_feature", "match_feature"])
+    for column in ("query_labels", "match_labels"):
+        table[column] = table[column].map(", ".join)
+    return table.rename(columns=lambda name: name.replace("_", " "))

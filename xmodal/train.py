@@ -1,9 +1,7 @@
 """Training: the loop, checkpoints and resuming (paper, section 3.1)."""
 
-import hashlib
 import json
 import os
-import shutil
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +10,7 @@ import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.state import AcceleratorState
 from accelerate.utils import broadcast_object_list, set_seed
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveInt, model_validator
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
@@ -25,6 +23,7 @@ from xmodal.data.features import open_features
 from xmodal.loss import VARIANTS, Labels, PaperLoss, l2_groups
 from xmodal.metrics import gallery_ranks, recall
 from xmodal.model import JointEmbedding
+from xmodal.run import RunFolder, digest
 
 #: Settings that change what is written when, but not the course of the training.
 BYSTANDERS = {"features", "out", "steps", "patience", "overwrite", "progress"}
@@ -34,13 +33,17 @@ class TrainConfig(StageConfig):
     """How one model is trained. A field that is None takes what ``variant`` says."""
 
     features: Path = Field(Path("data/sample/features"), description="feature set to learn from")
-    out: Path = Field(Path("runs/sample/dim250-seed0"), description="folder of this run")
+    out: Path = Field(None, description="folder; None: runs/<data>/dim<d>-seed<s>")  # type: ignore
     overwrite: bool = Field(False, description="replace another run that is in `out`")
     progress: bool = Field(True, description="show a progress bar")
 
     embedding_dim: int = Field(250, gt=0, description="size of the joint space (section 3.1)")
-    visual_hidden: tuple[int, ...] = Field((2000, 2000, 700, 700), description="section 3.1")
-    audio_hidden: tuple[int, ...] | None = Field(None, description="section 3.1: 450 450 200 200")
+    visual_hidden: tuple[PositiveInt, ...] = Field(
+        (2000, 2000, 700, 700), description="section 3.1"
+    )
+    audio_hidden: tuple[PositiveInt, ...] | None = Field(
+        None, description="section 3.1: 450 450 200 200"
+    )
 
     variant: Literal["text", "authors"] = Field("text", description="the paper's text or its code")
     relu_embedding: bool | None = Field(None, description="authors: ReLU on the embedding too")
@@ -70,12 +73,18 @@ class TrainConfig(StageConfig):
 
     @model_validator(mode="before")
     @classmethod
-    def fill_in_variant(cls, values: Any) -> Any:
-        if isinstance(values, dict):
-            defaults = VARIANTS.get(values.get("variant", "text"), {})
-            missing = {k: v for k, v in defaults.items() if values.get(k) is None}
-            return {**values, **missing}
-        return values
+    def fill_in(cls, values: Any) -> Any:
+        """Take what is None from the variant, and name the run after its data and dimension."""
+        if not isinstance(values, dict):
+            return values
+        default = {name: field.default for name, field in cls.model_fields.items()}
+        chosen = {**default, **values}
+        switches = VARIANTS.get(str(chosen["variant"]), {})
+        filled = {name: value for name, value in switches.items() if chosen[name] is None}
+        if chosen["out"] is None:
+            data = Path(str(chosen["features"])).parent.name
+            filled["out"] = f"runs/{data}/dim{chosen['embedding_dim']}-seed{chosen['seed']}"
+        return {**values, **filled}
 
 
 def train(config: TrainConfig) -> dict[str, Any]:
@@ -99,19 +108,19 @@ def train(config: TrainConfig) -> dict[str, Any]:
     Raises
     ------
     InputError
-        If ``out`` holds another run and ``overwrite`` is not set, if there are fewer training clips
-        than one batch holds, or if the loss stops being finite.
+        If ``out`` holds another run and ``overwrite`` is not set, more steps than asked for or
+        anything else than a run, if there are fewer training clips than one batch holds, or if the
+        loss stops being finite.
 
     Notes
     -----
     With several processes (``torchrun``, ``accelerate launch``) each takes its share of every batch
     and draws negatives within it.
     """
-    run = Run(config)
-    if run.finished():
-        return run.read("result.json")
-    run.loop()
-    return run.read("result.json")
+    trainer = Trainer(config)
+    if not trainer.finished():
+        trainer.loop()
+    return trainer.folder.read("result.json")
 
 
 def load_run(out: Path) -> tuple[JointEmbedding, TrainConfig]:
@@ -123,17 +132,14 @@ def load_run(out: Path) -> tuple[JointEmbedding, TrainConfig]:
         If there is no finished run in ``out``.
     """
     if not (out / "result.json").exists():
-        raise InputError(f"{out} holds no finished training run: run 02_train (or xmodal train)")
+        raise InputError(
+            f"{out} holds no finished training run: run 02_train.ipynb (or xmodal train) first"
+        )
     stored = json.loads((out / "config.json").read_text())
     config = TrainConfig(**stored["config"])
     model = build_model(config, **stored["sizes"])
     model.load_state_dict(load_file(out / "model.safetensors"))
     return model.eval(), config
-
-
-def read_history(out: Path) -> list[dict[str, Any]]:
-    """Return the lines of a run's ``history.jsonl``; validation lines have ``recall_at_1``."""
-    return [json.loads(line) for line in (out / "history.jsonl").read_text().splitlines()]
 
 
 def build_model(config: TrainConfig, visual_dim: int, audio_dim: int, classes: int):
@@ -163,14 +169,14 @@ def bf16_is_fast() -> bool:
     return flags.exists() and any(f in flags.read_text() for f in ("avx512_bf16", "amx_bf16"))
 
 
-class Run:
-    """One training run and its folder."""
+class Trainer:
+    """One training: its data, its network, its optimiser, and the loop over them."""
 
     def __init__(self, config: TrainConfig) -> None:
         AcceleratorState._reset_state()  # a notebook may train again with another precision
         bf16 = config.precision == "bf16" or (config.precision == "auto" and bf16_is_fast())
         self.config = config
-        self.out = config.out
+        self.folder = RunFolder(config.out)
         self.accelerator = Accelerator(
             mixed_precision="bf16" if bf16 else "no",
             # without λ the classifier takes no part in the loss
@@ -188,49 +194,35 @@ class Run:
             "audio_dim": self.features.audio.shape[1],
             "classes": len(self.features.label_names),
         }
-        self.identity = self.identify()
-
-    def identify(self) -> str:
-        """Return a digest of all that decides the course of the training."""
-        sources = [Path(m.__file__ or "").read_text() for m in (xmodal.loss, xmodal.model)]
-        sources.append(Path(__file__).read_text())
-        what = [
-            self.config.model_dump_json(exclude=BYSTANDERS),
-            self.features.fingerprint,
-            str(self.accelerator.mixed_precision),
-            str(self.accelerator.num_processes),
-            *sources,
-        ]
-        return hashlib.sha256("\n".join(what).encode()).hexdigest()
 
     def finished(self) -> bool:
         """Make the folder ready; tell whether the run is there already, complete."""
-        stored = self.read("config.json") if (self.out / "config.json").exists() else None
-        if stored and stored["identity"] != self.identity:
-            if not self.config.overwrite:
-                raise InputError(
-                    f"{self.out} holds a run of another configuration, data set or code: "
-                    "choose another `out`, or set overwrite=true to replace it"
-                )
-            stored = None
-        done = stored and (self.out / "result.json").exists()
-        same_end = stored and all(
-            stored["config"][key] == getattr(self.config, key) for key in ("steps", "patience")
+        accelerator, folder = self.accelerator, self.folder
+        settings = json.loads(self.config.model_dump_json())
+        course = {name: value for name, value in settings.items() if name not in BYSTANDERS}
+        identity = digest(
+            [
+                json.dumps([course, self.sizes]),
+                self.features.fingerprint,
+                self.validation.fingerprint,
+                f"{accelerator.mixed_precision} {accelerator.num_processes}",
+            ],
+            [xmodal.loss.__file__, xmodal.model.__file__, __file__],
         )
-        self.accelerator.wait_for_everyone()
-        if done and same_end:
-            return True
-        if self.accelerator.is_main_process:
-            if not stored:
-                shutil.rmtree(self.out, ignore_errors=True)
-            self.out.mkdir(parents=True, exist_ok=True)
-            (self.out / "result.json").unlink(missing_ok=True)
-            dumped = json.loads(self.config.model_dump_json())
-            self.write(
-                "config.json",
-                {"config": dumped, "sizes": self.sizes, "identity": self.identity},
-            )
-        self.accelerator.wait_for_everyone()
+        if accelerator.is_main_process:
+            folder.claim(identity, self.config.steps, self.config.overwrite)
+        accelerator.wait_for_everyone()
+        if (folder.path / "result.json").exists():
+            before = folder.read("config.json")["config"]
+            if all(before[name] == settings[name] for name in ("steps", "patience")):
+                return True
+        accelerator.wait_for_everyone()
+        if accelerator.is_main_process:
+            folder.path.mkdir(parents=True, exist_ok=True)
+            (folder.path / "result.json").unlink(missing_ok=True)
+            content = {"config": settings, "sizes": self.sizes, "identity": identity}
+            folder.write("config.json", {**content, "data": self.features.fingerprint})
+        accelerator.wait_for_everyone()
         return False
 
     def loop(self) -> None:
@@ -238,7 +230,7 @@ class Run:
         config, accelerator = self.config, self.accelerator
         set_seed(config.seed)
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(True)
+        torch.set_deterministic_debug_mode("error")
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         torch.set_flush_denormal(True)  # late gradients are tiny, and denormals very slow
 
@@ -254,9 +246,9 @@ class Run:
         sums = torch.zeros(3, device=accelerator.device)
         show = config.progress and accelerator.is_main_process
         bar = tqdm(total=config.steps, initial=state["step"], disable=not show, unit="step")
-        bar.set_description(self.out.name)
+        bar.set_description(self.folder.path.name)
         for step in range(state["step"], config.steps):
-            if config.patience and step - state["best_step"] >= config.patience:
+            if config.patience and state["logged_step"] - state["best_step"] >= config.patience:
                 break
             rate = learning_rate(config, step)
             for group in self.optimiser.param_groups:
@@ -276,7 +268,7 @@ class Run:
         bar.close()
         if accelerator.is_main_process:
             result = {key: state[key] for key in ("step", "best_step", "best_recall")}
-            self.write("result.json", {**result, "training_clips": len(self.features)})
+            self.folder.write("result.json", {**result, "training_clips": len(self.features)})
         accelerator.wait_for_everyone()
 
     def batch(self, step: int) -> tuple[Tensor, Tensor, Labels]:
@@ -299,20 +291,24 @@ class Run:
         steps = state["step"] - state["logged_step"]
         state["logged_step"] = state["step"]
         loss, cosine, classification = (value / steps for value in sums)
+        unstable = InputError(
+            f"the loss of {self.folder.path} is no longer finite at step {state['step']}: "
+            "lower learning_rate and start again; the last checkpoint is kept"
+        )
         if not np.isfinite(loss):
-            raise InputError(
-                f"the loss of {self.out} is no longer finite at step {state['step']}: "
-                "lower learning_rate and start again; the last checkpoint is kept"
-            )
+            raise unstable
         if self.accelerator.is_main_process:
             weights = self.accelerator.get_state_dict(self.model)
             self.frozen.load_state_dict(weights)
-            recalls = self.validation_recall()
+            try:
+                recalls = self.validation_recall()
+            except ValueError:  # the last step did it: the embeddings are not finite
+                raise unstable from None
             if recalls["recall_at_1"] > state["best_recall"]:
                 state["best_recall"], state["best_step"] = recalls["recall_at_1"], state["step"]
-                temporary = self.out / "model.safetensors.tmp"
+                temporary = self.folder.path / "model.safetensors.tmp"
                 save_file(self.frozen.state_dict(), temporary)
-                temporary.replace(self.out / "model.safetensors")
+                temporary.replace(self.folder.path / "model.safetensors")
             line = {
                 "step": state["step"],
                 "loss": loss,
@@ -321,14 +317,16 @@ class Run:
                 "learning_rate": rate,
                 **recalls,
             }
-            with open(self.out / "history.jsonl", "a") as history:
-                history.write(json.dumps(line) + "\n")
-                state["history_bytes"] = history.tell()
+            state["history_bytes"] = self.folder.note(line)
         # one process decides for all, or they would not stop together
         shared = [state]
         broadcast_object_list(shared)
         state.update(shared[0])
-        self.checkpoint(state)
+        fresh = self.folder.path / "checkpoint.tmp"
+        self.accelerator.save_state(str(fresh))
+        if self.accelerator.is_main_process:
+            self.folder.keep(fresh, state)
+        self.accelerator.wait_for_everyone()
 
     def validation_recall(self) -> dict[str, float]:
         """Return Recall@1, 5 and 10, the mean of both directions, over galleries."""
@@ -340,42 +338,16 @@ class Run:
         ]
         return {f"recall_at_{k}": sum(r) / 2 for k, *r in zip((1, 5, 10), *both, strict=True)}
 
-    def checkpoint(self, state: dict[str, Any]) -> None:
-        """Write all that is needed to go on; the previous checkpoint stays until this is whole."""
-        fresh, old = self.out / "checkpoint.tmp", self.out / "checkpoint"
-        self.accelerator.save_state(str(fresh))
-        if self.accelerator.is_main_process:
-            (fresh / "state.json").write_text(json.dumps(state))
-            shutil.rmtree(self.out / "checkpoint.old", ignore_errors=True)
-            if old.exists():
-                old.rename(self.out / "checkpoint.old")
-            fresh.rename(old)
-            shutil.rmtree(self.out / "checkpoint.old", ignore_errors=True)
-        self.accelerator.wait_for_everyone()
-
     def resume(self) -> dict[str, Any]:
         """Load the last checkpoint if there is one; return where the training stands."""
-        latest = self.out / "checkpoint"
-        if not latest.exists():  # killed between the two renames
-            latest = self.out / "checkpoint.old"
-        self.accelerator.wait_for_everyone()
-        if not latest.exists():
-            state = {"step": 0, "logged_step": 0, "best_step": 0, "best_recall": -1.0}
-            state["history_bytes"] = 0
-        else:
-            self.accelerator.load_state(str(latest))
-            state = json.loads((latest / "state.json").read_text())
         if self.accelerator.is_main_process:
-            with open(self.out / "history.jsonl", "a") as history:
-                history.truncate(int(state["history_bytes"]))
+            self.folder.state()  # puts a checkpoint in its place that a kill left beside it
+        self.accelerator.wait_for_everyone()
+        state = self.folder.state()
+        if state:
+            self.accelerator.load_state(str(self.folder.path / "checkpoint"))
+        else:
+            state = {"step": 0, "logged_step": 0, "best_step": 0, "best_recall": -1.0}
+        if self.accelerator.is_main_process:
+            self.folder.forget(state.get("history_bytes", 0))
         return state
-
-    def read(self, name: str) -> dict[str, Any]:
-        """Return the content of one of the folder's JSON files."""
-        return json.loads((self.out / name).read_text())
-
-    def write(self, name: str, content: dict[str, Any]) -> None:
-        """Write one of the folder's JSON files, whole or not at all."""
-        temporary = self.out / f"{name}.tmp"
-        temporary.write_text(json.dumps(content, indent=2) + "\n")
-        temporary.replace(self.out / name)

@@ -273,7 +273,9 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         manifest = None
     if not isinstance(manifest, dict) or manifest.get("format") != _FORMAT:
-        raise InputError(f"{folder}: holds no feature set; run `xmodal prepare` to make one.")
+        raise InputError(
+            f"{folder}: holds no feature set; run 01_data.ipynb (or `xmodal prepare`) to make one."
+        )
     return manifest
 
 

@@ -121,7 +121,7 @@ def label_frequencies(
         fontsize=SMALL,
     )
     right.set(xlabel="labels", ylabel="clips, %")
-    right.xaxis.set_major_locator(MaxNLocator(integer=True))
+    right.xaxis.set_major_locator(MaxNLocator(7, integer=True, min_n_ticks=1))
     letter(axes, [f"how often the {len(order):,} labels occur", "labels per clip"])
     return figure
 
@@ -185,7 +185,7 @@ def feature_norms(visual_norms: np.ndarray, audio_norms: np.ndarray, source: str
         relation = f"correlation {np.corrcoef(visual, audio)[0, 1]:+.2f}".replace("-", "−")
     else:
         right.plot(visual, audio, ".", color=INK)
-        relation = "no correlation: constant norms"
+        relation = "norms do not vary"
     right.set(xlabel="visual norm", ylabel="audio norm")
     letter(axes, ["lengths of the features", f"the same clips: {relation}"])
     return figure

@@ -32,7 +32,8 @@ def recall_against_published(frame: pd.DataFrame, source: str) -> Figure:
     frame
         Columns row (256, 512, 1024), direction, k, reading (such as "published" or "gallery,
         dimension 250"), recall, low, high, all in percent; low and high may be missing (NaN).
-        Readings "published" and "chance" are set apart from what was measured.
+        Reading "published", and those that begin with "chance", are set apart from what was
+        measured.
 
     Raises
     ------
@@ -68,6 +69,7 @@ def recall_against_published(frame: pd.DataFrame, source: str) -> Figure:
             axis.axhline(gap, color="#dddddd", linewidth=0.6, zorder=0)
         axis.set_title(f"{direction}   Recall@{k}")
         axis.tick_params(axis="y", length=0)
+        axis.margins(x=0.08)
         axis.set_xlim(left=0)
     axes[0, 0].set_yticks(range(len(rows)), [str(row) for row in rows])
     axes[0, 0].set_ylim(len(rows) - 0.5, -0.5)
@@ -143,12 +145,16 @@ def recall_against_gallery(frame: pd.DataFrame, source: str) -> Figure:
 
 def _looks(names: list[str]) -> dict[str, dict]:
     """Give each name a colour, a marker and a dash; what is published or chance is set apart."""
-    apart = {
-        PUBLISHED: {"color": INK, "marker": "D", "markerfacecolor": "white", "linestyle": "none"},
-        CHANCE: {"color": QUIET, "marker": "|"},
+    chances = [name for name in names if name.startswith(CHANCE)]
+    looks: dict[str, dict] = {
+        name: {"color": QUIET, "marker": marker, "linestyle": "none"}
+        for name, marker in zip(chances, "|x+", strict=False)
     }
-    ours = [name for name in names if name not in apart]
-    return apart | {
+    looks[PUBLISHED] = {
+        "color": INK, "marker": "D", "markerfacecolor": "white", "linestyle": "none"
+    }  # fmt: skip
+    ours = [name for name in names if name not in looks]
+    return looks | {
         name: {
             "color": PALETTE[n % len(PALETTE)],
             "marker": MARKERS[n % len(MARKERS)],

@@ -64,7 +64,8 @@ def umap(
 
     colours = dict(zip(frequent, _LABEL_COLOURS, strict=False))
     _points(by_label, frame, frame["label"].map(colours).fillna(_OTHER_COLOUR))
-    middles = frame.groupby("label")[["x", "y"]].median().loc[frequent].to_numpy()
+    seen = frame[frame["modality"] == frame["modality"].iloc[-1]]  # one cloud, should they part
+    middles = seen.groupby("label")[["x", "y"]].median().reindex(frequent).dropna().to_numpy()
     for number, (x, y) in enumerate(_spread(middles, _gap(frame)), start=1):
         by_label.text(
             x,

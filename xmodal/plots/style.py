@@ -12,6 +12,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.backend_bases import RendererBase
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter
@@ -67,13 +68,17 @@ P = ParamSpec("P")
 
 
 class PageFigure(Figure):
-    """A matplotlib figure that a notebook shows by itself, without pyplot or a magic command."""
+    """A matplotlib figure that keeps the house style, and that a notebook shows by itself."""
+
+    def draw(self, renderer: RendererBase) -> None:
+        """Draw with the house style: ticks made only now would else take the default's size."""
+        with matplotlib.style.context(_HOUSE):
+            super().draw(renderer)
 
     def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
         width, height = (round(96 * inches) for inches in self.get_size_inches())
         buffer = BytesIO()
-        with house_style():
-            self.savefig(buffer, format="png", dpi=2 * 96)  # two pixels to each of the screen's
+        self.savefig(buffer, format="png", dpi=2 * 96)  # two pixels to each of the screen's
         return buffer.getvalue(), {"width": width, "height": height}
 
 
@@ -92,7 +97,8 @@ def drawn_in_house_style(draw: Callable[P, Figure]) -> Callable[P, Figure]:
     def drawn(*args: P.args, **kwargs: P.kwargs) -> Figure:
         with house_style():
             figure = draw(*args, **kwargs)
-            figure.draw_without_rendering()
+            for _ in range(2):  # the first pass settles the ticks, the second makes room for them
+                figure.draw_without_rendering()
             figure.set_layout_engine("none")
         return figure
 

@@ -1,8 +1,12 @@
 """How training went: the parts of the loss, and recall on the validation clips."""
 
+from typing import Any
+
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from xmodal.plots.style import (
     DASHES,
@@ -41,7 +45,8 @@ def training_curves(
         Columns step, run, loss, cosine, classification; others are left alone.
     validation
         Columns step, run and any of recall_at_1, recall_at_5, recall_at_10: percent, mean of
-        both directions. It may be empty, as before the first validation.
+        both directions. It may be empty, as before the first validation. Rows without a value
+        (NaN) are left out of either frame, so one frame that holds both kinds of rows serves twice.
     class_start_step
         The step at which lambda switches on (10,000 in the paper, Section 3.1), marked by a line.
     gallery_size
@@ -56,6 +61,7 @@ def training_curves(
     recalls = [name for name in validation.columns if str(name).startswith("recall_at_")]
     if len(validation):
         columns_of(validation, ["step", "run", *(recalls or ["recall_at_1"])], "validation")
+        validation = validation.dropna(subset=recalls)
     figure, axes = sheet(4.0, source, rows=2, columns=2, sharex=True)
     runs = list(pd.unique(training["run"]))
     styles = {
@@ -63,47 +69,11 @@ def training_curves(
         for n, run in enumerate(runs)
     }
     for axis, part in zip(axes.flat, _PARTS, strict=False):
-        for run, rows in training.groupby("run", sort=False):
+        for run, rows in training.dropna(subset=part).groupby("run", sort=False):
             dot = "." if len(rows) == 1 else None
             axis.plot(rows["step"], rows[part], linewidth=1.0, marker=dot, **styles[run])
 
-    recall_axis = axes[1, 1]
-    for level, marker in zip(recalls, MARKERS, strict=False):
-        ends = []
-        for run, rows in validation.groupby("run", sort=False):
-            look = styles.get(run, {"color": QUIET, "linestyle": "-"})
-            recall_axis.plot(
-                rows["step"],
-                rows[level],
-                marker=marker,
-                markersize=3,
-                markevery=max(1, len(rows) // 12),
-                linewidth=1.0,
-                **look,
-            )
-            ends.append((rows["step"].iloc[-1], rows[level].iloc[-1]))
-        if ends:
-            recall_axis.annotate(
-                f"R@{level.removeprefix('recall_at_')}",
-                max(ends),
-                xytext=(6, 0),
-                textcoords="offset points",
-                va="center",
-                fontsize=SMALL,
-                annotation_clip=False,
-            )
-    recall_axis.set_ylim(bottom=0)
-    if not len(validation):
-        recall_axis.text(
-            0.5,
-            0.5,
-            "no validation yet",
-            transform=recall_axis.transAxes,
-            ha="center",
-            fontsize=SMALL,
-            color=QUIET,
-        )
-        recall_axis.set_yticks([])
+    _recall_panel(axes[1, 1], validation, recalls, styles)
 
     if class_start_step is not None and class_start_step <= training["step"].max():
         for axis in axes.flat:
@@ -119,6 +89,7 @@ def training_curves(
             fontsize=SMALL,
         )
     for axis in axes[-1]:
+        axis.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
         plain_ticks(axis, "x")
         axis.set(xlabel="training step")
     gallery = "" if gallery_size is None else f" among {gallery_size:,} candidates"
@@ -126,3 +97,35 @@ def training_curves(
     handles = [Line2D([], [], label=shorten(str(run), 40), **styles[run]) for run in runs]
     legend_outside(figure, handles, "outside upper center", 3)
     return figure
+
+
+def _recall_panel(
+    axis: Axes, validation: pd.DataFrame, recalls: list[str], styles: dict[Any, dict[str, Any]]
+) -> None:
+    """Draw every level of every run, each level named beside its highest end."""
+    if not len(validation):
+        middle: dict[str, Any] = {"transform": axis.transAxes, "ha": "center", "va": "center"}
+        axis.text(0.5, 0.5, "no validation yet", fontsize=SMALL, color=QUIET, **middle)
+        axis.set_yticks([])
+        return
+    ends = {}
+    for level, marker in zip(recalls, MARKERS, strict=False):
+        for run, rows in validation.groupby("run", sort=False):
+            look = styles.get(run, {"color": QUIET, "linestyle": "-"})
+            axis.plot(rows["step"], rows[level], marker=marker, markersize=3, linewidth=1, **look)
+        ends[level] = validation.groupby("run")[level].last().max()
+    axis.set_ylim(bottom=0)
+    room = axis.get_ylim()[1] * 0.1  # the height of a line of text, so that no two names meet
+    lowest = 0.0
+    for level in sorted(recalls, key=ends.__getitem__):
+        height = max(ends[level], lowest)
+        axis.annotate(
+            f"R@{level.removeprefix('recall_at_')}",
+            (validation["step"].max(), height),
+            xytext=(6, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=SMALL,
+            annotation_clip=False,
+        )
+        lowest = height + room

@@ -1,0 +1,49 @@
+# The commands of this project. Each makes the environment first, when there is none.
+PYTHON ?= python3
+BIN := .venv/bin
+SNAKEMAKE := $(BIN)/snakemake --cores all --rerun-incomplete --nolock --quiet all
+SHARDS ?= data/yt8m/shards
+VOCABULARY ?= data/yt8m/vocabulary.csv
+FIGURES := paper data recall umap retrieval report
+
+.PHONY: paper figures smoke yt8m test test-slow lint lab clean
+
+paper: .venv/installed  ## the whole suite on the embedded sample data
+	$(SNAKEMAKE) --configfile profiles/sample.yaml
+	@$(BIN)/xmodal report figures/sample
+
+figures: .venv/installed  ## the figures and tables of `make paper` again, nothing else
+	$(SNAKEMAKE) --configfile profiles/sample.yaml --allowed-rules all $(FIGURES) --forcerun $(FIGURES)
+
+smoke: .venv/installed  ## the whole suite in a minute, on too little data to mean anything
+	$(SNAKEMAKE) --configfile profiles/smoke.yaml
+
+yt8m: .venv/installed  ## the whole suite on real shards: make yt8m SHARDS=folder VOCABULARY=file
+	$(SNAKEMAKE) --configfile profiles/yt8m.yaml --config "data={shards: $(SHARDS), vocabulary: $(VOCABULARY)}"
+	@$(BIN)/xmodal report figures/yt8m
+	@$(BIN)/xmodal embed README.md
+
+test: .venv/installed lint  ## all tests but the long ones
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: .venv/installed  ## the long tests
+	$(BIN)/python -m pytest -m slow
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+lab: .venv/installed  ## JupyterLab
+	$(BIN)/jupyter lab notebooks
+
+clean:  ## remove what was made, but not the environment
+	rm -rf runs .snakemake data/sample data/smoke figures/sample figures/smoke
+
+.venv/installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; name one with: make PYTHON=python3.12"; exit 1; }
+	@echo "Making the environment in .venv (a few minutes, once)"
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test]'
+	@touch $@

@@ -1,0 +1,182 @@
+# The batch: which notebook runs with which parameters on which inputs. papermill does the running.
+#   snakemake --configfile profiles/sample.yaml --cores all        (or: make paper)
+import json
+import sys
+
+from xmodal.batch import Profile
+from xmodal.notebook import check
+
+profile = check(Profile, config)
+NAME, MODELS = profile.name, profile.models()
+DATA, RUNS, FIGURES = f"data/{NAME}/features", f"runs/{NAME}", f"figures/{NAME}"
+MANIFEST = f"{DATA}/manifest.json"
+RESULTS = expand(f"{RUNS}/{{model}}/result.json", model=MODELS)
+RUN = f"{RUNS}/{MODELS[0]}"  # the paper's dimension, first seed: the one that is looked at
+XMODAL = f"{sys.executable} -m xmodal"
+
+# What each stage's result depends on: touch plotting code and no model is trained again.
+DATA_CODE = expand("xmodal/data/{m}.py", m=["embedded", "features", "sample", "tfrecord", "yt8m"])
+TRAIN_CODE = ["xmodal/data/batches.py"] + expand(
+    "xmodal/{m}.py", m=["loss", "metrics", "model", "train"]
+)
+FIGURE_CODE = glob_wildcards("xmodal/plots/{m}.py").m
+FIGURE_CODE = expand("xmodal/plots/{m}.py", m=FIGURE_CODE) + ["xmodal/provenance.py"]
+
+
+def figures(*stems):
+    return expand(f"{FIGURES}/{{stem}}.{{kind}}", stem=stems, kind=["pdf", "svg", "png", "json"])
+
+
+def tables(*stems):
+    return expand(f"{FIGURES}/{{stem}}.{{kind}}", stem=stems, kind=["md", "tex", "csv", "json"])
+
+
+def values(**parameters):
+    """The parameters of a notebook as JSON."""
+    return json.dumps(parameters)
+
+
+FIGURE_VALUES = {"features": DATA, "figures": FIGURES}
+
+
+rule all:
+    default_target: True
+    input:
+        f"{FIGURES}/README.md",
+
+
+rule features:
+    input:
+        DATA_CODE,
+    output:
+        MANIFEST,
+    params:
+        values=values(**profile.data, **FIGURE_VALUES),
+    threads: workflow.cores
+    shell:
+        "{XMODAL} data {params.values:q}"
+
+
+rule paper:
+    input:
+        FIGURE_CODE,
+        notebook="notebooks/00_paper.ipynb",
+    output:
+        figures("architecture"),
+    params:
+        values=values(figures=FIGURES),
+    log:
+        f"{RUNS}/notebooks/00_paper.ipynb",
+    shell:
+        "{XMODAL} notebook {input.notebook} {log} {params.values:q}"
+
+
+rule data:
+    input:
+        FIGURE_CODE,
+        MANIFEST,
+        "xmodal/data/statistics.py",
+        notebook="notebooks/01_data.ipynb",
+    output:
+        figures("label_frequencies", "feature_norms", "correlations"),
+        tables("data"),
+    params:
+        values=values(**profile.data, **FIGURE_VALUES),
+    log:
+        f"{RUNS}/notebooks/01_data.ipynb",
+    shell:
+        "{XMODAL} notebook {input.notebook} {log} {params.values:q}"
+
+
+rule train:
+    input:
+        TRAIN_CODE,
+        MANIFEST,
+        notebook="notebooks/02_train.ipynb",
+    output:
+        f"{RUNS}/dim{{dim}}-seed{{seed}}/result.json",
+    params:
+        values=lambda wildcards: values(
+            **profile.training(int(wildcards.dim)),
+            features=DATA,
+            out=f"{RUNS}/dim{wildcards.dim}-seed{wildcards.seed}",
+            embedding_dim=int(wildcards.dim),
+            seed=int(wildcards.seed),
+            overwrite=True,
+        ),
+    log:
+        f"{RUNS}/notebooks/02_train-dim{{dim}}-seed{{seed}}.ipynb",
+    threads: profile.threads
+    shell:
+        "{XMODAL} notebook {input.notebook} {log} {params.values:q}"
+
+
+rule recall:
+    input:
+        FIGURE_CODE,
+        RESULTS,
+        "xmodal/evaluate.py",
+        notebook="notebooks/03_recall.ipynb",
+    output:
+        figures("training_curves", "recall_readings", "recall_against_gallery"),
+        tables("table1", "table2", "silence", "training", "recall"),
+        f"{FIGURES}/verdict.md",
+    params:
+        values=values(
+            **profile.recall,
+            **FIGURE_VALUES,
+            runs=[f"{RUNS}/{model}" for model in MODELS],
+            dimension=profile.dimension,
+        ),
+    log:
+        f"{RUNS}/notebooks/03_recall.ipynb",
+    shell:
+        "{XMODAL} notebook {input.notebook} {log} {params.values:q}"
+
+
+rule umap:
+    input:
+        FIGURE_CODE,
+        f"{RUN}/result.json",
+        "xmodal/projection.py",
+        notebook="notebooks/04_umap.ipynb",
+    output:
+        figures("umap"),
+        f"{FIGURES}/umap.csv",
+    params:
+        values=values(**profile.projection, **FIGURE_VALUES, run=RUN),
+    log:
+        f"{RUNS}/notebooks/04_umap.ipynb",
+    shell:
+        "{XMODAL} notebook {input.notebook} {log} {params.values:q}"
+
+
+rule retrieval:
+    input:
+        FIGURE_CODE,
+        f"{RUN}/result.json",
+        "xmodal/search.py",
+        notebook="notebooks/05_retrieval.ipynb",
+    output:
+        figures("retrieval"),
+        tables("examples"),
+    params:
+        values=values(**profile.retrieval, **FIGURE_VALUES, run=RUN),
+    log:
+        f"{RUNS}/notebooks/05_retrieval.ipynb",
+    shell:
+        "{XMODAL} notebook {input.notebook} {log} {params.values:q}"
+
+
+rule report:
+    input:
+        rules.paper.output,
+        rules.data.output,
+        rules.recall.output,
+        rules.umap.output,
+        rules.retrieval.output,
+        "xmodal/report.py",
+    output:
+        f"{FIGURES}/README.md",
+    shell:
+        "{XMODAL} report {FIGURES} > /dev/null"

@@ -1,0 +1,147 @@
+"""The whole batch on the smoke profile, in a copy of the project, as a user would run it."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from xmodal.report import PICTURES
+
+ROOT = Path(__file__).parents[1]
+PARTS = ["Snakefile", "pyproject.toml", "notebooks", "profiles", "xmodal"]
+FIGURE_RULES = {"paper", "data", "recall", "umap", "retrieval", "report", "all"}
+
+
+class Project:
+    """A copy of the project in which the batch can run."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        ignored = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints")
+        for part in PARTS:
+            source = ROOT / part
+            copy = shutil.copytree if source.is_dir() else shutil.copy
+            copy(source, folder / part, **({"ignore": ignored} if source.is_dir() else {}))
+
+    def snakemake(self, *options: str) -> subprocess.CompletedProcess:
+        words = ["--configfile", "profiles/smoke.yaml", "--cores", "2", "--rerun-incomplete"]
+        return subprocess.run(
+            [sys.executable, "-m", "snakemake", *words, *options],
+            cwd=self.folder,
+            env={**os.environ, "PYTHONPATH": str(self.folder)},
+            capture_output=True,
+            text=True,
+        )
+
+    def planned(self, *options: str) -> set[str]:
+        """Return the rules that a run would carry out."""
+        told = self.snakemake("--dry-run", "--quiet", "host", *options)
+        assert told.returncode == 0, told.stderr + told.stdout
+        lines = (told.stderr + told.stdout).splitlines()
+        return {
+            line.split()[1].rstrip(":")
+            for line in lines
+            if line.startswith(("rule ", "localrule "))
+        }
+
+    def figures(self) -> dict[str, bytes]:
+        return {p.name: p.read_bytes() for p in sorted((self.folder / "figures/smoke").iterdir())}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    made = Project(tmp_path_factory.mktemp("project"))
+    told = made.snakemake("--quiet", "all")
+    assert told.returncode == 0, told.stderr[-5000:]
+    return made
+
+
+def test_the_batch_leaves_every_figure_and_table(project):
+    files = set(project.figures())
+    for stem in PICTURES:
+        assert {f"{stem}.{kind}" for kind in ("pdf", "svg", "png", "json")} <= files
+    for stem in ("data", "table1", "table2", "silence", "training", "recall", "examples"):
+        assert {f"{stem}.{kind}" for kind in ("md", "tex", "csv", "json")} <= files
+    page = (project.folder / "figures/smoke/README.md").read_text()
+    assert "synthetic sample" in page and page.count("| published") == 6
+    assert not [name for name in files if name.endswith(".tmp") or name.startswith(".")]
+
+
+def test_every_notebook_was_run_to_its_end(project):
+    executed = sorted((project.folder / "runs/smoke/notebooks").glob("*.ipynb"))
+    assert len(executed) == 5 + 4  # five notebooks, and 02_train once a model
+    for path in executed:
+        code = [c for c in json.loads(path.read_text())["cells"] if c["cell_type"] == "code"]
+        assert all(cell["execution_count"] for cell in code)
+
+
+def test_figures_say_that_the_data_is_synthetic(project):
+    for name, content in project.figures().items():
+        if name.endswith(".json"):
+            source = json.loads(content)["source"]
+            assert source == ("the paper" if name == "architecture.json" else "synthetic sample")
+
+
+def test_a_second_run_does_nothing(project):
+    assert project.planned() == set()
+
+
+def test_a_change_of_plotting_code_makes_figures_only(project):
+    path = project.folder / "xmodal/plots/recall.py"
+    code = path.read_text()
+    try:
+        path.write_text(code + "\n# changed\n")
+        assert project.planned() == FIGURE_RULES
+    finally:
+        path.write_text(code)
+
+
+def test_a_change_of_the_loss_trains_again_but_keeps_the_data(project):
+    path = project.folder / "xmodal/loss.py"
+    code = path.read_text()
+    try:
+        path.write_text(code + "\n# changed\n")
+        planned = project.planned()
+        assert "train" in planned and not planned & {"features", "paper", "data"}
+    finally:
+        path.write_text(code)
+
+
+def test_figures_and_tables_are_the_same_bytes_the_second_time(project):
+    before = project.figures()
+    told = project.snakemake("--quiet", "all", "--forcerun", "recall", "retrieval")
+    assert told.returncode == 0, told.stderr
+    assert project.figures() == before
+
+
+def test_a_failed_stage_says_why_keeps_its_notebook_and_the_next_run_goes_on(project):
+    before = project.figures()
+    history = (project.folder / "runs/smoke/dim250-seed0/history.jsonl").read_bytes()
+    told = project.snakemake("--quiet", "all", "--config", "train={margin: 5}")
+    assert told.returncode != 0
+    assert re.search(r"02_train-dim\d+-seed0 failed in cell 3", told.stderr)
+    assert "InputError: parameter margin: Input should be less than 1 (got '5')" in told.stderr
+    kept = re.search(r"notebook is kept: (\S+)", told.stderr)[1]
+    assert "Input should be less than 1" in (project.folder / kept).read_text()
+
+    told = project.snakemake("--quiet", "all")
+    assert told.returncode == 0, told.stderr
+    assert (project.folder / "runs/smoke/dim250-seed0/history.jsonl").read_bytes() == history
+    assert project.figures() == before
+
+
+def test_a_mistyped_parameter_stops_the_batch_before_any_data_is_read(project):
+    told = project.snakemake("--quiet", "all", "--config", "recall={galeries: [256]}")
+    assert told.returncode != 0
+    assert "there is no parameter galeries; did you mean galleries?" in told.stderr
+
+
+def test_a_mistyped_profile_is_refused_at_once(project):
+    told = project.snakemake("--quiet", "all", "--config", "dimensons=[256]")
+    assert told.returncode != 0
+    assert "there is no parameter dimensons; did you mean dimensions?" in told.stderr + told.stdout
