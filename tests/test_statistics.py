@@ -1,0 +1,61 @@
+"""The numbers behind the pictures of notebook 01, where they are known beforehand."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from xmodal.data.statistics import canonical_correlations, label_counts, overview, spectrum
+
+
+def clips(n: int, correlations: tuple[float, ...], seed: int) -> SimpleNamespace:
+    """Draw two modalities, mixed and shifted, with known canonical correlations."""
+    draw = np.random.default_rng(seed).standard_normal
+    rho = np.array(correlations)
+    shared, k = draw((n, len(rho))), len(rho)
+    x = np.sqrt(rho) * shared + np.sqrt(1 - rho) * draw((n, k))
+    y = np.sqrt(rho) * shared + np.sqrt(1 - rho) * draw((n, k))
+    mix = np.random.default_rng(99).standard_normal((k + 3, k + 3))
+    visual = np.hstack([x, draw((n, 3))]) @ mix + 5
+    return SimpleNamespace(
+        visual=visual.astype(np.float32),
+        audio=(y @ mix[:k, :k] - 2).astype(np.float32),
+    )
+
+
+class Split(SimpleNamespace):
+    def __len__(self) -> int:
+        return len(self.visual)
+
+
+def test_canonical_correlations_of_a_known_model():
+    truth = (0.9, 0.6, 0.3, 0.0)
+    train, held_out = (Split(**vars(clips(20_000, truth, seed))) for seed in (0, 1))
+    found = canonical_correlations(train, held_out, ridge=1e-6)
+    assert found == pytest.approx(truth, abs=0.03)
+
+
+def test_unrelated_modalities_do_not_correlate_on_clips_held_out():
+    train, held_out = (Split(**vars(clips(200, (0.0,) * 20, seed))) for seed in (0, 1))
+    inflated = canonical_correlations(train, train, ridge=1e-6)
+    assert inflated[0] > 0.3  # on the clips it was fitted to, chance looks like a relation
+    assert np.abs(canonical_correlations(train, held_out, ridge=1e-6)).mean() < 0.15
+
+
+def test_spectrum_is_the_variance_along_the_axes_of_an_ellipsoid():
+    draws = np.random.default_rng(0).standard_normal((50_000, 3)) * [1.0, 3.0, 2.0]
+    assert spectrum(draws) == pytest.approx([9, 4, 1], rel=0.05)
+
+
+def test_label_counts_and_overview_by_hand():
+    features = Split(
+        visual=np.array([[3.0, 4.0], [0.0, 1.0]], dtype=np.float32),
+        audio=np.array([[1.0, 0.0], [0.0, 3.0]], dtype=np.float32),
+        silent=np.array([False, True]),
+        label_indices=np.array([0, 2, 2]),
+        label_names=["a", "b", "c"],
+    )
+    assert label_counts(features).tolist() == [1, 0, 2]
+    (row,) = overview({"train": features}).to_dict("records")
+    assert (row["clips"], row["silent clips"], row["labels per clip"]) == (2, 1, 1.5)
+    assert row["visual norm"] == "3.0 ± 2.0" and row["audio range"] == "0.00 to 3.00"
