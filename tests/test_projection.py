@@ -22,7 +22,7 @@ def clips(labels: list[list[int]]) -> FeatureSet:
     n = len(labels)
     return FeatureSet(
         visual=np.zeros((n, 2), np.float32),
-        audio=np.zeros((n, 2), np.float32),
+        audio=np.arange(2 * n, dtype=np.float32).reshape(n, 2),
         ids=np.array([f"{i:04}" for i in range(n)]),
         label_indptr=np.cumsum([0, *map(len, labels)]),
         label_indices=np.array([c for row in labels for c in row], np.int32),
@@ -53,6 +53,13 @@ def fits(monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
 
     monkeypatch.setitem(sys.modules, "umap", SimpleNamespace(UMAP=StandIn))
     return seen
+
+
+def test_silent_clips_are_left_out(fits: list[np.ndarray], tmp_path: Path):
+    features = clips(LABELS)
+    features.audio[[1, 4]] = 7
+    frame = project(embeddings(7), features, ProjectionConfig(run=tmp_path, clips=7))
+    assert sorted(set(frame["clip"])) == ["0000", "0002", "0003", "0005", "0006"]
 
 
 def test_frequent_labels_by_hand():

@@ -27,6 +27,8 @@ class ProjectionConfig(RunFigureConfig):
 def project(embedded: Embeddings, features: FeatureSet, config: ProjectionConfig) -> pd.DataFrame:
     """Lay the audio and the visual embeddings of some clips out in one plane.
 
+    Silent clips are left out: their audio embeddings are one point, far from all others.
+
     The coordinates are kept beside the run, in ``umap.csv``, and computed again only for other
     embeddings or another configuration: a fit takes a minute and differs from machine to machine.
 
@@ -36,8 +38,8 @@ def project(embedded: Embeddings, features: FeatureSet, config: ProjectionConfig
         Columns x, y, modality ("audio", "visual"), label (a frequent one, or "other"), clip (id);
         the audio points first, the clips in the same order in both halves.
     """
-    rows = np.random.default_rng(config.seed).permutation(len(features))[: config.clips]
-    rows.sort()
+    sound = np.flatnonzero(~features.silent)
+    rows = np.sort(np.random.default_rng(config.seed).permutation(sound)[: config.clips])
     points = np.concatenate([embedded.audio.numpy()[rows], embedded.visual.numpy()[rows]])
     settings = config.model_dump_json(exclude=set(RunFigureConfig.model_fields))
     key = hashlib.sha256(points.tobytes() + settings.encode()).hexdigest()

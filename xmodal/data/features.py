@@ -344,7 +344,8 @@ class FeatureSet:
         the same, that of silence, and no ranking can tell the clips apart that share it. A silent
         clip alone in its split is not marked; it ties with no other.
         """
-        rows = np.ascontiguousarray(self.audio).view(np.dtype((np.void, 4 * AUDIO_DIM))).ravel()
+        audio = np.ascontiguousarray(self.audio)
+        rows = audio.view(np.dtype((np.void, audio.strides[0]))).ravel()
         _, vector, clips = np.unique(rows, return_inverse=True, return_counts=True)
         return clips[vector] > 1
 

@@ -58,7 +58,7 @@ def umap(
     figure, axes = sheet(4.3, source, columns=2)
     by_label, by_pair = axes[0]
     for axis in (by_label, by_pair):
-        axis.set_aspect("equal")
+        axis.set_aspect("equal", adjustable="datalim")
         axis.set(xticks=[], yticks=[])
         axis.spines[:].set_visible(False)
 
@@ -100,8 +100,8 @@ def umap(
 
 
 def _gap(frame: pd.DataFrame) -> float:
-    """Return the room a number on the map needs, in the map's units (our choice: a 22nd of it)."""
-    return float(np.ptp(frame[["x", "y"]].to_numpy(float), axis=0).max() / 22)
+    """Return the room a number on the map needs, in the map's units (our choice: an 18th of it)."""
+    return float(np.ptp(frame[["x", "y"]].to_numpy(float), axis=0).max() / 18)
 
 
 def _spread(points: np.ndarray, gap: float) -> list[np.ndarray]:

@@ -71,7 +71,10 @@ def training_curves(
     for axis, part in zip(axes.flat, _PARTS, strict=False):
         for run, rows in training.dropna(subset=part).groupby("run", sort=False):
             dot = "." if len(rows) == 1 else None
+            rows = rows[(rows[part] > 0) | (part != "classification")]  # not measured while λ is 0
             axis.plot(rows["step"], rows[part], linewidth=1.0, marker=dot, **styles[run])
+    if training["loss"].max() > 20 * training["loss"].min() > 0:
+        axes[0, 0].set_yscale("log")  # the cross entropy of an untrained classifier is huge
 
     _recall_panel(axes[1, 1], validation, recalls, styles)
 
@@ -79,12 +82,14 @@ def training_curves(
         for axis in axes.flat:
             if axis.lines:
                 axis.axvline(class_start_step, color=INK, linewidth=0.7, linestyle=DASHES[2])
+        late = class_start_step > training["step"].max() / 2
         axes[0, 0].annotate(
             "λ switched on",
             (class_start_step, 1),
             xycoords=("data", "axes fraction"),
-            xytext=(3, 0),
+            xytext=(-3 if late else 3, 0),
             textcoords="offset points",
+            ha="right" if late else "left",
             va="top",
             fontsize=SMALL,
         )
