@@ -145,3 +145,17 @@ def test_a_mistyped_profile_is_refused_at_once(project):
     told = project.snakemake("--quiet", "all", "--config", "dimensons=[256]")
     assert told.returncode != 0
     assert "there is no parameter dimensons; did you mean dimensions?" in told.stderr + told.stdout
+
+
+def test_a_change_of_the_reader_leaves_equal_features_and_models_alone(project):
+    """Last, because it leaves the code newer than the results."""
+    features = project.folder / "data/smoke/features/train/visual.npy"
+    before = features.stat().st_mtime_ns
+    path = project.folder / "xmodal/data/features.py"
+    path.write_text(path.read_text() + "\n# changed\n")
+    model = project.folder / "runs/smoke/dim250-seed0/model.safetensors"
+    trained = model.stat().st_mtime_ns
+    told = project.snakemake("--quiet", "all", "--", "runs/smoke/dim250-seed0/result.json")
+    assert told.returncode == 0, told.stderr
+    assert features.stat().st_mtime_ns == before
+    assert model.stat().st_mtime_ns == trained
