@@ -1,7 +1,7 @@
 # The commands of this project. Each makes the environment first, when there is none.
 PYTHON ?= python3
 BIN := .venv/bin
-SNAKEMAKE := $(BIN)/snakemake --cores all --rerun-incomplete --nolock --quiet all
+SNAKEMAKE := $(BIN)/snakemake --cores all --rerun-incomplete --nolock --quiet rules host reason
 SHARDS ?= data/yt8m/shards
 VOCABULARY ?= data/yt8m/vocabulary.csv
 FIGURES := paper data recall umap retrieval report

@@ -30,6 +30,7 @@ class Project:
 
     def snakemake(self, *options: str) -> subprocess.CompletedProcess:
         words = ["--configfile", "profiles/smoke.yaml", "--cores", "2", "--rerun-incomplete"]
+        words += ["--quiet", "rules", "host"]  # as the Makefile does
         return subprocess.run(
             [sys.executable, "-m", "snakemake", *words, *options],
             cwd=self.folder,
@@ -56,7 +57,7 @@ class Project:
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
     made = Project(tmp_path_factory.mktemp("project"))
-    told = made.snakemake("--quiet", "all")
+    told = made.snakemake()
     assert told.returncode == 0, told.stderr[-5000:]
     return made
 
@@ -114,7 +115,7 @@ def test_a_change_of_the_loss_trains_again_but_keeps_the_data(project):
 
 def test_figures_and_tables_are_the_same_bytes_the_second_time(project):
     before = project.figures()
-    told = project.snakemake("--quiet", "all", "--forcerun", "recall", "retrieval")
+    told = project.snakemake("--forcerun", "recall", "retrieval")
     assert told.returncode == 0, told.stderr
     assert project.figures() == before
 
@@ -122,27 +123,27 @@ def test_figures_and_tables_are_the_same_bytes_the_second_time(project):
 def test_a_failed_stage_says_why_keeps_its_notebook_and_the_next_run_goes_on(project):
     before = project.figures()
     history = (project.folder / "runs/smoke/dim250-seed0/history.jsonl").read_bytes()
-    told = project.snakemake("--quiet", "all", "--config", "train={margin: 5}")
+    told = project.snakemake("--config", "train={margin: 5}")
     assert told.returncode != 0
     assert re.search(r"02_train-dim\d+-seed0 failed in cell 3", told.stderr)
     assert "InputError: parameter margin: Input should be less than 1 (got '5')" in told.stderr
     kept = re.search(r"notebook is kept: (\S+)", told.stderr)[1]
     assert "Input should be less than 1" in (project.folder / kept).read_text()
 
-    told = project.snakemake("--quiet", "all")
+    told = project.snakemake()
     assert told.returncode == 0, told.stderr
     assert (project.folder / "runs/smoke/dim250-seed0/history.jsonl").read_bytes() == history
     assert project.figures() == before
 
 
 def test_a_mistyped_parameter_stops_the_batch_before_any_data_is_read(project):
-    told = project.snakemake("--quiet", "all", "--config", "recall={galeries: [256]}")
+    told = project.snakemake("--config", "recall={galeries: [256]}")
     assert told.returncode != 0
     assert "there is no parameter galeries; did you mean galleries?" in told.stderr
 
 
 def test_a_mistyped_profile_is_refused_at_once(project):
-    told = project.snakemake("--quiet", "all", "--config", "dimensons=[256]")
+    told = project.snakemake("--config", "dimensons=[256]")
     assert told.returncode != 0
     assert "there is no parameter dimensons; did you mean dimensions?" in told.stderr + told.stdout
 
@@ -155,7 +156,7 @@ def test_a_change_of_the_reader_leaves_equal_features_and_models_alone(project):
     path.write_text(path.read_text() + "\n# changed\n")
     model = project.folder / "runs/smoke/dim250-seed0/model.safetensors"
     trained = model.stat().st_mtime_ns
-    told = project.snakemake("--quiet", "all", "--", "runs/smoke/dim250-seed0/result.json")
+    told = project.snakemake("--", "runs/smoke/dim250-seed0/result.json")
     assert told.returncode == 0, told.stderr
     assert features.stat().st_mtime_ns == before
     assert model.stat().st_mtime_ns == trained

@@ -119,7 +119,14 @@ def train(config: TrainConfig) -> dict[str, Any]:
     """
     trainer = Trainer(config)
     if not trainer.finished():
-        trainer.loop()
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # or CUDA refuses what follows
+        torch.set_deterministic_debug_mode("error")
+        torch.set_flush_denormal(True)  # late gradients are tiny, and denormals very slow
+        try:
+            trainer.loop()
+        finally:  # the process is the caller's, who may go on with something else
+            torch.set_deterministic_debug_mode("default")
+            torch.set_flush_denormal(False)
     return trainer.folder.read("result.json")
 
 
@@ -229,10 +236,7 @@ class Trainer:
         """Take the remaining steps."""
         config, accelerator = self.config, self.accelerator
         set_seed(config.seed)
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.set_deterministic_debug_mode("error")
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-        torch.set_flush_denormal(True)  # late gradients are tiny, and denormals very slow
 
         model = build_model(config, **self.sizes)
         self.frozen = build_model(config, **self.sizes).to(accelerator.device)  # fp32, to validate
