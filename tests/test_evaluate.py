@@ -216,18 +216,27 @@ def test_readings_leave_out_rows_that_the_paper_has_not():
 
 
 def test_verdict_by_hand():
-    told = verdict(readings(*hand_made()), "a sample")
-    assert told.startswith("On a sample, ")
+    training = pd.DataFrame({"training clips": [4000, 4000]})
+    frame = readings(*hand_made())
+    told = verdict(frame, training, "a sample")
+    assert told.startswith("On a sample, with 4,000 training clips, ")
     assert "2.0 points on average if the rows are galleries" in told
     assert "10.0 points on average if the rows are dimensions" in told
+    ours, target = (
+        frame[frame["reading"] == name].set_index(["row", "direction", "k"])["recall"]
+        for name in ("rows are galleries", "published")
+    )
+    below = sum(ours[key] < target[key] for key in ours.index)
+    assert f"galleries (lower in {below} of {len(ours)} numbers)" in told
 
 
 def test_verdict_of_one_reading_and_of_none():
     dimensions, galleries = hand_made()
-    told = verdict(readings(dimensions.assign(embedding_dim=7), galleries), "a sample")
+    training = pd.DataFrame({"training clips": [1]})
+    told = verdict(readings(dimensions.assign(embedding_dim=7), galleries), training, "a sample")
     assert "2.0 points" in told and "dimensions" not in told
     none = readings(dimensions.assign(embedding_dim=7), galleries.assign(gallery=8))
-    assert "no gallery and no model" in verdict(none, "a sample")
+    assert "no gallery and no model" in verdict(none, training, "a sample")
 
 
 def test_wide_by_hand():

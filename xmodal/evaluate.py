@@ -285,13 +285,15 @@ def readings(dimensions: pd.DataFrame, galleries: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([frame for frame in frames if len(frame)], ignore_index=True)
 
 
-def verdict(frame: pd.DataFrame, source: str) -> str:
+def verdict(frame: pd.DataFrame, training: pd.DataFrame, source: str) -> str:
     """Say in one sentence how far each reading of the row labels is from the published numbers.
 
     Parameters
     ----------
     frame : DataFrame
         As `readings` returns it.
+    training : DataFrame
+        As `training_frame` returns it.
     source : str
         What the data is called.
     """
@@ -300,14 +302,16 @@ def verdict(frame: pd.DataFrame, source: str) -> str:
     told = []
     for reading in ("rows are galleries", "rows are dimensions"):
         ours = frame[frame["reading"] == reading].set_index(keys)["recall"]
-        if len(ours):
-            points = (ours - target).dropna().abs().mean()
-            told.append(f"{points:.1f} points on average if the {reading}")
+        distance = (ours - target).dropna()
+        if len(distance):
+            told.append(
+                f"{distance.abs().mean():.1f} points on average if the {reading} "
+                f"(lower in {(distance < 0).sum()} of {len(distance)} numbers)"
+            )
+    seen = f"On {source}, with {training['training clips'].max():,} training clips"
     if not told:
-        return (
-            f"On {source}, no gallery and no model has the size of a row of the published tables."
-        )
-    return f"On {source}, our recalls differ from the published ones by {' and by '.join(told)}."
+        return f"{seen}, no gallery and no model has the size of a row of the published tables."
+    return f"{seen}, our recalls differ from the published ones by {' and by '.join(told)}."
 
 
 def against_gallery(galleries: pd.DataFrame, dimension: int) -> pd.DataFrame:
