@@ -15,7 +15,8 @@ RUN = f"{RUNS}/{MODELS[0]}"  # the paper's dimension, first seed: the one that i
 XMODAL = f"{sys.executable} -m xmodal"
 
 # What each stage's result depends on: touch plotting code and no model is trained again.
-DATA_CODE = expand("xmodal/data/{m}.py", m=["embedded", "features", "sample", "tfrecord", "yt8m"])
+DATA_CODE = ["arrays", "embedded", "example", "features", "labels", "prepare", "sample"]
+DATA_CODE = expand("xmodal/data/{m}.py", m=DATA_CODE + ["tfrecord", "vocabulary", "world", "yt8m"])
 TRAIN_CODE = ["xmodal/data/batches.py"] + expand(
     "xmodal/{m}.py", m=["loss", "metrics", "model", "train"]
 )
@@ -116,6 +117,7 @@ rule recall:
         FIGURE_CODE,
         RESULTS,
         "xmodal/evaluate.py",
+        "xmodal/tables.py",
         notebook="notebooks/03_recall.ipynb",
     output:
         figures("training_curves", "recall_readings", "recall_against_gallery"),

@@ -10,15 +10,15 @@ import pytest
 import torch
 from hypothesis import settings
 
-from xmodal.data.features import PrepareConfig, prepare
+from xmodal.data.prepare import PrepareConfig, prepare
 from xmodal.data.tfrecord import write_records
+from xmodal.data.vocabulary import write_vocabulary
 from xmodal.data.yt8m import (
     AUDIO_DIM,
     FEATURE_RANGE,
     VISUAL_DIM,
     Clip,
     encode_example,
-    write_vocabulary,
 )
 from xmodal.train import TrainConfig
 

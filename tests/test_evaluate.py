@@ -21,17 +21,12 @@ from xmodal.evaluate import (
     embed_run,
     embed_runs,
     find_runs,
-    history_frame,
     measure,
-    published,
-    readings,
     recall_frame,
-    training_frame,
-    verdict,
-    wide,
 )
 from xmodal.metrics import gallery_ranks, recall
 from xmodal.model import Embeddings
+from xmodal.tables import history_frame, published, readings, training_frame, verdict, wide
 from xmodal.train import TrainConfig, train
 
 Tiny = Callable[..., TrainConfig]

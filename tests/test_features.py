@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from xmodal.config import InputError
-from xmodal.data.features import SPLITS, FeatureSet, PrepareConfig, open_features, prepare
+from xmodal.data.features import SPLITS, FeatureSet, open_features
+from xmodal.data.prepare import PrepareConfig, prepare
 from xmodal.data.tfrecord import read_records, write_records
 from xmodal.data.yt8m import AUDIO_DIM, Clip, encode_example, read_shard
 
@@ -329,7 +330,7 @@ def fail_after(function: Callable[..., Any], calls: int, error: BaseException) -
     [
         ("numpy.save", 4, OSError(28, "No space left on device")),
         ("numpy.save", 4, KeyboardInterrupt()),
-        ("xmodal.data.features.read_shard", 3, KeyboardInterrupt()),
+        ("xmodal.data.prepare.read_shard", 3, KeyboardInterrupt()),
     ],
     ids=["disk full", "interrupted writing", "interrupted reading"],
 )
@@ -369,7 +370,7 @@ def test_a_set_that_cannot_be_moved_into_place_brings_the_earlier_one_back(
 def test_a_shard_that_changes_meanwhile_is_refused(
     config: PrepareConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("xmodal.data.features.scan_records", lambda path: (12, "an older look"))
+    monkeypatch.setattr("xmodal.data.prepare.scan_records", lambda path: (12, "an older look"))
     with pytest.raises(InputError, match="the file changed while it was read"):
         prepare(config)
     assert not config.out.exists()

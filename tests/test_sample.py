@@ -9,16 +9,19 @@ from hypothesis import strategies as st
 from scipy.stats import multivariate_normal
 
 from xmodal.config import InputError
-from xmodal.data import sample
-from xmodal.data.sample import SampleConfig, log_likelihood_ratio, write_sample
-from xmodal.data.yt8m import FEATURE_RANGE, read_shard, read_vocabulary
+from xmodal.data import likelihood, sample
+from xmodal.data.likelihood import log_likelihood_ratio
+from xmodal.data.sample import SampleConfig, write_sample
+from xmodal.data.vocabulary import read_vocabulary
+from xmodal.data.world import make_world
+from xmodal.data.yt8m import FEATURE_RANGE, read_shard
 
 CLIPS = 3000
 
 
 def draw(shared: float, clips: int = CLIPS):
     """Return world, labels, visual and audio features of one drawing."""
-    world = sample._world(shared, 0, 3862)
+    world = make_world(shared, 0, 3862)
     subject, labels = sample._draw_labels(world, clips, np.random.default_rng(1))
     visual, audio = sample._draw_features(world, subject, np.random.default_rng(2))
     return world, labels, visual, audio
@@ -200,7 +203,7 @@ def test_marginals_do_not_depend_on_shared(drawn, other) -> None:
 
 @pytest.mark.parametrize("shared", [1.0, 20.0])
 def test_latents_are_white_and_correlate_as_stated(shared: float) -> None:
-    world = sample._world(shared, 0, 3862)
+    world = make_world(shared, 0, 3862)
     subject, _ = sample._draw_labels(world, 10_000, np.random.default_rng(3))
     x, y, _ = sample._draw_latents(world, subject, np.random.default_rng(4))
     x = x[:, : y.shape[1]]
@@ -235,7 +238,7 @@ def log_density(point: np.ndarray, mean: np.ndarray, covariance: np.ndarray) -> 
 
 def test_gaussian_ratio_of_one_pair() -> None:
     """Correlation 0.6, x = 1, y = 2: (2.4 − 0.36 · 5) / (2 · 0.64) − ln 0.8 = 0.69189."""
-    ratio = sample._gaussian_ratio(
+    ratio = likelihood._gaussian_ratio(
         np.array([[1.0]]), np.array([[2.0]]), np.ones(1), np.array([0.6])
     )
     assert ratio == pytest.approx(np.array([[0.6 / 1.28 - np.log(0.8)]]))
@@ -249,7 +252,7 @@ def test_mixture_ratio_is_that_of_the_densities(seed: int) -> None:
     beta = rho * rng.uniform(0.1, 0.95)
     means, prior = rng.standard_normal((4, 3)), rng.dirichlet(np.ones(4))
     x, y = rng.standard_normal((2, 3)), rng.standard_normal((5, 3))
-    ratio = sample._mixture_ratio(x, y, rho, beta, means, prior)
+    ratio = likelihood._mixture_ratio(x, y, rho, beta, means, prior)
     one = np.diag(1 - beta)
     both = np.block([[one, np.diag(rho - beta)], [np.diag(rho - beta), one]])
     mu = np.sqrt(beta) * means

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from xmodal.config import InputError
 from xmodal.data.tfrecord import read_records, write_records
+from xmodal.data.vocabulary import read_vocabulary, write_vocabulary
 from xmodal.data.yt8m import (
     AUDIO_DIM,
     FEATURE_RANGE,
@@ -22,8 +23,6 @@ from xmodal.data.yt8m import (
     encode_example,
     parse_example,
     read_shard,
-    read_vocabulary,
-    write_vocabulary,
 )
 
 ID, LABELS, VISUAL, AUDIO = "id", "labels", "mean_rgb", "mean_audio"

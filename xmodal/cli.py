@@ -55,7 +55,7 @@ def from_json(parameters: str) -> dict[str, Any]:
 
 def stages() -> dict[str, type[StageConfig]]:
     """Return the configuration of each command."""
-    from xmodal.data.features import PrepareConfig
+    from xmodal.data.prepare import PrepareConfig
     from xmodal.data.sample import SampleConfig
     from xmodal.evaluate import RecallConfig
     from xmodal.train import TrainConfig
@@ -89,7 +89,7 @@ def sample(options: Options = None) -> None:
 @app.command(epilog=HELP)
 def prepare(options: Options = None) -> None:
     """Read shards, verify them, and write a feature set split by shard."""
-    from xmodal.data.features import prepare
+    from xmodal.data.prepare import prepare
 
     manifest = prepare(configure(stages()["prepare"], options))
     for split, noted in manifest["splits"].items():
@@ -113,7 +113,8 @@ def train(options: Options = None) -> None:
 def evaluate(options: Options = None) -> None:
     """Print the recall of trained runs on the evaluation clips."""
     from xmodal.data.features import open_features
-    from xmodal.evaluate import embed_runs, find_runs, measure, wide
+    from xmodal.evaluate import embed_runs, find_runs, measure
+    from xmodal.tables import wide
 
     config = configure(stages()["evaluate"], options)
     features = open_features(config.features, "evaluation")

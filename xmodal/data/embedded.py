@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import Field
 
 from xmodal.config import FigureConfig, InputError
-from xmodal.data.features import PrepareConfig, prepare
+from xmodal.data.prepare import PrepareConfig, prepare
 from xmodal.data.sample import SampleConfig, write_sample
 
 

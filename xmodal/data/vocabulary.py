@@ -1,0 +1,90 @@
+"""The vocabulary of YouTube-8M: a CSV file with a row for each class."""
+
+import csv
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from xmodal.config import InputError
+
+_COLUMNS = ["Index", "TrainVideoCount", "KnowledgeGraphId", "Name", "WikiUrl"]
+_COLUMNS += ["Vertical1", "Vertical2", "Vertical3", "WikiDescription"]
+
+
+def read_vocabulary(path: str | os.PathLike[str]) -> list[str]:
+    """Read the label names of a YouTube-8M vocabulary.
+
+    Some classes of the published file have no name; their KnowledgeGraphId stands in (our choice).
+
+    Parameters
+    ----------
+    path
+        A CSV file with at least the columns ``Index`` and ``Name``, rows in any order.
+
+    Returns
+    -------
+    list of str
+        The name of each class, by class index.
+
+    Raises
+    ------
+    InputError
+        The file is missing or no such CSV file, or its indices are not 0, 1, 2, ... once each.
+    """
+    names: dict[int, str] = {}
+    try:
+        with Path(path).open(newline="", encoding="utf-8-sig") as file:
+            rows = csv.DictReader(file, strict=True)
+            missing = {"Index", "Name"} - set(rows.fieldnames or ())
+            if missing:
+                raise InputError(
+                    f"{path}: the vocabulary has no column {' or '.join(sorted(missing))}; "
+                    "use YouTube-8M's vocabulary.csv."
+                )
+            for row in rows:
+                where = f"{path}: the row that ends on line {rows.line_num}"
+                if not (row["Index"] or "").isdecimal() or None in row or None in row.values():
+                    raise InputError(f"{where} is not a vocabulary row; fetch the file again.")
+                index = int(row["Index"])
+                if index in names:
+                    raise InputError(f"{where} repeats class {index}; fetch the file again.")
+                names[index] = row["Name"] or row.get("KnowledgeGraphId") or f"class {index}"
+    except OSError as error:
+        raise InputError(
+            f"{path}: the vocabulary cannot be read ({error.strerror}); check the path."
+        ) from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(
+            f"{path}: the vocabulary is not a UTF-8 CSV file ({error}); fetch it again."
+        ) from error
+    if sorted(names) != list(range(len(names))) or not names:
+        raise InputError(
+            f"{path}: the vocabulary's {len(names)} classes are not numbered 0, 1, 2, ... without "
+            "a gap; fetch the file again."
+        )
+    return [names[index] for index in range(len(names))]
+
+
+def write_vocabulary(
+    path: str | os.PathLike[str], names: Sequence[str], counts: Iterable[int]
+) -> None:
+    """Write a vocabulary in YouTube-8M's columns; those that are not known stay empty.
+
+    Parameters
+    ----------
+    path
+        The CSV file to write; one that exists is replaced.
+    names, counts
+        By class index: the label's name, and the number of training clips that carry it.
+    """
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        with partial.open("w", newline="", encoding="utf-8") as file:
+            rows = csv.writer(file)
+            rows.writerow(_COLUMNS)
+            for index, (name, count) in enumerate(zip(names, counts, strict=True)):
+                rows.writerow([index, count, "", name, *[""] * 5])
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
