@@ -67,7 +67,13 @@ This page was generated; every number on it comes from the files beside it. Feat
 
 {texts["table2"]}
 
+In brackets: 95 % bootstrap interval over the queries. Candidates are ranked by cosine; ties count as
+the average over their orders.
+
 ## How the models were trained
+
+Measured are the weights of the step with the best recall on validation clips; nothing was chosen on
+the evaluation clips. A model that gained nothing for long was stopped where its profile says so.
 
 {texts["training"]}
 
