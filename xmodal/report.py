@@ -67,8 +67,8 @@ This page was generated; every number on it comes from the files beside it. Feat
 
 {texts["table2"]}
 
-In brackets: 95 % bootstrap interval over the queries. Candidates are ranked by cosine; ties count as
-the average over their orders.
+In brackets: 95 % bootstrap interval over the queries. Candidates are ranked by cosine; ties count
+as the average over their orders.
 
 ## How the models were trained
 
