@@ -1,6 +1,7 @@
 # The batch: which notebook runs with which parameters on which inputs. papermill does the running.
 #   snakemake --configfile profiles/sample.yaml --cores all        (or: make paper)
 import json
+import shlex
 import sys
 
 from xmodal.batch import Profile
@@ -12,7 +13,7 @@ DATA, RUNS, FIGURES = f"data/{NAME}/features", f"runs/{NAME}", f"figures/{NAME}"
 MANIFEST = f"{DATA}/manifest.json"
 RESULTS = expand(f"{RUNS}/{{model}}/result.json", model=MODELS)
 RUN = f"{RUNS}/{MODELS[0]}"  # the paper's dimension, first seed: the one that is looked at
-XMODAL = f"{sys.executable} -m xmodal"
+XMODAL = f"{shlex.quote(sys.executable)} -m xmodal"
 
 # What each stage's result depends on: touch plotting code and no model is trained again.
 DATA_CODE = ["arrays", "embedded", "example", "features", "labels", "prepare", "sample"]

@@ -15,6 +15,7 @@ from xmodal.loss import (
     cross_entropy,
     draw_pairs,
     l2_groups,
+    l2_term,
 )
 from xmodal.model import JointEmbedding
 
@@ -74,6 +75,7 @@ def test_l2_is_half_the_square_of_weights_and_of_no_bias():
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     optimiser = torch.optim.SGD(l2_groups(model, 0.3), lr=1.0)
     penalty = sum(0.3 / 2 * p.square().sum() for n, p in model.named_parameters() if "weight" in n)
+    assert l2_term(model, 0.3) == pytest.approx(penalty.item())
     gradients = torch.autograd.grad(
         penalty, [p for n, p in model.named_parameters() if "weight" in n]
     )

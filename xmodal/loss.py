@@ -101,11 +101,16 @@ def cross_entropy(logits: Tensor, labels: Labels) -> Tensor:
     return binary_cross_entropy_with_logits(logits, targets, reduction="none").sum(dim=1)
 
 
-def l2_groups(model: Module, weight_l2: float) -> list[dict[str, Any]]:
-    """Return optimiser groups that add the L2 term, weight_l2 / 2 · ‖w‖², of all weights.
+def l2_term(model: Module, weight_l2: float) -> float:
+    """Return weight_l2 / 2 · ‖w‖² of all weights, without biases: section 2 names weights."""
+    weights = [weight for weight in model.parameters() if weight.ndim > 1]
+    return weight_l2 / 2 * sum(weight.detach().square().sum().item() for weight in weights)
 
-    Section 2 regularises "all the weights in each layer", so biases are left out. In Adam
-    (not AdamW) ``weight_decay`` adds weight_l2 · w to the gradient of w, which is this term's
+
+def l2_groups(model: Module, weight_l2: float) -> list[dict[str, Any]]:
+    """Return optimiser groups that add the gradient of `l2_term`.
+
+    In Adam (not AdamW) ``weight_decay`` adds weight_l2 · w to the gradient of w, which is that
     gradient, without a pass over all weights in every step.
     """
     weights = [weight for weight in model.parameters() if weight.ndim > 1]
@@ -136,12 +141,14 @@ def draw_pairs(labels: Labels, p_negative: float, generator: torch.Generator) ->
     incidence = torch.zeros(clips, len(present), device=device)
     incidence[labels.rows(), column] = 1
 
-    chance, choice = torch.rand(2, clips, dtype=torch.float64, generator=generator).to(device)
-    drawn = (chance < p_negative).nonzero().squeeze(1)
+    # drawn in double precision on the CPU, which some devices do not know: the same on all of them
+    chance, choice = torch.rand(2, clips, dtype=torch.float64, generator=generator)
+    chosen = (chance < p_negative).nonzero().squeeze(1)
+    drawn = chosen.to(device)
     strangers = incidence[drawn] @ incidence.T == 0
     strangers[torch.arange(len(drawn), device=device), drawn] = False
     count = strangers.sum(dim=1)
-    nth = (choice[drawn] * count).int() + 1
+    nth = (choice[chosen] * count.cpu()).int().to(device) + 1
     swapped = (strangers.cumsum(dim=1, dtype=torch.int32) == nth[:, None]).byte().argmax(dim=1)
 
     audio = torch.arange(clips, device=device)

@@ -20,7 +20,7 @@ import xmodal.model
 from xmodal.config import InputError, StageConfig
 from xmodal.data.batches import batch_labels, batch_rows
 from xmodal.data.features import open_features
-from xmodal.loss import VARIANTS, Labels, PaperLoss, l2_groups
+from xmodal.loss import VARIANTS, Labels, PaperLoss, l2_groups, l2_term
 from xmodal.metrics import gallery_ranks, recall
 from xmodal.model import JointEmbedding
 from xmodal.run import RunFolder, digest
@@ -318,6 +318,7 @@ class Trainer:
                 "loss": loss,
                 "cosine": cosine,
                 "classification": classification,
+                "l2": l2_term(self.frozen, self.config.weight_l2),
                 "learning_rate": rate,
                 **recalls,
             }
@@ -328,6 +329,7 @@ class Trainer:
         state.update(shared[0])
         fresh = self.folder.path / "checkpoint.tmp"
         self.accelerator.save_state(str(fresh))
+        self.accelerator.wait_for_everyone()  # each process writes its own random state
         if self.accelerator.is_main_process:
             self.folder.keep(fresh, state)
         self.accelerator.wait_for_everyone()
