@@ -78,17 +78,20 @@ def embed_runs(runs: Sequence[Path], features: FeatureSet) -> dict[int, list[Emb
     first: dict[int, tuple[Path, dict]] = {}
     embedded: dict[int, list[Embeddings]] = {}
     for run in runs:
-        _, config = load_run(run)
-        settings = config.model_dump(exclude={"seed", "out", "overwrite", "progress"})
-        settings["features"] = RunFolder(run).read("config.json")["data"]
-        other, same = first.setdefault(config.embedding_dim, (run, settings))
+        embeddings = embed_run(run, features)
+        stored = RunFolder(run).read("config.json")
+        ignored = ("seed", "out", "overwrite", "progress")
+        settings = {name: v for name, v in stored["config"].items() if name not in ignored}
+        settings["features"] = stored["data"]
+        dimension = settings["embedding_dim"]
+        other, same = first.setdefault(dimension, (run, settings))
         differing = [name for name in settings if settings[name] != same[name]]
         if differing:
             raise InputError(
                 f"{other} and {run} differ in {', '.join(differing)}, so they cannot be averaged: "
                 "name the runs to compare with the parameter runs"
             )
-        embedded.setdefault(config.embedding_dim, []).append(embed_run(run, features))
+        embedded.setdefault(dimension, []).append(embeddings)
     return embedded
 
 
@@ -137,14 +140,12 @@ def recall_frame(
     """
     rows = []
     for direction in DIRECTIONS:
-        for size in galleries:
-            pairs = [(m.audio, m.visual) for m in models]
-            if direction == VIDEO_TO_AUDIO:
-                pairs = [(visual, audio) for audio, visual in pairs]
-            if keep is not None:
-                pairs = [(query[keep], gallery[keep]) for query, gallery in pairs]
-            if size > len(pairs[0][0]):
-                continue
+        pairs = [(m.audio, m.visual) for m in models]
+        if direction == VIDEO_TO_AUDIO:
+            pairs = [(visual, audio) for audio, visual in pairs]
+        if keep is not None:
+            pairs = [(query[keep], gallery[keep]) for query, gallery in pairs]
+        for size in [n for n in galleries if n <= len(pairs[0][0])]:
             found = [gallery_ranks(query, gallery, size, seed) for query, gallery in pairs]
             result = recall(*found, ks=KS, resamples=resamples)
             rows += [

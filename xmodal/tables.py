@@ -1,6 +1,5 @@
 """From recall to the tables and curves that are shown, the paper's numbers among them."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from xmodal.evaluate import AUDIO_TO_VIDEO, KS, VIDEO_TO_AUDIO
-from xmodal.run import read_history
+from xmodal.run import RunFolder, read_history
 
 #: Tables 1 and 2 of the paper, in percent: row label → Recall@1, 5, 10.
 PUBLISHED = {
@@ -33,8 +32,8 @@ def training_frame(runs: Sequence[Path]) -> pd.DataFrame:
     """Return one row a run: dimension, seed, steps made, step and recall of the best weights."""
     rows = []
     for run in runs:
-        config = json.loads((run / "config.json").read_text())["config"]
-        result = json.loads((run / "result.json").read_text())
+        folder = RunFolder(run)
+        config, result = folder.read("config.json")["config"], folder.read("result.json")
         rows.append(
             {
                 "run": run.name,

@@ -90,9 +90,9 @@ class TrainConfig(StageConfig):
 def train(config: TrainConfig) -> dict[str, Any]:
     """Train one model, or go on with its training where it was interrupted.
 
-    ``out`` then holds ``config.json``, ``history.jsonl`` (a line for every few steps and for every
-    validation), ``model.safetensors`` (the weights with the best validation recall),
-    ``checkpoint/`` (everything needed to go on) and, written last, ``result.json``.
+    ``out`` then holds ``config.json``, ``history.jsonl`` (a line for every validation),
+    ``model.safetensors`` (the weights with the best validation recall), ``checkpoint/``
+    (everything needed to go on) and, written last, ``result.json``.
 
     Parameters
     ----------
