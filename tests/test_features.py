@@ -3,6 +3,9 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +18,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from xmodal.config import InputError
+from xmodal.data.arrays import write_rows
 from xmodal.data.features import SPLITS, FeatureSet, open_features
 from xmodal.data.prepare import PrepareConfig, prepare
 from xmodal.data.tfrecord import read_records, write_records
@@ -266,7 +270,8 @@ def test_a_fault_is_named_and_leaves_everything_as_it_was(
     with pytest.raises(InputError, match=message):
         prepare(config.model_copy(update={"evaluation_clips": 30}))
     assert snapshot(config.out) == before
-    assert {p.name for p in config.out.parent.iterdir()} <= {"features", "source"}
+    allowed = {"features", "source", ".features.partial"}
+    assert {p.name for p in config.out.parent.iterdir()} <= allowed
     assert config.out.exists() == earlier
 
 
@@ -328,28 +333,89 @@ def fail_after(function: Callable[..., Any], calls: int, error: BaseException) -
 @pytest.mark.parametrize(
     ("target", "calls", "error"),
     [
-        ("numpy.save", 4, OSError(28, "No space left on device")),
-        ("numpy.save", 4, KeyboardInterrupt()),
-        ("xmodal.data.prepare.read_shard", 3, KeyboardInterrupt()),
+        (write_rows, 5, OSError(28, "No space left on device")),
+        (write_rows, 5, KeyboardInterrupt()),
+        (read_shard, 3, KeyboardInterrupt()),
+        (np.savez, 3, OSError(28, "No space left on device")),
     ],
-    ids=["disk full", "interrupted writing", "interrupted reading"],
+    ids=["disk full", "interrupted writing", "interrupted reading", "disk full of labels"],
 )
-def test_an_interruption_leaves_the_earlier_set(
+def test_an_interruption_leaves_the_earlier_set_and_goes_on(
     config: PrepareConfig,
     monkeypatch: pytest.MonkeyPatch,
-    target: str,
+    target: Callable[..., Any],
     calls: int,
     error: BaseException,
 ) -> None:
     prepare(config)
     before = snapshot(config.out)
+    later = config.model_copy(update={"split_seed": 9})
+    where = "numpy" if target is np.savez else "xmodal.data.convert"
     with monkeypatch.context() as patch:
-        original = np.save if target == "numpy.save" else read_shard
-        patch.setattr(target, fail_after(original, calls, error))
+        patch.setattr(f"{where}.{target.__name__}", fail_after(target, calls, error))
         with pytest.raises((InputError, KeyboardInterrupt)):
-            prepare(config.model_copy(update={"split_seed": 9}))
+            prepare(later)
     assert snapshot(config.out) == before
+    read = []
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            "xmodal.data.convert.read_shard",
+            lambda path, classes: read.append(path) or read_shard(path, classes),
+        )
+        manifest = prepare(later)
+    assert 0 < len(read) < 8  # of 8 shards
     assert sorted(p.name for p in config.out.parent.iterdir()) == ["features", "source"]
+    again = later.model_copy(update={"out": config.out.parent / "again"})
+    assert prepare(again) == manifest
+    contents = [{k: v[0] for k, v in snapshot(c.out).items()} for c in (later, again)]
+    assert contents[0] == contents[1]
+
+
+def test_what_an_interrupted_call_left_is_not_trusted_blindly(
+    config: PrepareConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows may be lost with the power although what was written after them is there."""
+    with monkeypatch.context() as patch:
+        patch.setattr("xmodal.data.prepare.refuse_repeated", fail_after(len, 0, KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            prepare(config)
+    visual = config.out.with_name(".features.partial") / "new" / "train" / "visual.npy"
+    flip(visual, 5000)
+    manifest = prepare(config)
+    again = config.model_copy(update={"out": config.out.parent / "again"})
+    assert prepare(again) == manifest
+    assert snapshot(config.out)["train/visual.npy"][0] == snapshot(again.out)["train/visual.npy"][0]
+
+
+def test_another_preparation_does_not_go_on_with_it(
+    config: PrepareConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("xmodal.data.convert.read_shard", fail_after(read_shard, 3, OSError(5, "x")))
+        with pytest.raises(InputError, match="What is done so far is kept"):
+            prepare(config)
+    prepare(config.model_copy(update={"split_seed": 9}))
+    fresh = config.model_copy(update={"split_seed": 9, "out": config.out.parent / "fresh"})
+    prepare(fresh)
+    contents = [{k: v[0] for k, v in snapshot(c.out).items()} for c in (config, fresh)]
+    assert contents[0] == contents[1]
+
+
+def test_a_killed_preparation_goes_on(config: PrepareConfig) -> None:
+    options = [f"{k}={v}" for k, v in json.loads(config.model_dump_json()).items() if v is not None]
+    words = [sys.executable, "-m", "xmodal", "prepare", *options]
+    process = subprocess.Popen(words, stderr=subprocess.DEVNULL)
+    parts = config.out.with_name(".features.partial") / "parts"
+    while not (list(parts.glob("[0-9].npz")) or config.out.exists()):
+        assert process.poll() in (None, 0)
+        time.sleep(0.001)
+    process.kill()
+    process.wait()
+    subprocess.run(words, check=True, capture_output=True)
+    again = config.model_copy(update={"out": config.out.parent / "again"})
+    prepare(again)
+    contents = [{k: v[0] for k, v in snapshot(c.out).items()} for c in (config, again)]
+    assert contents[0] == contents[1]
 
 
 def test_a_set_that_cannot_be_moved_into_place_brings_the_earlier_one_back(
@@ -364,7 +430,7 @@ def test_a_set_that_cannot_be_moved_into_place_brings_the_earlier_one_back(
     with pytest.raises(InputError, match="cannot be written \\(Input/output error\\)"):
         prepare(config.model_copy(update={"split_seed": 9}))
     assert snapshot(config.out) == before
-    assert sorted(p.name for p in config.out.parent.iterdir()) == ["features", "source"]
+    assert sorted(p.name for p in config.out.parent.iterdir()) == [".features.partial", "features", "source"]
 
 
 def test_a_shard_that_changes_meanwhile_is_refused(
@@ -395,6 +461,57 @@ def test_only_a_whole_set_opens(config: PrepareConfig) -> None:
     (config.out / "manifest.json").write_text("{")
     with pytest.raises(InputError, match="holds no feature set"):
         open_features(config.out, "evaluation")
+
+
+# --- choices -------------------------------------------------------------------------------------
+
+
+def test_several_processes_give_the_same_bytes(config: PrepareConfig) -> None:
+    prepare(config.model_copy(update={"jobs": 1}))
+    several = config.model_copy(update={"jobs": 2, "out": config.out.parent / "several"})
+    prepare(several)
+    assert {k: v[0] for k, v in snapshot(config.out).items()} == {
+        k: v[0] for k, v in snapshot(several.out).items()
+    }
+
+
+def test_a_fault_in_another_process_is_named(config: PrepareConfig) -> None:
+    flip(config.shards / "part2.tfrecord", 99)
+    with pytest.raises(InputError, match=r"part2.tfrecord: record 0 at byte 0: the checksum"):
+        prepare(config.model_copy(update={"jobs": 2}))
+
+
+def test_evaluation_clips_come_from_the_shards_asked_for(config: PrepareConfig) -> None:
+    splits = prepare(config.model_copy(update={"evaluation_shards": "more/*"}))["splits"]
+    assert all(shard["name"].startswith("more/") for shard in splits["evaluation"]["shards"])
+    names = [s["name"] for split in splits.values() for s in split["shards"]]
+    assert len(set(names)) == len(names) == 8
+    few = {"evaluation_shards": "more/part1*"}
+    with pytest.raises(InputError, match=r"shards named more/part1\* hold 5 clips, too few for 20"):
+        prepare(config.model_copy(update=few))
+
+
+def test_float16_holds_the_rounded_features(config: PrepareConfig) -> None:
+    prepare(config)
+    half = config.model_copy(update={"storage": "float16", "out": config.out.parent / "half"})
+    prepare(half)
+    for name in SPLITS:
+        full, rounded = open_features(config.out, name), open_features(half.out, name)
+        assert rounded.visual.dtype == rounded.audio.dtype == np.float16
+        np.testing.assert_array_equal(rounded.visual, full.visual.astype(np.float16))
+        np.testing.assert_array_equal(rounded.audio, full.audio.astype(np.float16))
+        np.testing.assert_array_equal(rounded.ids, full.ids)
+        assert rounded.fingerprint != full.fingerprint
+
+
+def test_a_value_beyond_float16_is_refused(config: PrepareConfig) -> None:
+    shard = config.shards / "part2.tfrecord"
+    first, *others = read_shard(shard)
+    first.audio[7] = 1e5
+    write_records(shard, map(encode_example, [first, *others]))
+    prepare(config)
+    with pytest.raises(InputError, match=r"part2.tfrecord: holds values too large for float16"):
+        prepare(config.model_copy(update={"storage": "float16"}))
 
 
 @pytest.mark.parametrize("wrong", [{"evaluation_clips": 0}, {"split_seed": -1}, {"shard": "x"}])

@@ -5,6 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from xmodal.data import moments as streaming
+from xmodal.data.moments import moments, whitener
 from xmodal.data.statistics import canonical_correlations, label_counts, overview, spectrum
 
 
@@ -31,20 +33,44 @@ class Split(SimpleNamespace):
 def test_canonical_correlations_of_a_known_model():
     truth = (0.9, 0.6, 0.3, 0.0)
     train, held_out = (Split(**vars(clips(20_000, truth, seed))) for seed in (0, 1))
-    found = canonical_correlations(train, held_out, ridge=1e-6)
+    found = canonical_correlations(moments(train), held_out, ridge=1e-6)
     assert found == pytest.approx(truth, abs=0.03)
 
 
 def test_unrelated_modalities_do_not_correlate_on_clips_held_out():
     train, held_out = (Split(**vars(clips(200, (0.0,) * 20, seed))) for seed in (0, 1))
-    inflated = canonical_correlations(train, train, ridge=1e-6)
+    inflated = canonical_correlations(moments(train), train, ridge=1e-6)
     assert inflated[0] > 0.3  # on the clips it was fitted to, chance looks like a relation
-    assert np.abs(canonical_correlations(train, held_out, ridge=1e-6)).mean() < 0.15
+    assert np.abs(canonical_correlations(moments(train), held_out, ridge=1e-6)).mean() < 0.15
 
 
 def test_spectrum_is_the_variance_along_the_axes_of_an_ellipsoid():
     draws = np.random.default_rng(0).standard_normal((50_000, 3)) * [1.0, 3.0, 2.0]
-    assert spectrum(draws) == pytest.approx([9, 4, 1], rel=0.05)
+    assert spectrum(np.cov(draws.T)) == pytest.approx([9, 4, 1], rel=0.05)
+
+
+@pytest.mark.parametrize("piece", [1, 7, 50, 8192])
+@pytest.mark.parametrize("storage", [np.float32, np.float16])
+def test_moments_are_those_of_all_clips_at_once(
+    piece: int, storage: type, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(streaming, "PIECE", piece)
+    split = Split(**{k: v.astype(storage) for k, v in vars(clips(50, (0.9, 0.3), 0)).items()})
+    both = np.hstack([split.visual, split.audio]).astype(np.float64)
+    covariance, found = np.cov(both.T, bias=True), moments(split)
+    means = np.concatenate([found.visual_mean, found.audio_mean])
+    np.testing.assert_allclose(means, both.mean(axis=0), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(found.visual, covariance[:5, :5], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(found.audio, covariance[5:, 5:], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(found.cross, covariance[:5, 5:], rtol=1e-4, atol=1e-4)
+
+
+def test_whitened_features_have_no_correlation():
+    draws = np.random.default_rng(0).standard_normal((500, 4)) @ np.diag([1.0, 2.0, 3.0, 4.0])
+    draws[:, 1] += draws[:, 0]
+    covariance = np.cov(draws.T, bias=True)
+    matrix = whitener(covariance, ridge=0)
+    np.testing.assert_allclose(matrix.T @ covariance @ matrix, np.eye(4), atol=1e-10)
 
 
 def test_label_counts_and_overview_by_hand():

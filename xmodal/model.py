@@ -135,7 +135,7 @@ class JointEmbedding(nn.Module):
 
         Parameters
         ----------
-        visual, audio : array, float32, (clips, visual_dim) and (clips, audio_dim)
+        visual, audio : array, float32 or float16, (clips, visual_dim) and (clips, audio_dim)
             Features; memory-mapped ones are read as they are needed.
         batch : int
             Clips that are in memory at once.
@@ -148,8 +148,8 @@ class JointEmbedding(nn.Module):
         device = self.classifier.weight.device
         parts = [
             self(
-                torch.tensor(visual[start : start + batch], device=device),
-                torch.tensor(audio[start : start + batch], device=device),
+                torch.tensor(visual[start : start + batch], device=device).float(),
+                torch.tensor(audio[start : start + batch], device=device).float(),
             )
             for start in range(0, len(visual), batch)
         ]

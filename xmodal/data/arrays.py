@@ -1,44 +1,46 @@
-"""The arrays of one split on disk: written clip by clip, mapped back, fingerprinted."""
+"""The arrays of a split on disk: made at their full size, filled row by row, mapped back."""
 
-from array import array
-from collections.abc import Iterable
 from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 
-from xmodal.data.yt8m import AUDIO_DIM, VISUAL_DIM, Clip
-
 _ARRAYS = ("visual", "audio", "ids", "label_indptr", "label_indices")
 
 
-def write_arrays(target: Path, clips: Iterable[Clip], count: int) -> None:
-    """Write the first ``count`` clips; the others are read too, so that damage shows."""
-    visual = _new_array(target / "visual.npy", (count, VISUAL_DIM))
-    audio = _new_array(target / "audio.npy", (count, AUDIO_DIM))
-    ids: list[str] = []
-    labels = array("i")
-    indptr = np.zeros(count + 1, np.int64)
-    for row, clip in enumerate(clips):
-        if row < count:
-            visual[row], audio[row] = clip.visual, clip.audio
-            ids.append(clip.id)
-            labels.extend(clip.labels)
-            indptr[row + 1] = len(labels)
-    visual.flush()
-    audio.flush()
-    np.save(target / "ids.npy", np.array(ids))
-    np.save(target / "label_indptr.npy", indptr)
-    np.save(target / "label_indices.npy", np.array(labels, np.int32))
+def new_array(path: Path, shape: tuple[int, ...], dtype: str) -> None:
+    """Make an ``.npy`` file of zeros; the disk gives it room only as rows are written."""
+    header = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": shape}
+    partial = path.with_suffix(".tmp")
+    with partial.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        file.truncate(file.tell() + int(np.prod(shape)) * np.dtype(dtype).itemsize)
+    partial.replace(path)
 
 
-def _new_array(path: Path, shape: tuple[int, int]) -> np.memmap:
-    return np.lib.format.open_memmap(path, "w+", np.float32, shape)
+def write_rows(path: Path, first: int, rows: np.ndarray) -> None:
+    """Write rows into a file of `new_array`.
+
+    It is written, not mapped: a full disk is then an error instead of a crash, and what was written
+    does not count as this process's memory.
+    """
+    with path.open("r+b") as file:
+        np.lib.format.read_magic(file)
+        np.lib.format.read_array_header_1_0(file)
+        file.seek(first * rows[:1].nbytes, 1)
+        file.write(np.ascontiguousarray(rows).data)
 
 
 def load_arrays(folder: Path) -> dict[str, np.ndarray]:
     """Map the arrays of a split from disk, read-only."""
     return {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _ARRAYS}
+
+
+def take_rows(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Copy some rows; what is mapped is mapped anew, or all that was ever read would stay."""
+    if isinstance(values, np.memmap):
+        values = np.memmap(str(values.filename), values.dtype, "r", values.offset, values.shape)
+    return np.asarray(values)[rows]
 
 
 def digest(*parts: bytes | memoryview) -> str:
@@ -47,12 +49,3 @@ def digest(*parts: bytes | memoryview) -> str:
     for part in parts:
         hashed.update(part)
     return hashed.hexdigest()
-
-
-def fingerprint(arrays: dict[str, np.ndarray]) -> str:
-    """SHA-256 over the name, type, shape and contents of each array."""
-    parts: list[bytes | memoryview] = []
-    for name, values in arrays.items():
-        parts.append(f"{name} {values.dtype.str} {values.shape} ".encode())
-        parts.append(values.reshape(-1).view(np.uint8).data)
-    return digest(*parts)

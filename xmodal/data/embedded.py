@@ -1,13 +1,15 @@
 """From nothing, or from a folder of real shards, to a feature set: what notebook 01 does first."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
 from xmodal.config import FigureConfig, InputError
 from xmodal.data.prepare import PrepareConfig, prepare
 from xmodal.data.sample import SampleConfig, write_sample
+
+SPLITTING = {"evaluation_clips", "evaluation_shards", "validation_clips", "split_seed", "storage"}
 
 
 class DataConfig(FigureConfig):
@@ -22,8 +24,10 @@ class DataConfig(FigureConfig):
     vocabulary: Path = Field(Path("data/sample/vocabulary.csv"), description="label names")
     source: str = Field("synthetic sample", min_length=1, description="written on every figure")
     evaluation_clips: int = Field(6000, gt=0, description="section 4")
+    evaluation_shards: str | None = Field(None, description="e.g. validate/*; None: any shard")
     validation_clips: int = Field(1500, gt=0, description="our choice")
     split_seed: int = Field(0, ge=0, description="of the order of the shards; our choice")
+    storage: Literal["float32", "float16"] = Field("float32", description="of the features")
 
 
 def make_data(config: DataConfig) -> dict[str, Any]:
@@ -51,9 +55,7 @@ def make_data(config: DataConfig) -> dict[str, Any]:
             out=config.features,
             vocabulary=config.vocabulary,
             source=config.source,
-            evaluation_clips=config.evaluation_clips,
-            validation_clips=config.validation_clips,
-            split_seed=config.split_seed,
+            **config.model_dump(include=SPLITTING),
         )
     )
 

@@ -3,21 +3,25 @@
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from fnmatch import fnmatch
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
 from tqdm import tqdm
 
 from xmodal.config import InputError, StageConfig
-from xmodal.data.arrays import digest, fingerprint, load_arrays, write_arrays
+from xmodal.data.arrays import digest, new_array
+from xmodal.data.convert import Task, convert, gather_split, refuse_repeated
 from xmodal.data.features import FORMAT, SPLITS, open_features, read_manifest
+from xmodal.data.parallel import each, processes
 from xmodal.data.tfrecord import scan_records
 from xmodal.data.vocabulary import read_vocabulary
-from xmodal.data.yt8m import AUDIO_DIM, VISUAL_DIM, Clip, read_shard
+from xmodal.data.yt8m import AUDIO_DIM, VISUAL_DIM
+
+BYSTANDERS = {"shards", "out", "vocabulary", "source", "jobs"}
+"""Settings that do not change which clip goes where, or are noted otherwise."""
 
 
 class PrepareConfig(StageConfig):
@@ -28,8 +32,15 @@ class PrepareConfig(StageConfig):
     vocabulary: Path = Field(description="YouTube-8M vocabulary CSV of the shards' release.")
     source: str = Field("YouTube-8M", description="What tables and figures call this data.")
     evaluation_clips: int = Field(6000, ge=1, description="Clips to evaluate on (section 4).")
+    evaluation_shards: str | None = Field(
+        None, description="Names of shards to evaluate on, such as validate/*; None: any."
+    )
     validation_clips: int = Field(2000, ge=1, description="Clips to watch training on; our choice.")
     split_seed: int = Field(0, ge=0, description="Seed of the order of the shards; our choice.")
+    storage: Literal["float32", "float16"] = Field(
+        "float32", description="Type of the stored features; float16 takes half the disk."
+    )
+    jobs: int | None = Field(None, ge=1, description="Processes; None: all cores, if worth it.")
 
 
 def prepare(config: PrepareConfig) -> dict[str, Any]:
@@ -40,9 +51,11 @@ def prepare(config: PrepareConfig) -> dict[str, Any]:
     training. The clips that the last shard of evaluation or of validation holds beyond the number
     asked for are dropped (and counted in the manifest), never trained on.
 
-    A first pass reads only the framing, so that the arrays can be filled in place and memory stays
-    flat. ``out`` changes only when the new set is whole. When ``out`` was made from the same shards
-    with the same choices, nothing is written.
+    A first pass reads only the framing, so that every shard's place is known and all cores can
+    write at once; memory stays flat. The work goes on beside ``out``, in a hidden folder; after an
+    interruption or a complaint it is kept, and the same call goes on there. ``out`` changes only
+    when the new set is whole. When ``out`` was made from the same shards with the same choices,
+    nothing is written.
 
     Returns
     -------
@@ -61,66 +74,87 @@ def prepare(config: PrepareConfig) -> dict[str, Any]:
     """
     out = Path(os.path.abspath(config.out))
     label_names = read_vocabulary(config.vocabulary)
-    shards = _scan(config.shards)
+    shards = _scan(config)
     manifest: dict[str, Any] = {
         "format": FORMAT,
         "source": config.source,
-        "config": config.model_dump(include={"evaluation_clips", "validation_clips", "split_seed"}),
+        "config": config.model_dump(exclude=BYSTANDERS),
         "classes": len(label_names),
     }
     manifest["inputs"] = digest(json.dumps([manifest, label_names, shards]).encode())
     earlier = _earlier_manifest(out)
     if earlier.get("inputs") == manifest["inputs"] and _is_whole(out):
         return earlier
-    manifest["splits"] = _split(config, shards)
+    splits = manifest["splits"] = _split(config, shards)
 
+    work = out.with_name(f".{out.name}.partial")
+    new = work / "new"
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        _require_space(out.parent, sum(shard["records"] for shard in shards))
-        with TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as scratch:
-            new = Path(scratch, "new")
-            new.mkdir()
-            _fill(new, config.shards, manifest["splits"], len(label_names))
-            manifest["fingerprint"] = digest(
-                *(split["fingerprint"].encode() for split in manifest["splits"].values()),
-                json.dumps(label_names).encode(),
-            )
-            _write_json(new / "label_names.json", label_names)
-            _write_json(new / "manifest.json", manifest)
-            _replace(out, new, Path(scratch, "earlier"))
+        _claim(work, manifest["inputs"])
+        _require_space(work, splits, config.storage)
+        tasks = _lay_out(work, config, splits, len(label_names))
+        _convert(tasks, config)
+        refuse_repeated(tasks)
+        for name, split in splits.items():
+            folder = new / name
+            ours = [task for task in tasks if task.split == folder]
+            split["labels"], split["fingerprint"] = gather_split(folder, ours)
+        manifest["fingerprint"] = digest(
+            *(split["fingerprint"].encode() for split in splits.values()),
+            json.dumps(label_names).encode(),
+        )
+        _write_json(new / "label_names.json", label_names)
+        _write_json(new / "manifest.json", manifest)
+        _replace(out, new, work / "earlier")
+        shutil.rmtree(work)
     except OSError as error:
         raise InputError(
-            f"{out}: cannot be written ({error.strerror}); choose another folder."
+            f"{out}: cannot be written ({error.strerror}); free some space or choose another "
+            "folder. What is done so far is kept for the next call."
         ) from error
     return manifest
 
 
-def _scan(folder: Path) -> list[dict[str, Any]]:
-    """Find the shards, ordered by their name below ``folder``, and look at their framing."""
+def _scan(config: PrepareConfig) -> list[dict[str, Any]]:
+    """Find the shards, ordered by their name below the folder, and look at their framing."""
+    folder = config.shards
     if not folder.is_dir():
         raise InputError(f"{folder}: there is no such folder of shards; check the path.")
-    paths = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*.tfrecord")}
-    if not paths:
+    found = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*.tfrecord")}
+    if not found:
         raise InputError(f"{folder}: the folder holds no *.tfrecord file; check the path.")
-    shards = []
-    for name in tqdm(sorted(paths), desc="looking at shards", unit="shard", disable=None):
-        records, digest = scan_records(paths[name])
-        shards.append({"name": name, "records": records, "digest": digest})
-    return shards
+    names = sorted(found)
+    paths = [found[name] for name in names]
+    scans = each(scan_records, paths, processes(paths, config.jobs))
+    bar = tqdm(scans, "looking at shards", len(paths), unit="shard", disable=None)
+    return [
+        {"name": name, "records": records, "digest": seen}
+        for name, (records, seen) in zip(names, bar, strict=True)
+    ]
 
 
 def _split(config: PrepareConfig, shards: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """Deal the shuffled shards out to the splits, as `prepare` says."""
     order = np.random.default_rng(config.split_seed).permutation(len(shards))
     left = [{key: shards[i][key] for key in ("name", "records")} for i in order]
-    wanted = {"evaluation": config.evaluation_clips, "validation": config.validation_clips}
     splits: dict[str, dict[str, Any]] = {}
-    for name, clips in wanted.items():
+    for name, pattern, clips in (
+        ("evaluation", config.evaluation_shards, config.evaluation_clips),
+        ("validation", None, config.validation_clips),
+    ):
         taken: list[dict[str, Any]] = []
         records = 0
-        while records < clips and left:
-            taken.append(left.pop(0))
-            records += taken[-1]["records"]
+        for shard in list(left):
+            if records < clips and fnmatch(shard["name"], pattern or "*"):
+                taken.append(shard)
+                left.remove(shard)
+                records += shard["records"]
+        if records < clips and pattern:
+            raise InputError(
+                f"{config.shards}: the shards named {pattern} hold {records} clips, too few for "
+                f"{clips} evaluation clips; add shards, ask for fewer clips, or set "
+                "evaluation_shards to another pattern."
+            )
         splits[name] = {"clips": clips, "dropped": records - clips, "shards": taken}
     clips = sum(shard["records"] for shard in left)
     splits["train"] = {"clips": clips, "dropped": 0, "shards": left}
@@ -134,55 +168,58 @@ def _split(config: PrepareConfig, shards: list[dict[str, Any]]) -> dict[str, dic
     return {name: splits[name] for name in SPLITS}
 
 
-def _require_space(folder: Path, clips: int) -> None:
-    """Refuse early: an array mapped to memory cannot report that the disk ran full."""
-    need = clips * (VISUAL_DIM + AUDIO_DIM + 16) * 4
-    free = shutil.disk_usage(folder).free
-    if need > free:
+def _claim(work: Path, inputs: str) -> None:
+    """Make the hidden folder ready; what another preparation left there is removed."""
+    note = work / "inputs"
+    if not note.exists() or note.read_text() != inputs:
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(parents=True)
+        note.write_text(inputs)
+
+
+def _require_space(work: Path, splits: dict[str, dict[str, Any]], storage: str) -> None:
+    """Refuse early what cannot end well; what an earlier call has written counts."""
+    clips = sum(split["clips"] for split in splits.values())
+    need = clips * ((VISUAL_DIM + AUDIO_DIM) * np.dtype(storage).itemsize + 64)
+    free = shutil.disk_usage(work).free
+    written = sum(path.stat().st_blocks * 512 for path in work.rglob("*.npy"))
+    if need > free + written:
         raise InputError(
-            f"{folder}: the feature set needs {need / 1e9:.1f} GB and the disk has "
-            f"{free / 1e9:.1f} GB left; free some space or choose another folder."
+            f"{work.parent}: the feature set needs {need / 1e9:.1f} GB and the disk has "
+            f"{(free + written) / 1e9:.1f} GB left; free some space, choose another folder or "
+            "set storage to float16."
         )
 
 
-def _fill(new: Path, folder: Path, splits: dict[str, dict[str, Any]], classes: int) -> None:
-    """Write the arrays of every split, and note its labels and fingerprint in ``splits``."""
-    seen: dict[str, str] = {}
+def _lay_out(
+    work: Path, config: PrepareConfig, splits: dict[str, dict[str, Any]], classes: int
+) -> list[Task]:
+    """Make the arrays at their full size, and find every shard's place in them."""
+    tasks: list[Task] = []
+    (work / "parts").mkdir(exist_ok=True)
     for name, split in splits.items():
-        (new / name).mkdir()
-        total = split["clips"] + split["dropped"]
-        clips = _distinct_clips(folder, split["shards"], classes, seen)
-        bar = tqdm(clips, f"preparing {name}", total, unit="clip", disable=None)
-        write_arrays(new / name, bar, split["clips"])
-        arrays = load_arrays(new / name)
-        split["labels"] = len(arrays["label_indices"])
-        split["fingerprint"] = fingerprint(arrays)
+        folder = work / "new" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        for array, dim in (("visual", VISUAL_DIM), ("audio", AUDIO_DIM)):
+            path = folder / f"{array}.npy"
+            if not path.exists():
+                new_array(path, (split["clips"], dim), config.storage)
+        first = 0
+        for shard in split["shards"]:
+            kept = min(shard["records"], split["clips"] - first)
+            shard_path, part = config.shards / shard["name"], work / f"parts/{len(tasks)}.npz"
+            place = (config.storage, folder, first, kept, part)
+            tasks.append(Task(shard_path, shard["records"], classes, *place))
+            first += kept
+    return tasks
 
 
-def _distinct_clips(
-    folder: Path, shards: list[dict[str, Any]], classes: int, seen: dict[str, str]
-) -> Iterator[Clip]:
-    """Read the clips of some shards; ``seen`` maps each id met so far to its shard."""
-    for shard in shards:
-        path = folder / shard["name"]
-        records = 0
-        for clip in read_shard(path, classes):
-            if clip.id in seen:
-                raise _repeated(clip.id, path, records, folder / seen[clip.id])
-            seen[clip.id] = shard["name"]
-            records += 1
-            yield clip
-        if records != shard["records"]:
-            raise InputError(f"{path}: the file changed while it was read; prepare again.")
-
-
-def _repeated(identity: str, path: Path, number: int, earlier: Path) -> InputError:
-    """Say where an id was met before; only the complaint pays for finding its record."""
-    first = next(n for n, clip in enumerate(read_shard(earlier)) if clip.id == identity)
-    return InputError(
-        f"{path}: record {number}: the id {identity!r} is that of record {first} of {earlier}; "
-        "remove one of the two, as clips must differ."
-    )
+def _convert(tasks: list[Task], config: PrepareConfig) -> None:
+    jobs = processes((task.shard for task in tasks), config.jobs)
+    total = sum(task.records for task in tasks)
+    with tqdm(desc="preparing", total=total, unit="clip", disable=None) as bar:
+        for clips in each(convert, tasks, jobs):
+            bar.update(clips)
 
 
 # --- the folder ----------------------------------------------------------------------------------

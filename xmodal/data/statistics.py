@@ -1,9 +1,13 @@
 """What a feature set looks like: the numbers behind the pictures of notebook 01 (our choice)."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pandas as pd
 
+from xmodal.data.arrays import take_rows
 from xmodal.data.features import FeatureSet
+from xmodal.data.moments import PIECE, Moments, whitener
 
 
 def overview(splits: dict[str, FeatureSet]) -> pd.DataFrame:
@@ -14,9 +18,11 @@ def overview(splits: dict[str, FeatureSet]) -> pd.DataFrame:
         row["silent clips"] = int(features.silent.sum())
         row["labels per clip"] = len(features.label_indices) / len(features)
         for modality, values in (("visual", features.visual), ("audio", features.audio)):
-            norm = np.linalg.norm(values, axis=1)
+            norm, low, high = norms(values), np.inf, -np.inf
+            for piece in _pieces(values):
+                low, high = min(low, piece.min()), max(high, piece.max())
             row[f"{modality} norm"] = f"{norm.mean():.1f} ± {norm.std():.1f}"
-            row[f"{modality} range"] = f"{values.min():.2f} to {values.max():.2f}"
+            row[f"{modality} range"] = f"{low:.2f} to {high:.2f}"
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -26,14 +32,24 @@ def label_counts(features: FeatureSet) -> np.ndarray:
     return np.bincount(features.label_indices, minlength=len(features.label_names))
 
 
-def spectrum(values: np.ndarray) -> np.ndarray:
+def norms(values: np.ndarray) -> np.ndarray:
+    """Return the length of each clip's feature: float32, (clips,)."""
+    return np.concatenate([np.linalg.norm(piece, axis=1) for piece in _pieces(values)])
+
+
+def _pieces(values: np.ndarray) -> Iterator[np.ndarray]:
+    """Read features of any number, a piece at a time, as float32."""
+    for start in range(0, len(values), PIECE):
+        rows = np.arange(start, min(start + PIECE, len(values)))
+        yield take_rows(values, rows).astype(np.float32)
+
+
+def spectrum(covariance: np.ndarray) -> np.ndarray:
     """Return the variances of the principal components, largest first: float64, (dimensions,)."""
-    return np.linalg.eigvalsh(np.cov(values, rowvar=False, dtype=np.float64))[::-1]
+    return np.linalg.eigvalsh(covariance)[::-1]
 
 
-def canonical_correlations(
-    train: FeatureSet, held_out: FeatureSet, ridge: float = 1e-2
-) -> np.ndarray:
+def canonical_correlations(train: Moments, held_out: FeatureSet, ridge: float = 1e-2) -> np.ndarray:
     """Return how strongly the two modalities correlate along each pair of canonical directions.
 
     The directions come from one split and the correlations from another: on the clips that the
@@ -41,8 +57,10 @@ def canonical_correlations(
 
     Parameters
     ----------
-    train, held_out : FeatureSet
-        Where the directions are fitted, and where the correlations are measured.
+    train : Moments
+        Of the split where the directions are fitted.
+    held_out : FeatureSet
+        Where the correlations are measured.
     ridge : float
         Added to the variances, as a share of their mean, before whitening.
 
@@ -51,22 +69,13 @@ def canonical_correlations(
     array, float64, (smaller of the two dimensions,)
         In the order of the fitted correlations.
     """
-    visual_mean, audio_mean = train.visual.mean(axis=0), train.audio.mean(axis=0)
-    visual, audio = train.visual - visual_mean, train.audio - audio_mean
-    whiten_visual, whiten_audio = whitener(visual, ridge), whitener(audio, ridge)
-    cross = whiten_visual.T @ (visual.T @ audio / len(train)) @ whiten_audio
-    left, _, right = np.linalg.svd(cross, full_matrices=False)
+    whiten_visual, whiten_audio = whitener(train.visual, ridge), whitener(train.audio, ridge)
+    left, _, right = np.linalg.svd(
+        whiten_visual.T @ train.cross @ whiten_audio, full_matrices=False
+    )
     projected = (
-        (held_out.visual - visual_mean) @ (whiten_visual @ left),
-        (held_out.audio - audio_mean) @ (whiten_audio @ right.T),
+        (held_out.visual - train.visual_mean) @ (whiten_visual @ left),
+        (held_out.audio - train.audio_mean) @ (whiten_audio @ right.T),
     )
     v, a = ((p - p.mean(axis=0)) / p.std(axis=0) for p in projected)
     return (v * a).mean(axis=0)
-
-
-def whitener(centred: np.ndarray, ridge: float) -> np.ndarray:
-    """Return the matrix that turns features into uncorrelated ones of variance 1."""
-    covariance = centred.T @ centred / len(centred)
-    scale = ridge * np.trace(covariance) / len(covariance)
-    variance, directions = np.linalg.eigh(covariance + scale * np.eye(len(covariance)))
-    return directions / np.sqrt(variance)

@@ -1,0 +1,39 @@
+"""The same work for many files, on all cores."""
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+from joblib import Parallel, cpu_count, delayed
+from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+from xmodal.config import InputError
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+WORTH_A_PROCESS = 100_000_000
+"""Bytes of shards that are read in about the time that a process takes to start (our choice)."""
+
+
+def processes(files: Iterable[Path], jobs: int | None = None) -> int:
+    """Return how many processes to use: ``jobs``, or as many as there are cores and work for."""
+    total = sum(path.stat().st_size for path in files)
+    return jobs or min(cpu_count(), 1 + total // WORTH_A_PROCESS)
+
+
+def each(function: Callable[[Task], Result], tasks: Iterable[Task], jobs: int) -> Iterator[Result]:
+    """Yield the result of each task, in order, computed by ``jobs`` processes.
+
+    Raises
+    ------
+    InputError
+        A process died. What the function raises is raised here too.
+    """
+    run = Parallel(n_jobs=jobs, return_as="generator", pre_dispatch="4*n_jobs", batch_size=1)
+    try:
+        yield from run(delayed(function)(task) for task in tasks)
+    except TerminatedWorkerError:
+        raise InputError(
+            "a working process died, perhaps for want of memory: run the same again to go on"
+        ) from None
