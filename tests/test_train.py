@@ -374,19 +374,34 @@ def free_port() -> int:
 
 
 @pytest.mark.parametrize(
-    "launcher", ["torchrun", pytest.param("accelerate", marks=pytest.mark.slow)]
+    ("launcher", "variant"),
+    [
+        ("torchrun", "text"),
+        pytest.param("torchrun", "authors", marks=pytest.mark.slow),
+        pytest.param("accelerate", "text", marks=pytest.mark.slow),
+    ],
 )
-def test_two_processes_train_as_one_does(tiny: Tiny, tmp_path: Path, launcher: str):
-    """Without negative pairs, which each process draws for itself, only rounding may differ.
+def test_two_processes_train_as_one_does(tiny: Tiny, tmp_path: Path, launcher: str, variant: str):
+    """Each reads its own part; negatives come from both: only rounding may differ.
 
     Told to use processors, accelerate's launcher starts one process (several need MPI), so here it
     is told to use several graphics cards, and the processes not to.
     """
+    shared = {"variant": variant, "readers": 2, "buffer_clips": 96, "gather_negatives": True}
     single, double = (
-        tiny(tmp_path / name, p_negative=0, steps=20, class_start_step=10)
+        tiny(tmp_path / name, steps=20, class_start_step=10, **shared)
         for name in ("single", "double")
     )
     train(single)
+    launch(launcher, double)
+    for one, two in zip(read_history(single.out), read_history(double.out), strict=True):
+        assert two == pytest.approx(one, rel=1e-4)
+    weights = load_file(single.out / "checkpoint" / "model.safetensors")
+    for name, found in load_file(double.out / "checkpoint" / "model.safetensors").items():
+        torch.testing.assert_close(found, weights[name], rtol=1e-3, atol=1e-5)
+
+
+def launch(launcher: str, config: TrainConfig) -> None:
     words = {
         "torchrun": ["torch.distributed.run", "--standalone", "--nproc_per_node=2"],
         "accelerate": [
@@ -396,15 +411,41 @@ def test_two_processes_train_as_one_does(tiny: Tiny, tmp_path: Path, launcher: s
         ],
     }[launcher]
     told = subprocess.run(
-        [sys.executable, "-m", *words, *command("train", double)[1:]],
+        [sys.executable, "-m", *words, *command("train", config)[1:]],
         capture_output=True,
         text=True,
         env={**os.environ, "ACCELERATE_USE_CPU": "true"},
     )
     assert told.returncode == 0, told.stderr
     assert told.stdout.count("20 steps") == 2  # each process has the result
-    for one, two in zip(read_history(single.out), read_history(double.out), strict=True):
-        assert two == pytest.approx(one, rel=1e-4)
-    weights = load_file(single.out / "checkpoint" / "model.safetensors")
-    for name, found in load_file(double.out / "checkpoint" / "model.safetensors").items():
-        torch.testing.assert_close(found, weights[name], rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_negatives_drawn_inside_a_process_are_others(tiny: Tiny, tmp_path: Path):
+    """The test above would be worth little if one loss curve were like any other."""
+    single, double = (tiny(tmp_path / name, steps=20) for name in ("single", "double"))
+    train(single)
+    launch("torchrun", double)
+    one, two = (read_history(config.out)[-1]["loss"] for config in (single, double))
+    assert two != pytest.approx(one, rel=1e-3)
+
+
+def test_readers_must_divide_the_batch(tiny: Tiny, tmp_path: Path):
+    with pytest.raises(InputError, match="a batch of 32 cannot be cut .* for 3 readers"):
+        train(tiny(tmp_path / "run", readers=3))
+
+
+def test_a_set_larger_than_the_buffer_is_trained_on_and_resumed(tiny: Tiny, tmp_path: Path):
+    """In windows of 64 of 256 clips, interrupted inside one of them."""
+    whole, halted = (tiny(tmp_path / n, buffer_clips=64, steps=30) for n in ("whole", "halted"))
+    train(whole)
+    train(halted.model_copy(update={"steps": 10}))
+    train(halted)
+    assert contents(halted.out) == contents(whole.out)
+    assert read_history(whole.out) != read_history(train_uniformly(tiny, tmp_path))
+
+
+def train_uniformly(tiny: Tiny, tmp_path: Path) -> Path:
+    config = tiny(tmp_path / "uniform", steps=30)
+    train(config)
+    return config.out

@@ -5,6 +5,7 @@ from the text. `PaperLoss` follows the text; each difference is a switch of its 
 names the two settings as a whole.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -55,6 +56,19 @@ class Pairs(NamedTuple):
 
     audio: Tensor
     negative: Tensor
+
+
+class Peers(NamedTuple):
+    """The processes that train together, for negatives drawn from the clips of all of them.
+
+    ``labels`` are those of all clips of the batch, process after process; ``begin`` is where this
+    process's clips begin; ``gather`` joins the rows of a tensor from all processes in that order,
+    and passes gradients back to where the rows came from.
+    """
+
+    labels: Labels
+    begin: int
+    gather: Callable[[Tensor], Tensor]
 
 
 class Losses(NamedTuple):
@@ -192,6 +206,7 @@ class PaperLoss:
         labels: Labels,
         step: int,
         generator: torch.Generator,
+        peers: Peers | None = None,
     ) -> Losses:
         """Return the objective on one batch.
 
@@ -207,20 +222,28 @@ class PaperLoss:
             Optimisation steps made so far.
         generator : torch.Generator
             Draws the negatives.
+        peers : Peers, optional
+            Draw the negatives from the clips of all processes; the generator is then the same in
+            each. Not given: from this batch.
         """
+        peers = peers or Peers(labels, 0, lambda rows: rows)
+        mine = slice(peers.begin, peers.begin + len(visual))
         classify = self.class_weight > 0 and step >= self.class_start_step
         embedded = model(visual, audio, classify)
-        pairs = draw_pairs(labels, self.p_negative, generator)
+        audio_row, negative = (
+            x[mine] for x in draw_pairs(peers.labels, self.p_negative, generator)
+        )
         # index_select, not indexing: its gradient is summed in a fixed order
-        cosine = (embedded.visual * embedded.audio.index_select(0, pairs.audio)).sum(dim=1)
-        similarity = cosine_loss(cosine, pairs.negative, self.margin, self.scale_negatives)
+        paired = peers.gather(embedded.audio).index_select(0, audio_row)
+        cosine = (embedded.visual * paired).sum(dim=1)
+        similarity = cosine_loss(cosine, negative, self.margin, self.scale_negatives)
         if not classify:
             return Losses(similarity, similarity, torch.zeros_like(similarity))
 
         visual_entropy = cross_entropy(embedded.visual_logits, labels)
         audio_entropy = cross_entropy(embedded.audio_logits, labels)
         if self.swapped_labels:
-            audio_entropy = audio_entropy.index_select(0, pairs.audio)
+            audio_entropy = peers.gather(audio_entropy).index_select(0, audio_row)
         classification = visual_entropy.mean() + audio_entropy.mean()
         if self.sqrt_cross_entropy:
             classification = classification.sqrt()

@@ -13,14 +13,16 @@ from accelerate.utils import broadcast_object_list, set_seed
 from pydantic import Field, PositiveInt, model_validator
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.distributed.nn import functional as distributed
 from tqdm import tqdm
 
+import xmodal.data.batches
 import xmodal.loss
 import xmodal.model
 from xmodal.config import InputError, StageConfig
-from xmodal.data.batches import batch_labels, batch_rows
+from xmodal.data.batches import Order, Reader, batch_labels
 from xmodal.data.features import open_features
-from xmodal.loss import VARIANTS, Labels, PaperLoss, l2_groups, l2_term
+from xmodal.loss import VARIANTS, Labels, PaperLoss, Peers, l2_groups, l2_term
 from xmodal.metrics import gallery_ranks, recall
 from xmodal.model import JointEmbedding
 from xmodal.run import RunFolder, digest
@@ -64,6 +66,10 @@ class TrainConfig(StageConfig):
     decay: float = Field(0.95, gt=0, le=1, description="of the learning rate; authors")
     decay_every: int = Field(4_000_000, gt=0, description="clips between two decays; authors")
     clip_norm: float = Field(1.0, gt=0, description="of the gradient; authors")
+
+    readers: int = Field(1, gt=0, description="parts of the clips; each process reads its own")
+    buffer_clips: int = Field(65_536, gt=0, description="clips shuffled and held together, twice")
+    gather_negatives: bool = Field(False, description="draw negatives from all processes' clips")
 
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 if fast")
     validate_every: int = Field(250, gt=0, description="steps between validation and checkpoint")
@@ -114,8 +120,9 @@ def train(config: TrainConfig) -> dict[str, Any]:
 
     Notes
     -----
-    With several processes (``torchrun``, ``accelerate launch``) each takes its share of every batch
-    and draws negatives within it.
+    With several processes (``torchrun``, ``accelerate launch``) each takes its stretch of every
+    batch, and draws negatives within it, or with ``gather_negatives`` from the whole batch. The
+    clips of a batch are the same with any number of processes.
     """
     trainer = Trainer(config)
     if not trainer.finished():
@@ -176,6 +183,11 @@ def bf16_is_fast() -> bool:
     return flags.exists() and any(f in flags.read_text() for f in ("avx512_bf16", "amx_bf16"))
 
 
+def all_gather(rows: Tensor) -> Tensor:
+    """Join the rows of all processes, in their order; gradients find their way back."""
+    return torch.cat(distributed.all_gather(rows))
+
+
 class Trainer:
     """One training: its data, its network, its optimiser, and the loop over them."""
 
@@ -196,6 +208,24 @@ class Trainer:
                 f"{config.features} has {len(self.features)} training clips, fewer than one batch "
                 f"of {config.batch_size}: prepare more shards or lower batch_size"
             )
+        processes = self.accelerator.num_processes
+        for number, name in ((config.readers, "readers"), (processes, "processes")):
+            if config.batch_size % number:
+                raise InputError(
+                    f"a batch of {config.batch_size} cannot be cut into equal parts for {number} "
+                    f"{name}: choose a batch_size that is a multiple"
+                )
+        self.order = Order(
+            config.seed,
+            len(self.features),
+            config.batch_size,
+            config.readers,
+            config.buffer_clips,
+        )
+        share = config.batch_size // processes
+        self.begin = share * self.accelerator.process_index
+        stretch = slice(self.begin, self.begin + share)
+        self.reader = Reader(self.features, self.order, stretch, config.steps)
         self.sizes = {
             "visual_dim": self.features.visual.shape[1],
             "audio_dim": self.features.audio.shape[1],
@@ -214,7 +244,8 @@ class Trainer:
                 self.validation.fingerprint,
                 f"{accelerator.mixed_precision} {accelerator.num_processes}",
             ],
-            [xmodal.loss.__file__, xmodal.model.__file__, __file__],
+            [module.__file__ for module in (xmodal.data.batches, xmodal.loss, xmodal.model)]
+            + [__file__],
         )
         if accelerator.is_main_process:
             folder.claim(identity, self.config.steps, self.config.overwrite)
@@ -257,7 +288,8 @@ class Trainer:
             rate = learning_rate(config, step)
             for group in self.optimiser.param_groups:
                 group["lr"] = rate
-            losses = objective(self.model, *self.batch(step), step, self.generator(step))
+            batch, chance, peers = self.batch(step), self.generator(step), self.peers(step)
+            losses = objective(self.model, *batch, step, chance, peers)
             self.optimiser.zero_grad()
             accelerator.backward(losses.total)
             accelerator.clip_grad_norm_(self.model.parameters(), config.clip_norm)
@@ -276,17 +308,29 @@ class Trainer:
         accelerator.wait_for_everyone()
 
     def batch(self, step: int) -> tuple[Tensor, Tensor, Labels]:
-        """Return this process's share of a step's batch: visual and audio features, labels."""
-        rows = batch_rows(self.config.seed, step, self.config.batch_size, len(self.features))
-        rows = rows[self.accelerator.process_index :: self.accelerator.num_processes]
-        indptr, indices = batch_labels(self.features, rows)
-        arrays = (self.features.visual[rows], self.features.audio[rows], indptr, indices)
-        visual, audio, *labels = (torch.from_numpy(a).to(self.accelerator.device) for a in arrays)
-        return visual, audio, Labels(*labels)
+        """Return this process's stretch of a step's batch: visual and audio features, labels."""
+        rows, *features = self.reader(step)
+        visual, audio = (torch.from_numpy(x).to(self.accelerator.device).float() for x in features)
+        return visual, audio, self.labels(rows)
+
+    def labels(self, rows: np.ndarray) -> Labels:
+        """Return the labels of some clips."""
+        arrays = batch_labels(self.features, rows)
+        return Labels(*(torch.from_numpy(x).to(self.accelerator.device) for x in arrays))
+
+    def peers(self, step: int) -> Peers | None:
+        """Return what all processes share of a step, if they do; labels are read, not sent."""
+        if self.accelerator.num_processes == 1 or not self.config.gather_negatives:
+            return None
+        return Peers(self.labels(self.order.rows(step)), self.begin, all_gather)
 
     def generator(self, step: int) -> torch.Generator:
-        """Return the source of a step's negatives: another one for each step and process."""
-        entropy = [self.config.seed, step, self.accelerator.process_index]
+        """Return the source of a step's negatives: another one for each step and process.
+
+        It is the same for all processes when they draw from the clips of all.
+        """
+        process = 0 if self.config.gather_negatives else self.accelerator.process_index
+        entropy = [self.config.seed, step, process]
         seed = np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0]
         return torch.Generator().manual_seed(int(seed))
 
