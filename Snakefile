@@ -16,7 +16,7 @@ RUN = f"{RUNS}/{MODELS[0]}"  # the paper's dimension, first seed: the one that i
 XMODAL = f"{shlex.quote(sys.executable)} -m xmodal"
 
 # What each stage's result depends on: touch plotting code and no model is trained again.
-DATA_CODE = ["arrays", "embedded", "example", "features", "labels", "prepare", "sample"]
+DATA_CODE = ["arrays", "convert", "embedded", "example", "features", "labels", "prepare", "sample"]
 DATA_CODE = expand("xmodal/data/{m}.py", m=DATA_CODE + ["tfrecord", "vocabulary", "world", "yt8m"])
 TRAIN_CODE = ["xmodal/data/batches.py"] + expand(
     "xmodal/{m}.py", m=["loss", "metrics", "model", "train"]
@@ -54,7 +54,7 @@ rule features:
         update(MANIFEST),  # not removed before the job: what is there already is not made again
     params:
         values=values(**profile.data, **FIGURE_VALUES),
-    threads: workflow.cores
+    threads: workflow.resource_settings.cores or 1  # none are known on a cluster: set-threads
     shell:
         "{XMODAL} data {params.values:q} && touch {output}"
 
@@ -77,6 +77,7 @@ rule data:
     input:
         FIGURE_CODE,
         MANIFEST,
+        "xmodal/data/moments.py",
         "xmodal/data/statistics.py",
         notebook="notebooks/01_data.ipynb",
     output:
