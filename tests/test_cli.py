@@ -12,6 +12,7 @@ from xmodal.train import TrainConfig, train
 
 Call = Callable[..., tuple[int, str, str]]
 COMMANDS = ["fields", "sample", "prepare", "train", "evaluate", "data", "notebook", "report"]
+COMMANDS += ["download", "resolve", "inspect"]
 
 
 @pytest.fixture

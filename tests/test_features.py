@@ -430,7 +430,11 @@ def test_a_set_that_cannot_be_moved_into_place_brings_the_earlier_one_back(
     with pytest.raises(InputError, match="cannot be written \\(Input/output error\\)"):
         prepare(config.model_copy(update={"split_seed": 9}))
     assert snapshot(config.out) == before
-    assert sorted(p.name for p in config.out.parent.iterdir()) == [".features.partial", "features", "source"]
+    assert sorted(p.name for p in config.out.parent.iterdir()) == [
+        ".features.partial",
+        "features",
+        "source",
+    ]
 
 
 def test_a_shard_that_changes_meanwhile_is_refused(

@@ -1,7 +1,9 @@
 """The command line: each command is a stage, each option a field of the stage's configuration."""
 
 import json
+import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,6 +20,9 @@ app = typer.Typer(
 Options = Annotated[
     list[str] | None, typer.Argument(metavar="[NAME=VALUE]...", help="fields of the configuration")
 ]
+INSPECT_HELP = """Problems are damage, records that are no YouTube-8M example, labels outside the
+vocabulary, and ids that occur again. The exit status is 0 if there are none, 1 if there are some
+(repaired or not), and 2 if the input cannot be used.""".replace("\n", " ")
 HELP = "Any field may be set as NAME=VALUE; `xmodal fields COMMAND` lists them."
 
 
@@ -96,6 +101,40 @@ def prepare(options: Options = None) -> None:
         print(f"{split}: {noted['clips']} clips")
 
 
+@app.command(epilog=INSPECT_HELP)
+def inspect(
+    shards: Annotated[
+        list[Path], typer.Argument(metavar="SHARD", help="files, or folders with *.tfrecord")
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="print all findings as JSON")] = False,
+    repair: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="write a copy of all files there, less their problems"),
+    ] = None,
+    vocabulary: Annotated[
+        Path | None, typer.Option(metavar="CSV", help="a label outside it is a problem")
+    ] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="processes; if not given, all cores")] = (
+        None
+    ),
+) -> None:
+    """Say what shards hold and what is wrong with them; the exit status is 1 if anything is."""
+    from xmodal.data.vocabulary import read_vocabulary
+    from xmodal.inspection.inspect import find_shards, inspect_shards
+    from xmodal.inspection.repair import check_folder, write_repaired
+
+    files = find_shards(shards)
+    if repair:
+        check_folder(repair, shards, [name for _, name in files])
+    found = inspect_shards(files, len(read_vocabulary(vocabulary)) if vocabulary else None, jobs)
+    repaired = write_repaired(found, repair) if repair else None
+    if as_json:
+        print(json.dumps({**asdict(found), "repair": repaired and asdict(repaired)}, indent=1))
+    else:
+        print("\n\n".join(part.as_text() for part in (found, repaired) if part))
+    raise typer.Exit(1 if found.problems else 0)
+
+
 @app.command(epilog=HELP)
 def train(options: Options = None) -> None:
     """Train one model, or go on with its training; also under torchrun or accelerate launch."""
@@ -122,6 +161,61 @@ def evaluate(options: Options = None) -> None:
     dimensions, galleries = measure(embedded, len(features), config)
     print(wide(dimensions, ["embedding_dim", "gallery"]).to_string(index=False))
     print(wide(galleries, ["gallery"]).to_string(index=False))
+
+
+@app.command()
+def download(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="folder to fetch to")],
+    release: Annotated[int, typer.Option(help="of YouTube-8M: 2 or 1")] = 2,
+    split: Annotated[
+        list[str] | None, typer.Option(help="train or validate alone  [default: both]")
+    ] = None,
+    shards: Annotated[str, typer.Option(help="m,n: only the m-th of n parts")] = "1,1",
+    mirror: Annotated[str, typer.Option(help="us, eu, asia, or the address of your own")] = "us",
+    jobs: Annotated[int, typer.Option(help="files fetched at once")] = 8,
+    verify: Annotated[bool, typer.Option("--verify", help="check what is there too")] = False,
+) -> None:
+    """Fetch YouTube-8M shards and the vocabulary; given again, go on where it was stopped."""
+    from xmodal.fetch.download import DownloadConfig, download
+    from xmodal.notebook import check
+
+    values = {"folder": folder, "release": release, "shards": shards, "mirror": mirror}
+    values |= {"jobs": jobs, "verify": verify, **({"splits": split} if split else {})}
+    try:
+        done = download(check(DownloadConfig, values))
+    except KeyboardInterrupt:
+        print("xmodal: stopped; the same command goes on where it was.", file=sys.stderr)
+        sys.stderr.flush()
+        os._exit(130)  # at once: Python would wait for threads that hear from no server
+    print(done)
+    if done.failed:
+        raise InputError(
+            f"{len(done.failed)} of {done.fetched + done.present + len(done.failed)} files could "
+            "not be fetched; the same command tries these alone again, --mirror elsewhere."
+        )
+
+
+@app.command()
+def resolve(
+    features: Annotated[Path | None, typer.Argument(metavar="FEATURES", help="feature set")] = None,
+    split: Annotated[str, typer.Option(help="of the feature set")] = "evaluation",
+    id: Annotated[list[str] | None, typer.Option(help="a clip id; may be repeated")] = None,
+    cache: Annotated[Path, typer.Option(help="CSV that is added to")] = Path(
+        "data/youtube_ids.csv"
+    ),
+    rate: Annotated[float, typer.Option(help="requests a second at most")] = 10,
+    server: Annotated[str, typer.Option(help="address of the service")] = "http://data.yt8m.org",
+) -> None:
+    """Find the YouTube ids of clips; ids that are known already are not asked for."""
+    from xmodal.fetch.resolve import ResolveConfig, resolve
+    from xmodal.notebook import check
+
+    values = {"features": features, "split": split, "ids": id or [], "cache": cache}
+    try:
+        print(resolve(check(ResolveConfig, {**values, "rate": rate, "server": server})))
+    except KeyboardInterrupt:
+        print("xmodal: stopped; the same command goes on where it was.", file=sys.stderr)
+        raise typer.Exit(130) from None
 
 
 @app.command()
