@@ -22,7 +22,7 @@ from xmodal.data.arrays import write_rows
 from xmodal.data.features import SPLITS, FeatureSet, open_features
 from xmodal.data.prepare import PrepareConfig, prepare
 from xmodal.data.tfrecord import read_records, write_records
-from xmodal.data.yt8m import AUDIO_DIM, Clip, encode_example, read_shard
+from xmodal.data.yt8m import AUDIO_DIM, Clip, encode_example, read_columns, read_shard
 
 MakeClips = Callable[..., list[Clip]]
 
@@ -335,7 +335,7 @@ def fail_after(function: Callable[..., Any], calls: int, error: BaseException) -
     [
         (write_rows, 5, OSError(28, "No space left on device")),
         (write_rows, 5, KeyboardInterrupt()),
-        (read_shard, 3, KeyboardInterrupt()),
+        (read_columns, 3, KeyboardInterrupt()),
         (np.savez, 3, OSError(28, "No space left on device")),
     ],
     ids=["disk full", "interrupted writing", "interrupted reading", "disk full of labels"],
@@ -359,8 +359,8 @@ def test_an_interruption_leaves_the_earlier_set_and_goes_on(
     read = []
     with monkeypatch.context() as patch:
         patch.setattr(
-            "xmodal.data.convert.read_shard",
-            lambda path, classes: read.append(path) or read_shard(path, classes),
+            "xmodal.data.convert.read_columns",
+            lambda path, classes: read.append(path) or read_columns(path, classes),
         )
         manifest = prepare(later)
     assert 0 < len(read) < 8  # of 8 shards
@@ -391,7 +391,9 @@ def test_another_preparation_does_not_go_on_with_it(
     config: PrepareConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("xmodal.data.convert.read_shard", fail_after(read_shard, 3, OSError(5, "x")))
+        patch.setattr(
+            "xmodal.data.convert.read_columns", fail_after(read_columns, 3, OSError(5, "x"))
+        )
         with pytest.raises(InputError, match="What is done so far is kept"):
             prepare(config)
     prepare(config.model_copy(update={"split_seed": 9}))

@@ -8,7 +8,7 @@ import numpy as np
 
 from xmodal.config import InputError
 from xmodal.data.arrays import digest, write_rows
-from xmodal.data.yt8m import AUDIO_DIM, VISUAL_DIM, read_shard
+from xmodal.data.yt8m import read_columns
 
 
 class Task(NamedTuple):
@@ -68,20 +68,17 @@ def convert(task: Task) -> int:
     """
     if task.part.exists() and _is_there(task):
         return task.records
-    clips = list(read_shard(task.shard, task.classes))
-    if len(clips) != task.records:
+    clips = read_columns(task.shard, task.classes)
+    if len(clips.ids) != task.records:
         raise InputError(f"{task.shard}: the file changed while it was read; prepare again.")
-    kept = clips[: task.kept]
     with np.errstate(over="ignore"):  # looked for below
-        visual = np.array([clip.visual for clip in kept], task.storage).reshape(-1, VISUAL_DIM)
-        audio = np.array([clip.audio for clip in kept], task.storage).reshape(-1, AUDIO_DIM)
-    if not (np.isfinite(visual).all() and np.isfinite(audio).all()):
+        visual, audio = (x[: task.kept].astype(task.storage) for x in (clips.visual, clips.audio))
+    if task.storage == "float16" and not (np.isfinite(visual).all() and np.isfinite(audio).all()):
         raise InputError(f"{task.shard}: holds values too large for float16; store as float32.")
     write_rows(task.split / "visual.npy", task.first, visual)
     write_rows(task.split / "audio.npy", task.first, audio)
-    ids = np.array([clip.id for clip in clips])
-    counts = np.array([len(clip.labels) for clip in kept], np.int64)
-    labels = np.concatenate([np.zeros(0, np.int32), *(clip.labels for clip in kept)])
+    ids, counts = np.array(clips.ids), clips.counts[: task.kept]
+    labels = clips.labels[: counts.sum()]
     found = _digest(visual, audio, ids, counts, labels)
     partial = task.part.with_suffix(".tmp.npz")
     np.savez(partial, ids=ids, counts=counts, labels=labels, digest=np.array(found))
