@@ -1,0 +1,1 @@
+"""What shards hold, what is wrong with them, and copies without it."""
