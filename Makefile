@@ -2,11 +2,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 SNAKEMAKE := $(BIN)/snakemake --cores all --rerun-incomplete --nolock --quiet rules host reason
-SHARDS ?= data/yt8m/shards
-VOCABULARY ?= data/yt8m/vocabulary.csv
+YT8M := data/yt8m/shards
+MIRROR ?= us
 FIGURES := paper data recall umap retrieval report
 
-.PHONY: paper figures smoke yt8m test test-slow lint lab clean
+.PHONY: paper figures smoke yt8m bench test test-slow lint lab clean
 
 paper: .venv/installed  ## the whole suite on the embedded sample data
 	$(SNAKEMAKE) --configfile profiles/sample.yaml
@@ -18,10 +18,22 @@ figures: .venv/installed  ## the figures and tables of `make paper` again, nothi
 smoke: .venv/installed  ## the whole suite in a minute, on too little data to mean anything
 	$(SNAKEMAKE) --configfile profiles/smoke.yaml
 
-yt8m: .venv/installed  ## the whole suite on real shards: make yt8m SHARDS=folder VOCABULARY=file
-	$(SNAKEMAKE) --configfile profiles/yt8m.yaml --config "data={shards: $(SHARDS), vocabulary: $(VOCABULARY)}"
+yt8m: .venv/installed $(if $(SHARDS),,$(YT8M)/complete)  ## the whole suite on real shards
+	$(SNAKEMAKE) --configfile profiles/yt8m.yaml --config \
+		"data={shards: $(or $(SHARDS),$(YT8M)), vocabulary: $(or $(VOCABULARY),$(YT8M)/vocabulary.csv)}"
 	@$(BIN)/xmodal report figures/yt8m
 	@$(BIN)/xmodal embed README.md
+
+$(YT8M)/complete: | .venv/installed  # 57 shards to train on and 23 to evaluate on, some 300 MB
+	$(BIN)/xmodal download --split train --shards 1,64 --mirror $(MIRROR) $(YT8M)
+	$(BIN)/xmodal download --split validate --shards 1,180 --mirror $(MIRROR) $(YT8M)
+	@touch $@
+
+bench: .venv/installed  ## speed and size, for an hour: make bench SHARDS=folder VOCABULARY=file
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[bench]'
+	$(BIN)/python benchmarks/readers.py $(SHARDS)
+	$(BIN)/python benchmarks/storage.py $(SHARDS) $(VOCABULARY) data/bench
+	$(BIN)/python benchmarks/scale.py $(SHARDS) $(VOCABULARY) data/bench
 
 test: .venv/installed lint  ## all tests but the long ones
 	$(BIN)/python -m pytest -m "not slow"
@@ -38,7 +50,7 @@ lab: .venv/installed  ## JupyterLab
 	$(BIN)/jupyter lab notebooks
 
 clean:  ## remove what was made, but not the environment
-	rm -rf runs .snakemake data/sample data/smoke figures/sample figures/smoke
+	rm -rf runs .snakemake data/sample data/smoke data/bench figures/sample figures/smoke
 
 .venv/installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -159,6 +159,7 @@ rule retrieval:
     input:
         FIGURE_CODE,
         f"{RUN}/result.json",
+        "xmodal/fetch/youtube_ids.py",
         "xmodal/search.py",
         notebook="notebooks/05_retrieval.ipynb",
     output:

@@ -13,7 +13,7 @@ from xmodal.data.features import FeatureSet
 from xmodal.data.yt8m import AUDIO_DIM, VISUAL_DIM
 from xmodal.evaluate import AUDIO_TO_VIDEO, VIDEO_TO_AUDIO
 from xmodal.model import Embeddings
-from xmodal.search import RetrievalConfig, examples, nearest
+from xmodal.search import RetrievalConfig, examples, examples_table, nearest
 
 
 def unit(n: int, seed: int, dim: int = 6) -> torch.Tensor:
@@ -136,3 +136,16 @@ def test_examples_depend_on_the_seed_alone():
     assert first["query_id"][~seeded].tolist() == other["query_id"][~seeded].tolist()
     per_direction = first[seeded].groupby("direction")["query_id"].apply(list)
     assert per_direction[AUDIO_TO_VIDEO] != per_direction[VIDEO_TO_AUDIO]
+
+
+def test_the_table_names_videos_that_were_resolved():
+    frame = examples(
+        Embeddings(unit(40, 0), unit(40, 1)), clips(40), RetrievalConfig(seeded=2, extremes=0)
+    )
+    plain = examples_table(frame)
+    pd.testing.assert_frame_equal(plain, examples_table(frame, {"of another set": "abcdefghijk"}))
+    first, second = frame["query_id"][:2]
+    table = examples_table(frame, {first: "abcdefghijk", second: None})
+    assert table["query on youtube"][:2].tolist() == ["abcdefghijk", "deleted"]
+    assert table.columns[table.columns.get_loc("query id") + 1] == "query on youtube"
+    pd.testing.assert_frame_equal(plain, table.drop(columns="query on youtube"))

@@ -1,5 +1,8 @@
 """Nearest neighbours in the joint space, and the examples to look at (paper, section 4.2)."""
 
+from collections.abc import Mapping
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import torch
@@ -19,6 +22,9 @@ class RetrievalConfig(RunFigureConfig):
     seeded: int = Field(3, ge=0, description="queries drawn at random, in each direction")
     extremes: int = Field(1, ge=0, description="best and worst queries, in each direction")
     seed: int = Field(0, ge=0, description="of the queries drawn")
+    youtube_ids: Path = Field(
+        Path("data/youtube_ids.csv"), description="what `xmodal resolve` found; may be missing"
+    )
 
 
 def nearest(query: Tensor, gallery: Tensor, k: int, chunk: int = 1024) -> tuple[Tensor, Tensor]:
@@ -103,9 +109,19 @@ def examples(embedded: Embeddings, features: FeatureSet, config: RetrievalConfig
     return pd.DataFrame(rows)
 
 
-def examples_table(found: pd.DataFrame) -> pd.DataFrame:
-    """Return `examples` as a table to read: labels as text, no features."""
+def examples_table(
+    found: pd.DataFrame, youtube_ids: Mapping[str, str | None] | None = None
+) -> pd.DataFrame:
+    """Return `examples` as a table to read: labels as text, no features.
+
+    With ``youtube_ids`` (clip id → YouTube id, None: a deleted video) of some of the clips, each
+    clip's stands beside its id: the video is at youtu.be/<YouTube id>.
+    """
     table = found.drop(columns=["query_feature", "match_feature"])
-    for column in ("query_labels", "match_labels"):
-        table[column] = table[column].map(", ".join)
+    for role in ("query", "match"):
+        table[f"{role}_labels"] = table[f"{role}_labels"].map(", ".join)
+        known = {clip: name or "deleted" for clip, name in (youtube_ids or {}).items()}
+        ids = table[f"{role}_id"].map(known)
+        if ids.notna().any():
+            table.insert(table.columns.get_loc(f"{role}_id") + 1, f"{role}_on_youtube", ids)
     return table.rename(columns=lambda name: name.replace("_", " "))
