@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 
 from xmodal.data.arrays import take_rows
+from xmodal.data.cca import fit_cca
 from xmodal.data.features import FeatureSet
-from xmodal.data.moments import PIECE, Moments, whitener
+from xmodal.data.moments import PIECE, Moments
 
 
 def overview(splits: dict[str, FeatureSet]) -> pd.DataFrame:
@@ -69,13 +70,6 @@ def canonical_correlations(train: Moments, held_out: FeatureSet, ridge: float = 
     array, float64, (smaller of the two dimensions,)
         In the order of the fitted correlations.
     """
-    whiten_visual, whiten_audio = whitener(train.visual, ridge), whitener(train.audio, ridge)
-    left, _, right = np.linalg.svd(
-        whiten_visual.T @ train.cross @ whiten_audio, full_matrices=False
-    )
-    projected = (
-        (held_out.visual - train.visual_mean) @ (whiten_visual @ left),
-        (held_out.audio - train.audio_mean) @ (whiten_audio @ right.T),
-    )
+    projected = fit_cca(train, ridge).project(held_out.visual, held_out.audio)
     v, a = ((p - p.mean(axis=0)) / p.std(axis=0) for p in projected)
     return (v * a).mean(axis=0)

@@ -1,0 +1,89 @@
+"""What recall is without learning a network: linear CCA, and controls whose recall is known.
+
+Each function returns embeddings of a split, to be ranked like a model's. None is in the paper.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from xmodal.data.cca import CCA
+from xmodal.data.features import FeatureSet
+from xmodal.model import Embeddings
+
+
+def cca(fitted: CCA, features: FeatureSet, power: float = 1.0) -> Embeddings:
+    """Embed clips in canonical coordinates.
+
+    Parameters
+    ----------
+    fitted : CCA
+        Fitted to training clips.
+    features : FeatureSet
+        Clips to embed.
+    power : float
+        Each coordinate is weighted by its correlation to this power: 0 is plain CCA, 1 trusts
+        directions as far as they correlate.
+
+    Returns
+    -------
+    Embeddings
+        Unit vectors, float32, (clips, smaller of the two feature sizes).
+    """
+    weight = fitted.correlation**power
+    both = fitted.project(features.visual, features.audio)
+    return Embeddings(*(_unit(torch.from_numpy(x * weight)) for x in both))
+
+
+def shuffled(embedded: Embeddings, seed: int = 0) -> Embeddings:
+    """Give each video another clip's sound: recall must be chance, or the ranking leaks."""
+    order = torch.randperm(len(embedded.audio), generator=torch.Generator().manual_seed(seed))
+    return Embeddings(embedded.visual, embedded.audio[order])
+
+
+def constant(clips: int) -> Embeddings:
+    """Map every clip to one point: recall must be chance, or ties are counted as found."""
+    point = torch.ones(clips, 1)
+    return Embeddings(point, point)
+
+
+def norms(features: FeatureSet) -> Embeddings:
+    """Match clips by the lengths of their feature vectors alone.
+
+    The lengths of each modality become quantiles, and these the angles of a quarter circle: the
+    nearer two quantiles, the more similar.
+    """
+    angles = []
+    for values in (features.visual, features.audio):
+        length = np.linalg.norm(np.asarray(values, np.float32), axis=1)
+        quantile = length.argsort(kind="stable").argsort(kind="stable") / len(length)
+        angles.append(torch.from_numpy(quantile * np.pi / 2))
+    return Embeddings(*(_unit(torch.stack([a.cos(), a.sin()], dim=1)) for a in angles))
+
+
+def labels(features: FeatureSet) -> Embeddings:
+    """Embed both modalities of a clip as its true labels, to see how much of recall is class.
+
+    Similarity is the cosine of the two sets. Clips with the same labels cannot be told apart; one
+    without labels is similar to none.
+    """
+    counts = np.diff(features.label_indptr)
+    rows = torch.from_numpy(np.repeat(np.arange(len(features)), counts))
+    used, columns = np.unique(features.label_indices, return_inverse=True)
+    sets = torch.zeros(len(features), len(used))
+    sets[rows, torch.from_numpy(columns)] = 1
+    return Embeddings(normalize(sets, dim=1), normalize(sets, dim=1))
+
+
+def similarity(scores: np.ndarray) -> Embeddings:
+    """Rank by a matrix of scores: row i scores video i against every sound.
+
+    Such as the likelihood ratios of `xmodal.data.likelihood`, the best that any method can do on
+    the synthetic sample. A product with unit vectors gives the scores back.
+    """
+    return Embeddings(torch.from_numpy(scores).float(), torch.eye(len(scores)))
+
+
+def _unit(values: Tensor) -> Tensor:
+    return normalize(values, dim=1).float()
