@@ -42,19 +42,6 @@ class Task(NamedTuple):
     part: Path
 
 
-class Part(NamedTuple):
-    """What waits of a converted shard.
-
-    The ids of all its clips; how many labels each kept clip has, and which; the digest of the kept
-    clips, features included.
-    """
-
-    ids: np.ndarray
-    counts: np.ndarray
-    labels: np.ndarray
-    digest: str
-
-
 def convert(task: Task) -> int:
     """Write the features of a shard into its rows, and its part; return its number of clips.
 
@@ -71,10 +58,11 @@ def convert(task: Task) -> int:
     clips = read_columns(task.shard, task.classes)
     if len(clips.ids) != task.records:
         raise InputError(f"{task.shard}: the file changed while it was read; prepare again.")
-    with np.errstate(over="ignore"):  # looked for below
-        visual, audio = (x[: task.kept].astype(task.storage) for x in (clips.visual, clips.audio))
-    if task.storage == "float16" and not (np.isfinite(visual).all() and np.isfinite(audio).all()):
+    kept = (clips.visual[: task.kept], clips.audio[: task.kept])
+    largest = max(max(values.max(), -values.min()) for values in kept)
+    if largest > np.finfo(task.storage).max:
         raise InputError(f"{task.shard}: holds values too large for float16; store as float32.")
+    visual, audio = (values.astype(task.storage) for values in kept)
     write_rows(task.split / "visual.npy", task.first, visual)
     write_rows(task.split / "audio.npy", task.first, audio)
     ids, counts = np.array(clips.ids), clips.counts[: task.kept]
@@ -86,19 +74,22 @@ def convert(task: Task) -> int:
     return task.records
 
 
-def read_part(task: Task) -> Part:
-    """Read what waits of a converted shard."""
+def read_part(task: Task, name: str) -> np.ndarray:
+    """Read what waits of a converted shard.
+
+    Its ``ids``; of the clips that are kept, how many labels each has (``counts``), which
+    (``labels``), and the ``digest`` of all there is of them.
+    """
     with np.load(task.part) as part:
-        return Part(part["ids"], part["counts"], part["labels"], str(part["digest"]))
+        return part[name]
 
 
 def _is_there(task: Task) -> bool:
     """Tell whether the rows on the disk are those that the part was written for."""
-    part = read_part(task)
     rows = slice(task.first, task.first + task.kept)
-    visual = np.load(task.split / "visual.npy", mmap_mode="r")[rows]
-    audio = np.load(task.split / "audio.npy", mmap_mode="r")[rows]
-    return part.digest == _digest(visual, audio, part.ids, part.counts, part.labels)
+    stored = [np.load(task.split / f"{m}.npy", mmap_mode="r")[rows] for m in ("visual", "audio")]
+    waiting = [read_part(task, name) for name in ("ids", "counts", "labels")]
+    return str(read_part(task, "digest")) == _digest(*stored, *waiting)
 
 
 def _digest(*arrays: np.ndarray) -> str:
@@ -120,36 +111,35 @@ def gather_split(split: Path, tasks: Sequence[Task]) -> tuple[int, str]:
     fingerprint : str
         SHA-256 of the shards' digests: it changes with any value, id or label, and with the order.
     """
-    parts = [read_part(task) for task in tasks]
-    ids = [part.ids[: task.kept] for part, task in zip(parts, tasks, strict=True)]
-    counts = np.concatenate([part.counts for part in parts])
-    labels = np.concatenate([part.labels for part in parts])
-    np.save(split / "ids.npy", np.concatenate(ids))
+    ids = np.concatenate([read_part(task, "ids")[: task.kept] for task in tasks])
+    np.save(split / "ids.npy", ids)
+    del ids  # one after the other, as there may be millions
+    counts = np.concatenate([read_part(task, "counts") for task in tasks])
     np.save(split / "label_indptr.npy", np.concatenate([[0], counts.cumsum()]))
+    labels = np.concatenate([read_part(task, "labels") for task in tasks])
     np.save(split / "label_indices.npy", labels)
-    return len(labels), digest(*(part.digest.encode() for part in parts))
+    return len(labels), digest(*(str(read_part(task, "digest")).encode() for task in tasks))
 
 
 def refuse_repeated(tasks: Sequence[Task]) -> None:
-    """Make sure that no two records of any shards have the same id; 13 bytes a clip or so.
+    """Make sure that no two records of any shards have the same id.
 
     Raises
     ------
     InputError
         Naming both records.
     """
-    ids = np.concatenate([read_part(task).ids.astype(bytes) for task in tasks])
-    order = ids.argsort(kind="stable")
-    twice = np.flatnonzero(ids[order[1:]] == ids[order[:-1]])
+    ids = np.concatenate([read_part(task, "ids").astype(bytes) for task in tasks])
+    ordered = np.sort(ids)
+    twice = ordered[1:][ordered[1:] == ordered[:-1]]
     if len(twice):
         starts = np.cumsum([0, *(task.records for task in tasks)])
-        first, second = order[twice[0]], order[twice[0] + 1]
         (one, record), (other, number) = (
             (tasks[shard], row - starts[shard])
-            for row in (first, second)
+            for row in np.flatnonzero(ids == twice[0])[:2]
             for shard in [starts.searchsorted(row, side="right") - 1]
         )
         raise InputError(
-            f"{other.shard}: record {number}: the id {ids[second].decode()!r} is that of record "
+            f"{other.shard}: record {number}: the id {twice[0].decode()!r} is that of record "
             f"{record} of {one.shard}; remove one of the two, as clips must differ."
         )
