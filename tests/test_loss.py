@@ -1,4 +1,4 @@
-"""The paper's loss, recomputed by hand."""
+"""The objectives, recomputed by hand."""
 
 import math
 
@@ -10,12 +10,16 @@ from hypothesis import strategies as st
 from xmodal.loss import (
     VARIANTS,
     Labels,
-    PaperLoss,
+    Objective,
+    Peers,
     cosine_loss,
     cross_entropy,
     draw_pairs,
+    info_nce,
     l2_groups,
     l2_term,
+    sigmoid_loss,
+    triplet_loss,
 )
 from xmodal.model import JointEmbedding
 
@@ -67,6 +71,85 @@ def test_cross_entropy_by_hand():
     assert found.tolist() == pytest.approx([first, second], rel=1e-6)
 
 
+def test_cross_entropy_may_be_a_mean_over_classes():
+    logits, labels = torch.randn(4, 5, generator=seeded()), labels_of([0, 1], [], [4], [2])
+    summed = cross_entropy(logits, labels)
+    torch.testing.assert_close(cross_entropy(logits, labels, mean_over_classes=True), summed / 5)
+
+
+LOGITS = torch.tensor([[2.0, 0.0, 1.0], [0.5, 0.5, -1.0]])
+MATCH = torch.tensor([0, 2])
+
+
+def test_info_nce_by_hand():
+    first = -math.log(math.exp(2) / (math.exp(2) + 1 + math.e))
+    second = -math.log(math.exp(-1) / (2 * math.exp(0.5) + math.exp(-1)))
+    assert info_nce(LOGITS, MATCH).item() == pytest.approx((first + second) / 2, rel=1e-6)
+
+
+def test_sigmoid_loss_by_hand():
+    def nll(x: float) -> float:
+        return -math.log(1 / (1 + math.exp(-x)))
+
+    first = nll(2) + nll(0) + nll(-1)  # the match, and two that are none: the sign is turned
+    second = nll(-0.5) + nll(-0.5) + nll(-1)
+    assert sigmoid_loss(LOGITS, MATCH).item() == pytest.approx((first + second) / 2, rel=1e-6)
+
+
+def test_triplet_loss_by_hand():
+    cosine = torch.tensor([[0.9, 0.1, 0.8], [0.5, 0.3, 0.2], [0.0, 0.9, 0.1]])
+    match = torch.tensor([0, 2, 1])
+    # hardest others: 0.8, 0.5 and 0.1; the third is further away than the margin
+    expected = ((0.2 + 0.8 - 0.9) + (0.2 + 0.5 - 0.2) + 0) / 3
+    assert triplet_loss(cosine, match, 0.2).item() == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("objective", ["infonce", "sigmoid", "triplet"])
+def test_contrastive_objectives_average_both_directions(objective):
+    model = small_model(temperature=0.5)
+    with torch.no_grad():
+        model.bias.fill_(-1.0)
+    visual, audio = torch.randn(5, 6, generator=seeded(2)), torch.randn(5, 4, generator=seeded(3))
+    labels = labels_of([0], [1], [2], [3], [4])
+    found = Objective(objective, class_start_step=9)(model, visual, audio, labels, 0, seeded())
+    embedded = model(visual, audio)
+    cosine, match = embedded.visual @ embedded.audio.T, torch.arange(5)
+    term = {
+        "infonce": lambda c: info_nce(2 * c, match),
+        "sigmoid": lambda c: sigmoid_loss(2 * c - 1, match),
+        "triplet": lambda c: triplet_loss(c, match),
+    }[objective]
+    expected = (term(cosine) + term(cosine.T)) / 2
+    torch.testing.assert_close(found.total, expected)
+    assert found.classification == 0
+
+
+@pytest.mark.parametrize("objective", ["paper", "infonce", "sigmoid", "triplet"])
+def test_two_halves_that_share_their_clips_make_the_whole(objective):
+    """What two processes compute, one after the other, with nothing but the gathered rows."""
+    model = small_model(temperature=0.5)
+    visual, audio = torch.randn(6, 6, generator=seeded(2)), torch.randn(6, 4, generator=seeded(3))
+    clips = [[0], [1], [2], [3], [4, 0], [5]]
+    loss = Objective(objective, class_start_step=0, swapped_labels=True)
+    whole = loss(model, visual, audio, labels_of(*clips), 0, seeded(1))
+    embedded = model(visual, audio, classify=True)
+    entropies = cross_entropy(embedded.audio_logits, labels_of(*clips))
+    halves = []
+    for begin in (0, 3):
+        mine = slice(begin, begin + 3)
+        all_rows = [embedded.visual, embedded.audio, entropies]
+
+        def gather(rows, begin=begin, all_rows=all_rows):
+            (found,) = [x for x in all_rows if x[begin : begin + 3].allclose(rows)]
+            return found
+
+        peers = Peers(labels_of(*clips), begin, gather)
+        part = labels_of(*clips[mine])
+        halves.append(loss(model, visual[mine], audio[mine], part, 0, seeded(1), peers))
+    for one, two, both in zip(*halves, whole):
+        torch.testing.assert_close((one + two) / 2, both)
+
+
 def test_l2_is_half_the_square_of_weights_and_of_no_bias():
     model = small_model()
     with torch.no_grad():
@@ -100,7 +183,7 @@ def test_objective_by_hand(variant, start, total_has_classes):
     clips = [[0], [1, 2], [0, 3], [4], [5, 6]]
     labels = labels_of(*clips)
     loss_switches = ("scale_negatives", "sqrt_cross_entropy", "swapped_labels")
-    objective = PaperLoss(
+    objective = Objective(
         class_weight=0.5, class_start_step=start, **{k: switches[k] for k in loss_switches}
     )
     found = objective(model, visual, audio, labels, step=3, generator=seeded(4))

@@ -1,9 +1,10 @@
 """The network against the paper's description."""
 
+import numpy as np
 import pytest
 import torch
 
-from xmodal.model import Branch, JointEmbedding
+from xmodal.model import Branch, JointEmbedding, Standardise
 
 
 def test_layers_are_those_of_section_3_1():
@@ -61,6 +62,58 @@ def test_embed_in_batches_is_forward():
     parts = model.embed(visual.numpy(), audio.numpy(), batch=3)
     torch.testing.assert_close(parts.visual, whole.visual)
     torch.testing.assert_close(parts.audio, whole.audio)
+
+
+def test_standardised_features_have_mean_0_and_one_scale():
+    values = np.random.default_rng(0).normal(3, [1.0, 2.0, 3.0], (5000, 3)).astype(np.float32)
+    scaler = Standardise(3)
+    scaler.fit(values)
+    found = scaler(torch.from_numpy(values))
+    assert found.mean(dim=0).tolist() == pytest.approx([0, 0, 0], abs=1e-4)
+    assert found.std(dim=0, correction=0).mean().item() == pytest.approx(1, rel=1e-4)
+    assert found.std(dim=0).tolist() == pytest.approx(
+        [0.5, 1, 1.5], rel=0.05
+    )  # as before: 1 : 2 : 3
+
+
+def test_a_standardising_model_takes_its_features_as_they_are():
+    torch.manual_seed(0)
+    plain = JointEmbedding(5, 4, (6,), (3,), 2, 9)
+    torch.manual_seed(0)
+    scaled = JointEmbedding(5, 4, (6,), (3,), 2, 9, standardise=True)
+    visual, audio = 4 * torch.randn(50, 5) + 7, 2 * torch.randn(50, 4) - 1
+    scaled.visual_scaler.fit(visual.numpy())
+    scaled.audio_scaler.fit(audio.numpy())
+    mean, scale = visual.mean(dim=0), visual.std(dim=0, correction=0).mean()
+    expected = plain((visual - mean) / scale, audio)
+    torch.testing.assert_close(scaled(visual, audio).visual, expected.visual)
+
+
+def test_dropout_is_for_training_only():
+    torch.manual_seed(0)
+    plain = JointEmbedding(5, 4, (60,), (3,), 2, 9)
+    torch.manual_seed(0)
+    model = JointEmbedding(5, 4, (60,), (3,), 2, 9, dropout_input=0.2, dropout=0.5)
+    visual, audio = torch.randn(10, 5), torch.randn(10, 4)
+    assert not torch.equal(model(visual, audio).visual, model(visual, audio).visual)
+    torch.testing.assert_close(model.eval()(visual, audio).visual, plain(visual, audio).visual)
+
+
+def test_the_learned_scale_starts_at_one_over_the_temperature():
+    model = JointEmbedding(5, 4, (6,), (3,), 2, 9, temperature=0.25)
+    found = model(torch.randn(3, 5), torch.randn(3, 4))
+    assert (found.scale.item(), found.bias.item()) == (pytest.approx(4), 0)
+    assert (
+        JointEmbedding(5, 4, (6,), (3,), 2, 9)(torch.randn(3, 5), torch.randn(3, 4)).scale is None
+    )
+
+
+def test_he_weights_are_wider_than_glorot_weights():
+    """Variances of a layer of 200 inputs and 50 outputs: 2 / 200, and 2 / (200 + 50)."""
+    for initialisation, variance in (("he", 2 / 200), ("glorot", 2 / 250)):
+        model = JointEmbedding(200, 4, (50,), (3,), 2, 9, initialisation=initialisation)
+        weight = model.visual[0].weight
+        assert weight.var().item() == pytest.approx(variance, rel=0.05)
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1e30])

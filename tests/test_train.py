@@ -23,8 +23,9 @@ from xmodal.config import InputError
 from xmodal.data.features import open_features
 from xmodal.loss import VARIANTS
 from xmodal.metrics import gallery_ranks, recall
+from xmodal.recipe import RECIPES, TrainConfig
 from xmodal.run import read_history
-from xmodal.train import TrainConfig, learning_rate, load_run, train
+from xmodal.train import learning_rate, load_run, train
 
 Tiny = Callable[..., TrainConfig]
 FILES = ("model.safetensors", "history.jsonl", "checkpoint/model.safetensors")
@@ -184,6 +185,77 @@ def test_the_learning_rate_of_a_step_is_used(tiny: Tiny, tmp_path: Path):
     train(config)
     rates = [line["learning_rate"] for line in read_history(config.out)]
     assert rates == pytest.approx([1e-3, 5e-4, 2.5e-4, 1.25e-4])
+
+
+def test_a_cosine_rises_and_falls():
+    """By hand: rising over 3 steps to 0.8, then half a cosine over the 4 that are left."""
+    config = TrainConfig(learning_rate=0.8, schedule="cosine", warmup_steps=3, steps=7)
+    rates = [learning_rate(config, step) for step in range(7)]
+    falling = [0.8 * (1 + np.cos(np.pi * part)) / 2 for part in (0, 0.25, 0.5, 0.75)]
+    assert rates == pytest.approx([0.2, 0.4, 0.6, *falling])
+
+
+def test_a_cosine_belongs_to_its_number_of_steps(tiny: Tiny, tmp_path: Path):
+    config = tiny(tmp_path / "run", schedule="cosine", steps=20)
+    train(config)
+    with pytest.raises(InputError, match="another configuration"):
+        train(config.model_copy(update={"steps": 30}))
+
+
+@pytest.mark.parametrize("recipe", list(RECIPES))
+def test_a_recipe_sets_what_is_not_given(recipe: str):
+    config = TrainConfig(recipe=recipe, seed=3)
+    assert {name: getattr(config, name) for name in RECIPES[recipe]} == RECIPES[recipe]
+    assert TrainConfig(**json.loads(config.model_dump_json())) == config
+    assert TrainConfig(recipe=recipe, steps=7).steps == 7
+
+
+def test_recipes_are_kept_apart():
+    assert TrainConfig().out == Path("runs/sample/dim250-seed0")
+    assert TrainConfig(recipe="best", seed=2).out == Path("runs/sample/best-seed2")
+
+
+@pytest.mark.parametrize("objective", ["infonce", "sigmoid", "triplet"])
+def test_the_recipe_learns_and_resumes_with_every_objective(
+    tiny: Tiny, tmp_path: Path, objective: str
+):
+    changes = {"objective": objective, "recipe": "best", "steps": 120, "validate_every": 40}
+    changes |= {"schedule": "staircase", "average": 0.9, "class_weight": 0.0, "warmup_steps": 5}
+    changes |= {"dropout": 0.2, "dropout_input": 0.1, "learning_rate": 1e-2}
+    whole, halted = (tiny(tmp_path / name, **changes) for name in ("whole", "halted"))
+    assert train(whole)["best_recall"] > 20 / 64
+    train(halted.model_copy(update={"steps": 80}))
+    train(halted)
+    assert contents(halted.out) == contents(whole.out)
+
+
+def test_averaged_weights_are_validated_and_kept(tiny: Tiny, tmp_path: Path):
+    """By hand: with a decay of 0.5 after 2 steps, half the second state and half the first."""
+    shared = {"validate_every": 1, "learning_rate": 1e-2}
+    one, two = (tiny(tmp_path / f"{n}", steps=n, **shared) for n in (1, 2))
+    averaged = tiny(tmp_path / "averaged", steps=2, average=0.5, **shared)
+    for config in (one, two, averaged):
+        train(config)
+    first, second = (load_file(c.out / "checkpoint" / "model.safetensors") for c in (one, two))
+    expected = {name: (first[name] + second[name]) / 2 for name in first}
+    found = torch.load(averaged.out / "checkpoint" / "custom_checkpoint_0.pkl")
+    for name, value in expected.items():
+        torch.testing.assert_close(found[f"module.{name}"], value)
+    assert read_history(averaged.out) != read_history(two.out)
+
+
+def test_only_the_first_clips_are_used_if_asked_for(tiny: Tiny, tmp_path: Path):
+    few = tiny(tmp_path / "few", training_clips=64, steps=10)
+    assert train(few)["training_clips"] == 64
+    train(tiny(tmp_path / "all", steps=10))
+    assert contents(few.out) != contents(tmp_path / "all")
+    with pytest.raises(InputError, match="256 training clips, fewer than the 257 asked for"):
+        train(tiny(tmp_path / "more", training_clips=257))
+
+
+def test_mixed_clips_have_no_labels():
+    with pytest.raises(ValidationError, match="mixup is for other objectives"):
+        TrainConfig(mixup=0.5)
 
 
 # --- interrupted, continued, repeated ------------------------------------------------------------

@@ -57,7 +57,8 @@ def embed_run(run: Path, features: FeatureSet) -> Embeddings:
         If there is no finished run, or it was trained on features of other sizes.
     """
     model, _ = load_run(run)
-    wanted = (model.visual[0].in_features, model.audio[0].in_features)
+    sizes = RunFolder(run).read("config.json")["sizes"]
+    wanted = (sizes["visual_dim"], sizes["audio_dim"])
     found = (features.visual.shape[1], features.audio.shape[1])
     if wanted != found:
         raise InputError(

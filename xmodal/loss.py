@@ -1,7 +1,8 @@
-"""The paper's objective: cosine loss with a margin, classification as a regulariser (section 3).
+"""The objectives: the paper's (section 3), and three of today's beside it.
 
-The text leaves questions open, and the authors' published code answers some of them differently
-from the text. `PaperLoss` follows the text; each difference is a switch of its own, and `VARIANTS`
+The paper's is a cosine loss with a margin, classification its regulariser. The text leaves
+questions open, and the authors' published code answers some of them differently from the text.
+`Objective` follows the text by default; each difference is a switch of its own, and `VARIANTS`
 names the two settings as a whole.
 """
 
@@ -11,8 +12,9 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import Module
-from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.nn import Module, functional
+
+from xmodal.model import Embeddings
 
 #: What ``variant`` stands for: settings of the loss and of the model that differ from each other.
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -104,15 +106,50 @@ def cosine_loss(
     return torch.where(negative, push, 1 - cosine).mean()
 
 
-def cross_entropy(logits: Tensor, labels: Labels) -> Tensor:
-    """Return the sigmoid cross entropy of each clip, summed over the classes: float32, (clips,).
+def cross_entropy(logits: Tensor, labels: Labels, mean_over_classes: bool = False) -> Tensor:
+    """Return the sigmoid cross entropy of each clip over all classes: float32, (clips,).
 
-    The text says cross entropy and no more; the sum over classes is the authors' reduction, and at
-    the text's λ = 0.02 a mean over thousands of classes would be no regulariser at all.
+    The text says cross entropy and no more; the sum over classes is the authors' reduction. At the
+    text's λ = 0.02 the sum outweighs the cosine loss at first, and the mean is next to nothing.
     """
     targets = torch.zeros_like(logits)
     targets[labels.rows(), labels.indices] = 1
-    return binary_cross_entropy_with_logits(logits, targets, reduction="none").sum(dim=1)
+    each = functional.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+    return each.mean(dim=1) if mean_over_classes else each.sum(dim=1)
+
+
+def info_nce(logits: Tensor, match: Tensor) -> Tensor:
+    """Return the cross entropy of choosing each clip's match among all candidates.
+
+    InfoNCE (van den Oord et al., 2018), as in CLIP (Radford et al., 2021).
+
+    Parameters
+    ----------
+    logits : Tensor, float32, (clips, candidates)
+        Cosine similarities times a learned scale.
+    match : Tensor, int64, (clips,)
+        Which candidate is the clip's own.
+    """
+    return functional.cross_entropy(logits, match)
+
+
+def sigmoid_loss(logits: Tensor, match: Tensor) -> Tensor:
+    """Return the cross entropy of telling each pair as matching or not, summed over candidates.
+
+    SigLIP (Zhai et al., 2023); arguments as for `info_nce`, the logits with a learned bias.
+    """
+    sign = 2 * functional.one_hot(match, logits.shape[1]) - 1
+    return -functional.logsigmoid(sign * logits).sum(dim=1).mean()
+
+
+def triplet_loss(cosine: Tensor, match: Tensor, margin: float = 0.2) -> Tensor:
+    """Return how far the hardest other candidate comes within a margin of the match.
+
+    VSE++ (Faghri et al., 2018); arguments as for `info_nce`, but plain cosines.
+    """
+    own = functional.one_hot(match, cosine.shape[1]).bool()
+    hardest = cosine.masked_fill(own, -torch.inf).amax(dim=1)
+    return (margin + hardest - (cosine * own).sum(dim=1)).clamp_min(0).mean()
 
 
 def l2_term(model: Module, weight_l2: float) -> float:
@@ -128,7 +165,7 @@ def l2_groups(model: Module, weight_l2: float) -> list[dict[str, Any]]:
     gradient, without a pass over all weights in every step.
     """
     weights = [weight for weight in model.parameters() if weight.ndim > 1]
-    biases = [bias for bias in model.parameters() if bias.ndim == 1]
+    biases = [bias for bias in model.parameters() if bias.ndim < 2]
     return [
         {"params": weights, "weight_decay": weight_l2},
         {"params": biases, "weight_decay": 0.0},
@@ -173,27 +210,37 @@ def draw_pairs(labels: Labels, p_negative: float, generator: torch.Generator) ->
 
 
 @dataclass(frozen=True)
-class PaperLoss:
-    """Cosine loss + λ · cross entropy, with λ = 0 until a given step (sections 3 and 3.1).
+class Objective:
+    """What is minimised: similarity + λ · cross entropy (sections 3 and 3.1).
 
-    The third term, L2 on all weights, is the optimiser's: see `l2_groups`.
+    The similarity term is the paper's cosine loss over pairs, or one that compares each clip with
+    all candidates of the batch, in both directions. L2 on all weights is the optimiser's: see
+    `l2_groups`.
 
     Parameters
     ----------
-    margin, p_negative : float
-        α and the fraction of negative pairs.
+    objective : "paper", "infonce", "sigmoid" or "triplet"
+        The similarity term: `cosine_loss`, `info_nce`, `sigmoid_loss` or `triplet_loss`.
+    margin : float
+        α, of the paper's term and of the triplets.
+    p_negative : float
+        Fraction of negative pairs in the paper's term.
     class_weight : float
         λ once it is switched on.
     class_start_step : int
         Optimisation steps made with λ = 0.
+    mean_over_classes : bool
+        See `cross_entropy`.
     scale_negatives, sqrt_cross_entropy, swapped_labels : bool
         The authors' differences from the text, see `VARIANTS`.
     """
 
+    objective: str = "paper"
     margin: float = 0.2
     p_negative: float = 0.6
     class_weight: float = 0.02
     class_start_step: int = 10_000
+    mean_over_classes: bool = False
     scale_negatives: bool = False
     sqrt_cross_entropy: bool = False
     swapped_labels: bool = False
@@ -223,29 +270,54 @@ class PaperLoss:
         generator : torch.Generator
             Draws the negatives.
         peers : Peers, optional
-            Draw the negatives from the clips of all processes; the generator is then the same in
-            each. Not given: from this batch.
+            Compare with the clips of all processes; the generator is then the same in each. Not
+            given: with those of this batch.
         """
         peers = peers or Peers(labels, 0, lambda rows: rows)
-        mine = slice(peers.begin, peers.begin + len(visual))
         classify = self.class_weight > 0 and step >= self.class_start_step
         embedded = model(visual, audio, classify)
-        audio_row, negative = (
-            x[mine] for x in draw_pairs(peers.labels, self.p_negative, generator)
-        )
-        # index_select, not indexing: its gradient is summed in a fixed order
-        paired = peers.gather(embedded.audio).index_select(0, audio_row)
-        cosine = (embedded.visual * paired).sum(dim=1)
-        similarity = cosine_loss(cosine, negative, self.margin, self.scale_negatives)
+        mine = torch.arange(peers.begin, peers.begin + len(visual), device=visual.device)
+        if self.objective == "paper":
+            drawn = draw_pairs(peers.labels, self.p_negative, generator)
+            pairs = Pairs(drawn.audio[mine], drawn.negative[mine])
+            similarity = self.paired(embedded, pairs, peers)
+        else:
+            pairs = Pairs(mine, torch.zeros_like(mine, dtype=torch.bool))
+            similarity = self.contrasted(embedded, mine, peers)
         if not classify:
             return Losses(similarity, similarity, torch.zeros_like(similarity))
 
-        visual_entropy = cross_entropy(embedded.visual_logits, labels)
-        audio_entropy = cross_entropy(embedded.audio_logits, labels)
+        visual_entropy, audio_entropy = (
+            cross_entropy(logits, labels, self.mean_over_classes)
+            for logits in (embedded.visual_logits, embedded.audio_logits)
+        )
         if self.swapped_labels:
-            audio_entropy = peers.gather(audio_entropy).index_select(0, audio_row)
+            audio_entropy = peers.gather(audio_entropy).index_select(0, pairs.audio)
         classification = visual_entropy.mean() + audio_entropy.mean()
         if self.sqrt_cross_entropy:
             classification = classification.sqrt()
         total = similarity + self.class_weight * classification
         return Losses(total, similarity, classification)
+
+    def paired(self, embedded: Embeddings, pairs: Pairs, peers: Peers) -> Tensor:
+        """Return the paper's term: each video against the one audio it is paired with."""
+        # index_select, not indexing: its gradient is summed in a fixed order
+        audio = peers.gather(embedded.audio).index_select(0, pairs.audio)
+        cosine = (embedded.visual * audio).sum(dim=1)
+        return cosine_loss(cosine, pairs.negative, self.margin, self.scale_negatives)
+
+    def contrasted(self, embedded: Embeddings, match: Tensor, peers: Peers) -> Tensor:
+        """Return the mean over both directions of a term that looks at all candidates."""
+        terms = []
+        for query, gallery in (embedded[:2], embedded[1::-1]):
+            cosine = query @ peers.gather(gallery).T
+            if self.objective == "triplet":
+                terms.append(triplet_loss(cosine, match, self.margin))
+                continue
+            assert embedded.scale is not None and embedded.bias is not None, "no temperature"
+            logits = cosine * embedded.scale
+            if self.objective == "sigmoid":
+                terms.append(sigmoid_loss(logits + embedded.bias, match))
+            else:
+                terms.append(info_nce(logits, match))
+        return (terms[0] + terms[1]) / 2

@@ -1,96 +1,43 @@
 """Training: the loop, checkpoints and resuming (paper, section 3.1)."""
 
 import json
+import math
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.state import AcceleratorState
 from accelerate.utils import broadcast_object_list, set_seed
-from pydantic import Field, PositiveInt, model_validator
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.distributed.nn import functional as distributed
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 import xmodal.data.batches
 import xmodal.loss
 import xmodal.model
-from xmodal.config import InputError, StageConfig
+from xmodal.config import InputError
+from xmodal.data.arrays import take_rows
 from xmodal.data.batches import Order, Reader, batch_labels
 from xmodal.data.features import open_features
-from xmodal.loss import VARIANTS, Labels, PaperLoss, Peers, l2_groups, l2_term
+from xmodal.loss import (
+    Labels,
+    Objective,
+    Peers,
+    l2_groups,
+    l2_term,
+)
 from xmodal.metrics import gallery_ranks, recall
 from xmodal.model import JointEmbedding
+from xmodal.recipe import TrainConfig
 from xmodal.run import RunFolder, digest
 
 #: Settings that change what is written when, but not the course of the training.
 BYSTANDERS = {"features", "out", "steps", "patience", "overwrite", "progress"}
-
-
-class TrainConfig(StageConfig):
-    """How one model is trained. A field that is None takes what ``variant`` says."""
-
-    features: Path = Field(Path("data/sample/features"), description="feature set to learn from")
-    out: Path = Field(None, description="folder; None: runs/<data>/dim<d>-seed<s>")  # type: ignore
-    overwrite: bool = Field(False, description="replace another run that is in `out`")
-    progress: bool = Field(True, description="show a progress bar")
-
-    embedding_dim: int = Field(250, gt=0, description="size of the joint space (section 3.1)")
-    visual_hidden: tuple[PositiveInt, ...] = Field(
-        (2000, 2000, 700, 700), description="section 3.1"
-    )
-    audio_hidden: tuple[PositiveInt, ...] | None = Field(
-        None, description="section 3.1: 450 450 200 200"
-    )
-
-    variant: Literal["text", "authors"] = Field("text", description="the paper's text or its code")
-    relu_embedding: bool | None = Field(None, description="authors: ReLU on the embedding too")
-    joint_normalise: bool | None = Field(None, description="authors: ‖visual‖² + ‖audio‖² = 1")
-    scale_negatives: bool | None = Field(None, description="authors: negative term over 1 − α")
-    sqrt_cross_entropy: bool | None = Field(None, description="authors: λ · √(cross entropies)")
-    swapped_labels: bool | None = Field(None, description="authors: classify audio as swapped")
-
-    margin: float = Field(0.2, ge=0, lt=1, description="α (section 3.1)")
-    p_negative: float = Field(0.6, ge=0, le=1, description="share of negative pairs (section 3.1)")
-    class_weight: float = Field(0.02, ge=0, description="λ (section 3.1)")
-    class_start_step: int = Field(10_000, ge=0, description="steps with λ = 0 (section 3.1)")
-    weight_l2: float = Field(1e-8, ge=0, description="L2 on weights: section 2; 1e-8: authors")
-
-    steps: int = Field(12_000, gt=0, description="our choice: past the 10,000 of section 3.1")
-    batch_size: int = Field(1024, gt=1, description="section 3.1; over all processes together")
-    learning_rate: float = Field(1e-4, gt=0, description="of Adam; authors, the text is silent")
-    decay: float = Field(0.95, gt=0, le=1, description="of the learning rate; authors")
-    decay_every: int = Field(4_000_000, gt=0, description="clips between two decays; authors")
-    clip_norm: float = Field(1.0, gt=0, description="of the gradient; authors")
-
-    readers: int = Field(1, gt=0, description="parts of the clips; each process reads its own")
-    buffer_clips: int = Field(65_536, gt=0, description="clips shuffled and held together, twice")
-    gather_negatives: bool = Field(False, description="draw negatives from all processes' clips")
-
-    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 if fast")
-    validate_every: int = Field(250, gt=0, description="steps between validation and checkpoint")
-    validation_gallery: int = Field(256, gt=1, description="candidates in validation: our choice")
-    patience: int | None = Field(None, gt=0, description="stop after so many steps without gain")
-    seed: int = Field(0, ge=0, description="of weights, order of clips and negatives")
-
-    @model_validator(mode="before")
-    @classmethod
-    def fill_in(cls, values: Any) -> Any:
-        """Take what is None from the variant, and name the run after its data and dimension."""
-        if not isinstance(values, dict):
-            return values
-        default = {name: field.default for name, field in cls.model_fields.items()}
-        chosen = {**default, **values}
-        switches = VARIANTS.get(str(chosen["variant"]), {})
-        filled = {name: value for name, value in switches.items() if chosen[name] is None}
-        if chosen["out"] is None:
-            data = Path(str(chosen["features"])).parent.name
-            filled["out"] = f"runs/{data}/dim{chosen['embedding_dim']}-seed{chosen['seed']}"
-        return {**values, **filled}
 
 
 def train(config: TrainConfig) -> dict[str, Any]:
@@ -167,12 +114,25 @@ def build_model(config: TrainConfig, visual_dim: int, audio_dim: int, classes: i
         classes,
         bool(config.relu_embedding),
         bool(config.joint_normalise),
+        config.dropout_input,
+        config.dropout,
+        config.activation,
+        config.standardise,
+        config.temperature if config.objective in ("infonce", "sigmoid") else None,
+        config.initialisation,
     )
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:
-    """Return the learning rate of a step: a staircase in the number of clips seen."""
-    return config.learning_rate * config.decay ** (step * config.batch_size // config.decay_every)
+    """Return the learning rate of a step: a staircase in the number of clips seen, or a cosine.
+
+    The cosine falls to 0 at the last step; either may rise from 0 first.
+    """
+    warm = config.warmup_steps
+    rate = config.learning_rate * min(1, (step + 1) / (warm + 1))
+    if config.schedule == "staircase":
+        return rate * config.decay ** (step * config.batch_size // config.decay_every)
+    return rate * (1 + math.cos(math.pi * max(0, step - warm) / max(1, config.steps - warm))) / 2
 
 
 def bf16_is_fast() -> bool:
@@ -203,10 +163,16 @@ class Trainer:
         )
         self.features = open_features(config.features, "train")
         self.validation = open_features(config.features, "validation")
-        if len(self.features) < config.batch_size:
+        self.clips = min(len(self.features), config.training_clips or len(self.features))
+        if self.clips < config.batch_size:
             raise InputError(
-                f"{config.features} has {len(self.features)} training clips, fewer than one batch "
-                f"of {config.batch_size}: prepare more shards or lower batch_size"
+                f"{config.features} has {self.clips} training clips, fewer than one batch of "
+                f"{config.batch_size}: prepare more shards or lower batch_size"
+            )
+        if self.clips < (config.training_clips or 0):
+            raise InputError(
+                f"{config.features} has {self.clips} training clips, fewer than the "
+                f"{config.training_clips} asked for: prepare more shards or lower training_clips"
             )
         processes = self.accelerator.num_processes
         for number, name in ((config.readers, "readers"), (processes, "processes")):
@@ -217,7 +183,7 @@ class Trainer:
                 )
         self.order = Order(
             config.seed,
-            len(self.features),
+            self.clips,
             config.batch_size,
             config.readers,
             config.buffer_clips,
@@ -236,7 +202,8 @@ class Trainer:
         """Make the folder ready; tell whether the run is there already, complete."""
         accelerator, folder = self.accelerator, self.folder
         settings = json.loads(self.config.model_dump_json())
-        course = {name: value for name, value in settings.items() if name not in BYSTANDERS}
+        bystanders = BYSTANDERS - ({"steps"} if self.config.schedule == "cosine" else set())
+        course = {name: value for name, value in settings.items() if name not in bystanders}
         identity = digest(
             [
                 json.dumps([course, self.sizes]),
@@ -271,11 +238,17 @@ class Trainer:
 
         model = build_model(config, **self.sizes)
         self.frozen = build_model(config, **self.sizes).to(accelerator.device)  # fp32, to validate
-        optimiser = torch.optim.Adam(
-            l2_groups(model, config.weight_l2), lr=config.learning_rate, fused=True
-        )
+        if config.standardise:
+            self.fit_scalers(model)
+        method = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimiser]
+        groups = l2_groups(model, config.weight_l2)
+        optimiser = method(groups, lr=config.learning_rate, fused=True)
         self.model, self.optimiser = accelerator.prepare(model, optimiser)
-        objective = PaperLoss(**config.model_dump(include=set(PaperLoss.__dataclass_fields__)))
+        objective = Objective(**config.model_dump(include=set(Objective.__dataclass_fields__)))
+        if config.average:
+            ema = get_ema_multi_avg_fn(config.average)
+            self.averaged = AveragedModel(model, accelerator.device, multi_avg_fn=ema)
+            accelerator.register_for_checkpointing(self.averaged)
 
         state = self.resume()
         sums = torch.zeros(3, device=accelerator.device)
@@ -292,8 +265,11 @@ class Trainer:
             losses = objective(self.model, *batch, step, chance, peers)
             self.optimiser.zero_grad()
             accelerator.backward(losses.total)
-            accelerator.clip_grad_norm_(self.model.parameters(), config.clip_norm)
+            if config.clip_norm:
+                accelerator.clip_grad_norm_(self.model.parameters(), config.clip_norm)
             self.optimiser.step()
+            if config.average:
+                self.averaged.update_parameters(accelerator.unwrap_model(self.model))
             sums += torch.stack(losses).detach()
             state["step"] = step + 1
             bar.update()
@@ -304,14 +280,31 @@ class Trainer:
         bar.close()
         if accelerator.is_main_process:
             result = {key: state[key] for key in ("step", "best_step", "best_recall")}
-            self.folder.write("result.json", {**result, "training_clips": len(self.features)})
+            self.folder.write("result.json", {**result, "training_clips": self.clips})
         accelerator.wait_for_everyone()
 
     def batch(self, step: int) -> tuple[Tensor, Tensor, Labels]:
         """Return this process's stretch of a step's batch: visual and audio features, labels."""
         rows, *features = self.reader(step)
         visual, audio = (torch.from_numpy(x).to(self.accelerator.device).float() for x in features)
+        if self.config.mixup:
+            visual, audio = self.mix(visual, audio, step)
         return visual, audio, self.labels(rows)
+
+    def mix(self, visual: Tensor, audio: Tensor, step: int) -> tuple[Tensor, Tensor]:
+        """Mix each clip with another of the batch, both modalities alike (Zhang et al., 2018)."""
+        rng = np.random.default_rng([self.config.seed, step, self.accelerator.process_index])
+        share = rng.beta(self.config.mixup, self.config.mixup, len(visual))
+        share = np.maximum(share, 1 - share)  # it stays closer to itself than to the other
+        own = torch.from_numpy(share[:, None]).to(visual)
+        other = torch.from_numpy(rng.permutation(len(visual))).to(visual.device)
+        return tuple(own * x + (1 - own) * x[other] for x in (visual, audio))  # type: ignore[return-value]
+
+    def fit_scalers(self, model: JointEmbedding) -> None:
+        """Fit `Standardise` to training clips from all over the set, at most 65,536."""
+        rows = np.linspace(0, self.clips - 1, min(self.clips, 65_536)).astype(int)
+        model.visual_scaler.fit(take_rows(self.features.visual, rows))
+        model.audio_scaler.fit(take_rows(self.features.audio, rows))
 
     def labels(self, rows: np.ndarray) -> Labels:
         """Return the labels of some clips."""
@@ -346,8 +339,8 @@ class Trainer:
         if not np.isfinite(loss):
             raise unstable
         if self.accelerator.is_main_process:
-            weights = self.accelerator.get_state_dict(self.model)
-            self.frozen.load_state_dict(weights)
+            model = self.averaged.module if self.config.average else self.model
+            self.frozen.load_state_dict(self.accelerator.get_state_dict(model))
             try:
                 recalls = self.validation_recall()
             except ValueError:  # the last step did it: the embeddings are not finite
