@@ -16,11 +16,15 @@ RUN = f"{RUNS}/{MODELS[0]}"  # the paper's dimension, first seed: the one that i
 XMODAL = f"{shlex.quote(sys.executable)} -m xmodal"
 
 # What each stage's result depends on: touch plotting code and no model is trained again.
-DATA_CODE = ["arrays", "convert", "embedded", "example", "features", "labels", "prepare", "sample"]
-DATA_CODE = expand("xmodal/data/{m}.py", m=DATA_CODE + ["tfrecord", "vocabulary", "world", "yt8m"])
-TRAIN_CODE = ["xmodal/data/batches.py"] + expand(
-    "xmodal/{m}.py", m=["loss", "metrics", "model", "train"]
+DATA_CODE = expand(
+    "xmodal/data/{m}.py",
+    m="arrays columns convert embedded example features labels parallel prepare sample tfrecord "
+    "vocabulary world yt8m".split(),
 )
+TRAIN_CODE = ["xmodal/data/batches.py"] + expand(
+    "xmodal/{m}.py", m=["loss", "metrics", "model", "recipe", "train"]
+)
+STUDY = profile.study.runs() if profile.study else {}
 FIGURE_CODE = glob_wildcards("xmodal/plots/{m}.py").m
 FIGURE_CODE = expand("xmodal/plots/{m}.py", m=FIGURE_CODE) + ["xmodal/provenance.py"]
 
@@ -36,6 +40,11 @@ def tables(*stems):
 def values(**parameters):
     """The parameters of a notebook as JSON."""
     return json.dumps(parameters)
+
+
+def options(**fields):
+    """Fields of a configuration as words of the command line."""
+    return shlex.join(f"{name}={json.dumps(value)}" for name, value in fields.items())
 
 
 FIGURE_VALUES = {"features": DATA, "figures": FIGURES}
@@ -112,6 +121,25 @@ rule train:
     threads: profile.threads
     shell:
         "{XMODAL} notebook {input.notebook} {log} {params.values:q}"
+
+
+rule study:
+    input:
+        TRAIN_CODE,
+        MANIFEST,
+    output:
+        f"{RUNS}/study/{{run}}/result.json",
+    params:
+        options=lambda wildcards: options(
+            **STUDY[wildcards.run],
+            features=DATA,
+            out=f"{RUNS}/study/{wildcards.run}",
+            overwrite=True,
+            progress=False,
+        ),
+    threads: profile.threads
+    shell:
+        "{XMODAL} train {params.options}"
 
 
 rule recall:

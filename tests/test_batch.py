@@ -8,7 +8,7 @@ import nbformat
 import pytest
 from pydantic import ValidationError
 
-from xmodal.batch import Profile, Ticker, run_notebook
+from xmodal.batch import Profile, Study, Ticker, run_notebook
 
 PROFILE: dict[str, Any] = {"name": "tiny", "data": {}, "train": {"steps": 3}, "dimensions": [256]}
 
@@ -112,3 +112,15 @@ def test_the_ticker_keeps_other_remarks_to_itself(clock: list[float]):
     assert stream.getvalue() == ""
     ticker.write("run: 100%|####| 1/1")
     assert stream.getvalue() == "dim250: run: 100%|####| 1/1\n"
+
+
+def test_a_study_trains_every_row_with_every_seed_the_first_seed_first():
+    study = Study(
+        base={"steps": 10, "margin": 0.2}, rows={"text": {}, "wide": {"margin": 0.5}}, seeds=[3, 4]
+    )
+    assert list(study.runs().items()) == [
+        ("text-seed3", {"steps": 10, "margin": 0.2, "seed": 3}),
+        ("wide-seed3", {"steps": 10, "margin": 0.5, "seed": 3}),
+        ("text-seed4", {"steps": 10, "margin": 0.2, "seed": 4}),
+        ("wide-seed4", {"steps": 10, "margin": 0.5, "seed": 4}),
+    ]

@@ -79,6 +79,9 @@ def test_profiles_are_valid(profile):
     RecallConfig(**loaded.recall)
     ProjectionConfig(**loaded.projection)
     RetrievalConfig(**loaded.retrieval)
+    runs = loaded.study.runs() if loaded.study else {}
+    configs = [TrainConfig(**fields).model_dump() for fields in runs.values()]
+    assert all(configs.count(config) == 1 for config in configs)  # each row changes something
 
 
 def test_run_all_and_make_paper_train_the_same_model():

@@ -16,6 +16,22 @@ from xmodal.config import StageConfig
 ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 
 
+class Study(StageConfig):
+    """Many small trainings, each with a change to a common base, to compare with one another."""
+
+    base: dict[str, Any] = Field(description="TrainConfig of all rows")
+    rows: dict[str, dict[str, Any]] = Field(description="what each row changes, by its name")
+    seeds: list[int] = Field([0], min_length=1, description="each row is trained once a seed")
+
+    def runs(self) -> dict[str, dict[str, Any]]:
+        """Return the TrainConfig fields of every run, by its name; the first seed first."""
+        return {
+            f"{row}-seed{seed}": {**self.base, **changes, "seed": seed}
+            for seed in self.seeds
+            for row, changes in self.rows.items()
+        }
+
+
 class Profile(StageConfig):
     """Every choice of a batch, as a file in ``profiles/`` writes it down."""
 
@@ -27,6 +43,7 @@ class Profile(StageConfig):
     dimension: int = Field(250, description="the numbers' reading: one model, several galleries")
     seeds: list[int] = Field([0], min_length=1, description="each model is trained once a seed")
     threads: int = Field(1, gt=0, description="processor cores per training")
+    study: Study | None = Field(None, description="what the published table needs (06_beyond)")
     recall: dict[str, Any] = Field({}, description="RecallConfig")
     projection: dict[str, Any] = Field({}, description="ProjectionConfig")
     retrieval: dict[str, Any] = Field({}, description="RetrievalConfig")
