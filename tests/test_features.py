@@ -297,6 +297,15 @@ def test_what_is_no_feature_set_is_never_replaced(config: PrepareConfig, place: 
     assert snapshot(config.out.parent) == before
 
 
+def test_a_set_of_an_earlier_layout_is_replaced(config: PrepareConfig) -> None:
+    manifest = prepare(config)
+    note = config.out / "manifest.json"
+    note.write_text(json.dumps({**manifest, "format": "xmodal features 1"}))
+    with pytest.raises(InputError, match="holds no feature set; run 01_data"):
+        open_features(config.out, "train")
+    assert prepare(config) == manifest == json.loads(note.read_text())
+
+
 def test_an_empty_folder_may_become_the_set(config: PrepareConfig) -> None:
     config.out.mkdir()
     prepare(config)

@@ -20,7 +20,7 @@ from xmodal.data.yt8m import AUDIO_DIM, VISUAL_DIM
 
 SPLITS = ("train", "validation", "evaluation")
 FORMAT = "xmodal features 2"
-"""What the manifest of a feature set says it is."""
+"""What the manifest of a feature set says it is; the number changes with the layout."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,13 +125,20 @@ def open_features(folder: str | os.PathLike[str], split: str) -> FeatureSet:
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """Return the manifest of a feature set, or say that the folder holds none."""
-    try:
-        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        manifest = None
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+    """Return the manifest of a feature set, or say that the folder holds none of this layout."""
+    manifest = read_any_manifest(folder)
+    if manifest.get("format") != FORMAT:
         raise InputError(
             f"{folder}: holds no feature set; run 01_data.ipynb (or `xmodal prepare`) to make one."
         )
     return manifest
+
+
+def read_any_manifest(folder: Path) -> dict[str, Any]:
+    """Return the manifest of a feature set, of an earlier layout too; {} if there is none."""
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    ours = isinstance(manifest, dict) and str(manifest.get("format", "")).startswith("xmodal ")
+    return manifest if ours else {}

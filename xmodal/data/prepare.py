@@ -14,7 +14,7 @@ from tqdm import tqdm
 from xmodal.config import InputError, StageConfig
 from xmodal.data.arrays import digest, new_array
 from xmodal.data.convert import Task, convert, gather_split, refuse_repeated
-from xmodal.data.features import FORMAT, SPLITS, open_features, read_manifest
+from xmodal.data.features import FORMAT, SPLITS, open_features, read_any_manifest
 from xmodal.data.parallel import each, processes
 from xmodal.data.tfrecord import scan_records
 from xmodal.data.vocabulary import read_vocabulary
@@ -229,12 +229,9 @@ def _earlier_manifest(out: Path) -> dict[str, Any]:
     """Return the manifest in ``out``, {} if there is nothing; refuse to replace anything else."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return {}
-    try:
-        manifest = read_manifest(out)
-        if {path.name for path in out.iterdir()} <= {"manifest.json", "label_names.json", *SPLITS}:
-            return manifest
-    except InputError:
-        pass
+    manifest, ours = read_any_manifest(out), {"manifest.json", "label_names.json", *SPLITS}
+    if manifest and {path.name for path in out.iterdir()} <= ours:
+        return manifest
     raise InputError(
         f"{out}: holds something else than a feature set, which is not replaced; "
         "choose another folder or remove it."
