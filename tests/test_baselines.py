@@ -9,7 +9,9 @@ import torch
 from xmodal import baselines
 from xmodal.data.cca import fit_cca
 from xmodal.data.features import FeatureSet
+from xmodal.data.frames import frame_counts
 from xmodal.data.moments import moments
+from xmodal.data.yt8m import read_columns
 from xmodal.metrics import ranks, recall
 from xmodal.model import Embeddings
 
@@ -100,3 +102,29 @@ def test_scores_rank_as_they_are():
     found = baselines.similarity(scores)
     assert ranks(found.visual, found.audio).average().tolist() == [3, 1, 2]
     assert ranks(found.audio, found.visual).average().tolist() == [1, 2, 3]
+
+
+def averaged(frames: Sequence[int], width: int, seed: int) -> np.ndarray:
+    """Means over so many frames of values stored in 8 bits, as YouTube-8M makes them."""
+    rng = np.random.default_rng(seed)
+    means = [rng.integers(0, 256, (count, width)).mean(axis=0) for count in frames]
+    return (np.array(means) * 4 / 255 - 1.9921875).astype(np.float32)
+
+
+def test_the_number_of_frames_is_read_from_either_modality():
+    counts = [2, 7, 60, 119, 120, 121, 150, 240, 299, 300]
+    visual, audio = averaged(counts, 1024, 0), averaged(counts, 128, 1)
+    assert frame_counts(visual).tolist() == counts
+    assert frame_counts(audio).tolist() == counts
+    assert recall_at_1(baselines.frames(clips(visual, audio))) == 1
+    noise = np.random.default_rng(2).uniform(-1.9, 1.9, (10, 128))
+    assert frame_counts(noise).tolist() != counts
+
+
+def test_real_clips_have_as_many_frames_to_see_as_to_hear(real_shards):
+    some = read_columns(min((real_shards / "validate").glob("*.tfrecord")))
+    seen, heard = frame_counts(some.visual), frame_counts(some.audio)
+    sound = heard > 1  # silence is the same number in every frame
+    assert sound.mean() > 0.9
+    assert (seen == heard)[sound].all()
+    assert len(set(seen.tolist())) > 20 and seen.max() <= 360
