@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 import torch
+from by_hand import by_hand
 
 from xmodal import baselines
 from xmodal.data.cca import fit_cca
@@ -19,19 +20,7 @@ from xmodal.model import Embeddings
 def clips(
     visual: np.ndarray, audio: np.ndarray, labels: Sequence[Sequence[int]] = ()
 ) -> FeatureSet:
-    n = len(visual)
-    labels = labels or [[0]] * n
-    return FeatureSet(
-        visual=visual.astype(np.float32),
-        audio=audio.astype(np.float32),
-        ids=np.array([f"clip{i}" for i in range(n)]),
-        label_indptr=np.cumsum([0, *map(len, labels)]),
-        label_indices=np.array([c for row in labels for c in row], np.int32),
-        label_names=[f"name {c}" for c in range(10)],
-        fingerprint="",
-        source="by hand",
-        split="train",
-    )
+    return by_hand(labels or [[0]] * len(visual), visual, audio)
 
 
 def recall_at_1(embedded: Embeddings) -> float:

@@ -4,12 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from by_hand import by_hand
 from hypothesis import given
 from hypothesis import strategies as st
 
 from xmodal.data.arrays import take_rows
 from xmodal.data.batches import BLOCK, Order, Reader, _epoch_order, batch_labels
-from xmodal.data.features import FeatureSet, open_features
+from xmodal.data.features import open_features
 
 
 def an_epoch(order: Order, epoch: int) -> list[np.ndarray]:
@@ -133,23 +134,8 @@ def test_a_reader_gives_the_features_of_its_stretch(
         assert half.all() if stretch.start == 0 else not half.any()
 
 
-def features_with(labels: list[list[int]]) -> FeatureSet:
-    n = len(labels)
-    return FeatureSet(
-        visual=np.zeros((n, 2), np.float32),
-        audio=np.zeros((n, 2), np.float32),
-        ids=np.array([f"clip{i}" for i in range(n)]),
-        label_indptr=np.cumsum([0, *map(len, labels)]),
-        label_indices=np.array([c for row in labels for c in row], np.int32),
-        label_names=[f"name {c}" for c in range(10)],
-        fingerprint="",
-        source="by hand",
-        split="train",
-    )
-
-
 def test_labels_of_a_batch_by_hand():
-    features = features_with([[1, 4], [], [0], [2, 3, 9]])
+    features = by_hand([[1, 4], [], [0], [2, 3, 9]])
     indptr, indices = batch_labels(features, np.array([3, 1, 0, 3]))
     assert indptr.tolist() == [0, 3, 3, 5, 8]
     assert indices.tolist() == [2, 3, 9, 1, 4, 2, 3, 9]
@@ -158,7 +144,7 @@ def test_labels_of_a_batch_by_hand():
 
 @given(st.lists(st.lists(st.integers(0, 9), max_size=4), min_size=1, max_size=20), st.randoms())
 def test_labels_of_a_batch_are_those_of_its_clips(labels, random):
-    features = features_with(labels)
+    features = by_hand(labels)
     rows = np.array([random.randrange(len(labels)) for _ in range(random.randrange(1, 30))])
     indptr, indices = batch_labels(features, rows)
     named = [[features.label_names[c] for c in part] for part in np.split(indices, indptr[1:-1])]

@@ -43,7 +43,7 @@ class Profile(StageConfig):
     dimension: int = Field(250, description="the numbers' reading: one model, several galleries")
     seeds: list[int] = Field([0], min_length=1, description="each model is trained once a seed")
     threads: int = Field(1, gt=0, description="processor cores per training")
-    study: Study | None = Field(None, description="what the published table needs (06_beyond)")
+    study: Study | None = Field(None, description="what the published table needs")
     recall: dict[str, Any] = Field({}, description="RecallConfig")
     projection: dict[str, Any] = Field({}, description="ProjectionConfig")
     retrieval: dict[str, Any] = Field({}, description="RetrievalConfig")

@@ -11,7 +11,7 @@ from xmodal.loss import VARIANTS
 #: What ``recipe`` stands for, where a setting is not given itself.
 RECIPES: dict[str, dict[str, Any]] = {
     "paper": {},
-    "best": {  # chosen on validation clips of YouTube-8M, see 06_beyond.ipynb
+    "best": {  # of what was tried, by recall on validation clips of YouTube-8M
         "objective": "infonce",
         "visual_hidden": (2048,),
         "audio_hidden": (2048,),
