@@ -1,0 +1,121 @@
+"""Errors that are not errors: what is retrieved instead of the one true match.
+
+Recall@K knows a single right answer. Here an item is also *relevant* when it shares a label with
+the query. None of this is in the paper, but for its section 4.2, which looks at examples.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy import sparse, stats
+from torch import Tensor
+
+from xmodal.data.features import FeatureSet
+from xmodal.metrics import ranks
+from xmodal.search import nearest
+
+
+class Relevance(NamedTuple):
+    """How relevant the first K items of each query are; float64, (queries,) each.
+
+    ``found``: whether any of them shares a label with the query (0 or 1). ``precision``: the share
+    of them that do. ``expected``: the share of all items that do, which is the precision of chance.
+    """
+
+    found: np.ndarray
+    precision: np.ndarray
+    expected: np.ndarray
+
+
+def relevance(query: Tensor, gallery: Tensor, features: FeatureSet, k: int) -> Relevance:
+    """Judge the first k items of each query by their labels.
+
+    The query's own clip counts like any other: it shares all labels, if there are any.
+
+    Parameters
+    ----------
+    query, gallery : Tensor, float32, (clips, embedding_dim)
+        Unit vectors of the two modalities; row i of both belongs to clip i.
+    features : FeatureSet
+        The clips, for their labels.
+    k : int
+        Items looked at.
+    """
+    labels = _incidence(features)
+    items = nearest(query, gallery, k)[1].numpy()
+    queries = np.arange(len(items)).repeat(k)
+    common = labels[queries].multiply(labels[items.ravel()]).sum(axis=1)
+    relevant = (np.asarray(common).reshape(items.shape) > 0).astype(float)
+    expected = [
+        ((labels[start : start + 1024] @ labels.T) > 0).sum(axis=1) / len(items)
+        for start in range(0, len(items), 1024)
+    ]
+    return Relevance(
+        relevant.max(axis=1), relevant.mean(axis=1), np.asarray(np.concatenate(expected)).ravel()
+    )
+
+
+def by_category(
+    query: Tensor, gallery: Tensor, features: FeatureSet, most: int = 30, k: int = 10
+) -> pd.DataFrame:
+    """Tell easy categories from hard ones.
+
+    Parameters
+    ----------
+    query, gallery, features
+        As for `relevance`.
+    most : int
+        How many labels are looked at, the most frequent first.
+    k : int
+        Items looked at.
+
+    Returns
+    -------
+    DataFrame
+        One line a label: label, clips, recall (percent, of the clip's own match among the first k),
+        relevant (percent of the first k that share any label with the query).
+    """
+    labels = _incidence(features)
+    counts = np.asarray(labels.sum(axis=0)).ravel()
+    own = ranks(query, gallery).hits(k).numpy()
+    precision = relevance(query, gallery, features, k).precision
+    lines = []
+    for column in np.argsort(-counts, kind="stable")[:most]:
+        clips = labels[:, [column]].nonzero()[0]
+        lines.append(
+            {
+                "label": features.label_names[column],
+                "clips": len(clips),
+                "recall": 100 * own[clips].mean(),
+                "relevant": 100 * precision[clips].mean(),
+            }
+        )
+    return pd.DataFrame(lines)
+
+
+class Hubs(NamedTuple):
+    """How unevenly items are retrieved.
+
+    ``counts``: int64, (items,), how many queries have the item among their first k. ``skewness`` of
+    the counts, 0 being even (Radovanović et al., 2010). ``never``: share of items no query finds.
+    """
+
+    counts: np.ndarray
+    skewness: float
+    never: float
+
+
+def hubs(query: Tensor, gallery: Tensor, k: int = 10) -> Hubs:
+    """Count how often each item is among the first k of a query; arguments as for `relevance`."""
+    items = nearest(query, gallery, k)[1].numpy()
+    counts = np.bincount(items.ravel(), minlength=len(gallery))
+    skewness = float(stats.skew(counts)) if np.ptp(counts) else 0.0
+    return Hubs(counts, skewness, float((counts == 0).mean()))
+
+
+def _incidence(features: FeatureSet) -> sparse.csr_matrix:
+    """Return which clip carries which label: float32, (clips, classes)."""
+    ones = np.ones(len(features.label_indices), np.float32)
+    shape = (len(features), len(features.label_names))
+    return sparse.csr_matrix((ones, features.label_indices, features.label_indptr), shape=shape)
