@@ -74,7 +74,15 @@ NORMS = np.random.default_rng(0).gamma(9, 1, (2, 400))
 LONG = "The Legend of Zelda: Ocarina of Time and its many $sequels$ & re-releases"
 LABELS = ["Pokémon", LONG, "$x^", "Ünïcödé", "W" * 60, "other"]
 
+
+def of_categories(labels):
+    n = np.arange(len(labels))
+    return pd.DataFrame({"label": labels, "clips": 900 - n, "recall": 3 * n, "relevant": 99 - n})
+
+
 FIGURES = {
+    "categories": lambda: plots.categories(of_categories(LABELS * 5), SOURCE),
+    "categories, one": lambda: plots.categories(of_categories([LONG]), SOURCE),
     "architecture": lambda: plots.architecture(source=SOURCE),
     "architecture, odd depths": lambda: plots.architecture((16,), (9,) * 7, 8, 5, source=SOURCE),
     "architecture, linear": lambda: plots.architecture((), (), source=SOURCE),
@@ -194,6 +202,15 @@ def test_most_frequent_labels_are_named_and_absent_ones_are_not(drawn):
     assert "$x^" in shown
     assert "a   how often the 5 labels occur" in shown
     assert "mean 5.8" in shown  # (1 + 1 + 2 + 19) / 4 = 5.75
+
+
+def test_the_easiest_category_stands_first():
+    axis = plots.categories(of_categories(["hard", "middle", "easy"]), SOURCE).axes[0]
+    names = [label.get_text() for label in axis.get_yticklabels()]
+    assert names == ["easy (898)", "middle (899)", "hard (900)"]
+    assert axis.yaxis_inverted()
+    recall = next(line for line in axis.lines if "own clip" in line.get_label())
+    assert recall.get_xdata().tolist() == [6, 3, 0]
 
 
 def test_correlation_of_norms_is_printed():

@@ -5,6 +5,7 @@ settings as they were. ``source`` says where the data come from; it is written i
 """
 
 from xmodal.plots.cards import retrieval
+from xmodal.plots.categories import categories
 from xmodal.plots.features import correlations, feature_norms, label_frequencies
 from xmodal.plots.recall import recall_against_gallery, recall_against_published
 from xmodal.plots.schematic import architecture
@@ -15,6 +16,7 @@ from xmodal.provenance import Provenance, save_figure, save_table
 __all__ = [
     "Provenance",
     "architecture",
+    "categories",
     "correlations",
     "feature_norms",
     "label_frequencies",
