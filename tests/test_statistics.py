@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from xmodal.data import moments as streaming
+from xmodal.data import arrays
 from xmodal.data.moments import moments, whitener
 from xmodal.data.statistics import canonical_correlations, label_counts, overview, spectrum
 
@@ -54,7 +54,7 @@ def test_spectrum_is_the_variance_along_the_axes_of_an_ellipsoid():
 def test_moments_are_those_of_all_clips_at_once(
     piece: int, storage: type, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(streaming, "PIECE", piece)
+    monkeypatch.setattr(arrays, "PIECE", piece)
     split = Split(**{k: v.astype(storage) for k, v in vars(clips(50, (0.9, 0.3), 0)).items()})
     both = np.hstack([split.visual, split.audio]).astype(np.float64)
     covariance, found = np.cov(both.T, bias=True), moments(split)

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.nn.functional import normalize
 
+from xmodal.data import statistics
 from xmodal.data.cca import CCA
 from xmodal.data.features import FeatureSet
 from xmodal.data.frames import frame_counts
@@ -58,7 +59,7 @@ def norms(features: FeatureSet) -> Embeddings:
     """
     angles = []
     for values in (features.visual, features.audio):
-        length = np.linalg.norm(np.asarray(values, np.float32), axis=1)
+        length = statistics.norms(values)
         quantile = length.argsort(kind="stable").argsort(kind="stable") / len(length)
         angles.append(torch.from_numpy(quantile * np.pi / 2))
     return Embeddings(*(_unit(torch.stack([a.cos(), a.sin()], dim=1)) for a in angles))

@@ -20,12 +20,11 @@ class Relevance(NamedTuple):
     """How relevant the first K items of each query are; float64, (queries,) each.
 
     ``found``: whether any of them shares a label with the query (0 or 1). ``precision``: the share
-    of them that do. ``expected``: the share of all items that do, which is the precision of chance.
+    of them that do.
     """
 
     found: np.ndarray
     precision: np.ndarray
-    expected: np.ndarray
 
 
 def relevance(query: Tensor, gallery: Tensor, features: FeatureSet, k: int) -> Relevance:
@@ -47,13 +46,20 @@ def relevance(query: Tensor, gallery: Tensor, features: FeatureSet, k: int) -> R
     queries = np.arange(len(items)).repeat(k)
     common = labels[queries].multiply(labels[items.ravel()]).sum(axis=1)
     relevant = (np.asarray(common).reshape(items.shape) > 0).astype(float)
-    expected = [
-        ((labels[start : start + 1024] @ labels.T) > 0).sum(axis=1) / len(items)
-        for start in range(0, len(items), 1024)
+    return Relevance(relevant.max(axis=1), relevant.mean(axis=1))
+
+
+def chance_precision(features: FeatureSet, chunk: int = 1024) -> np.ndarray:
+    """Return the share of all items that share a label with each clip: what chance would find.
+
+    float64, (clips,); ``chunk`` clips are compared with all others at a time.
+    """
+    labels = _incidence(features)
+    parts = [
+        ((labels[start : start + chunk] @ labels.T) > 0).sum(axis=1) / len(features)
+        for start in range(0, len(features), chunk)
     ]
-    return Relevance(
-        relevant.max(axis=1), relevant.mean(axis=1), np.asarray(np.concatenate(expected)).ravel()
-    )
+    return np.asarray(np.concatenate(parts)).ravel()
 
 
 def by_category(

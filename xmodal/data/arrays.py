@@ -1,9 +1,13 @@
 """The arrays of a split on disk: made at their full size, filled row by row, mapped back."""
 
+from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
+
+PIECE = 8192
+"""Rows of features that are in memory at once where all are looked at."""
 
 _ARRAYS = ("visual", "audio", "ids", "label_indptr", "label_indices")
 
@@ -41,6 +45,19 @@ def take_rows(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
     if isinstance(values, np.memmap):
         values = np.memmap(str(values.filename), values.dtype, "r", values.offset, values.shape)
     return np.asarray(values)[rows]
+
+
+def pieces(*arrays: np.ndarray) -> Iterator[list[np.ndarray]]:
+    """Read arrays of any length together, `PIECE` rows at a time, as float32."""
+    for start in range(0, len(arrays[0]), PIECE):
+        rows = np.arange(start, min(start + PIECE, len(arrays[0])))
+        yield [take_rows(values, rows).astype(np.float32) for values in arrays]
+
+
+def repeated(values: np.ndarray) -> np.ndarray:
+    """Tell which values occur more than once: bool, (n,)."""
+    _, which, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return counts[which] > 1
 
 
 def digest(*parts: bytes | memoryview) -> str:

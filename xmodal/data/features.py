@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from xmodal.config import InputError
-from xmodal.data.arrays import load_arrays
+from xmodal.data.arrays import load_arrays, repeated
 from xmodal.data.yt8m import AUDIO_DIM, VISUAL_DIM
 
 SPLITS = ("train", "validation", "evaluation")
@@ -70,8 +70,7 @@ class FeatureSet:
         # 64 bits a clip, so that millions fit: two vectors that differ are taken for the same once
         # in a million sets of six million clips
         hashes = np.fromiter((hash(row.tobytes()) for row in audio), np.int64, len(audio))
-        _, vector, clips = np.unique(hashes, return_inverse=True, return_counts=True)
-        return clips[vector] > 1
+        return repeated(hashes)
 
     def labels_of(self, row: int) -> list[str]:
         """Return the label names of one clip."""

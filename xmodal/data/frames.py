@@ -9,8 +9,10 @@ Our finding; the paper does not mention it.
 
 import numpy as np
 
-LOW, STEP = -1.9921875, 4 / 255
-"""The value that 8 zero bits stand for, and the distance of two values (YouTube-8M's scaling)."""
+from xmodal.data.yt8m import FEATURE_RANGE
+
+LOW, HIGH = FEATURE_RANGE
+"""What the least and the greatest of the 256 stored values stand for (YouTube-8M's scaling)."""
 LOOKED_AT = 48
 """Dimensions that are looked at; chance cannot make so many numbers whole at once."""
 
@@ -32,7 +34,7 @@ def frame_counts(values: np.ndarray, most: int = 400, slack: float = 0.02) -> np
     -------
     array, int64, (clips,)
     """
-    levels = (np.asarray(values[:, :LOOKED_AT], np.float64) - LOW) / STEP
+    levels = (np.asarray(values[:, :LOOKED_AT], np.float64) - LOW) * 255 / (HIGH - LOW)
     best, found = np.full(len(levels), np.inf), np.zeros(len(levels), np.int64)
     for frames in range(1, most + 1):
         sums = levels * frames

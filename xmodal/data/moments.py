@@ -4,11 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from xmodal.data.arrays import take_rows
+from xmodal.data.arrays import pieces
 from xmodal.data.features import FeatureSet
-
-PIECE = 8192
-"""Clips that are in memory at once."""
 
 
 class Moments(NamedTuple):
@@ -31,10 +28,8 @@ def moments(features: FeatureSet) -> Moments:
     size = dim + features.audio.shape[1]
     total, squares = np.zeros(size), np.zeros((size, size))
     shift = np.zeros(0, np.float32)
-    for start in range(0, len(features), PIECE):
-        rows = np.arange(start, min(start + PIECE, len(features)))
-        piece = np.hstack([take_rows(x, rows) for x in (features.visual, features.audio)])
-        piece = piece.astype(np.float32)
+    for both in pieces(features.visual, features.audio):
+        piece = np.hstack(both)
         if not len(shift):  # nearly centred, no digits are lost in the squares
             shift = piece.mean(axis=0)
         piece -= shift

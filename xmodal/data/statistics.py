@@ -1,14 +1,12 @@
 """What a feature set looks like: the numbers behind the pictures of notebook 01 (our choice)."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import pandas as pd
 
-from xmodal.data.arrays import take_rows
+from xmodal.data.arrays import pieces
 from xmodal.data.cca import fit_cca
 from xmodal.data.features import FeatureSet
-from xmodal.data.moments import PIECE, Moments
+from xmodal.data.moments import Moments
 
 
 def overview(splits: dict[str, FeatureSet]) -> pd.DataFrame:
@@ -19,9 +17,11 @@ def overview(splits: dict[str, FeatureSet]) -> pd.DataFrame:
         row["silent clips"] = int(features.silent.sum())
         row["labels per clip"] = len(features.label_indices) / len(features)
         for modality, values in (("visual", features.visual), ("audio", features.audio)):
-            norm, low, high = norms(values), np.inf, -np.inf
-            for piece in _pieces(values):
-                low, high = min(low, piece.min()), max(high, piece.max())
+            seen = [
+                (np.linalg.norm(x, axis=1), x.min(), x.max()) for (x,) in pieces(values)
+            ]  # read once
+            lengths, lows, highs = zip(*seen, strict=True)
+            norm, low, high = np.concatenate(lengths), min(lows), max(highs)
             row[f"{modality} norm"] = f"{norm.mean():.1f} ± {norm.std():.1f}"
             row[f"{modality} range"] = f"{low:.2f} to {high:.2f}"
         rows.append(row)
@@ -35,14 +35,7 @@ def label_counts(features: FeatureSet) -> np.ndarray:
 
 def norms(values: np.ndarray) -> np.ndarray:
     """Return the length of each clip's feature: float32, (clips,)."""
-    return np.concatenate([np.linalg.norm(piece, axis=1) for piece in _pieces(values)])
-
-
-def _pieces(values: np.ndarray) -> Iterator[np.ndarray]:
-    """Read features of any number, a piece at a time, as float32."""
-    for start in range(0, len(values), PIECE):
-        rows = np.arange(start, min(start + PIECE, len(values)))
-        yield take_rows(values, rows).astype(np.float32)
+    return np.concatenate([np.linalg.norm(piece, axis=1) for (piece,) in pieces(values)])
 
 
 def spectrum(covariance: np.ndarray) -> np.ndarray:

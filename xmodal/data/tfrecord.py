@@ -19,8 +19,10 @@ from google_crc32c import value as crc32c
 
 from xmodal.config import InputError
 
-_HEADER = struct.Struct("<QI")
-_FOOTER = struct.Struct("<I")
+HEADER = struct.Struct("<QI")
+FOOTER = struct.Struct("<I")
+FRAMING = HEADER.size + FOOTER.size
+"""Bytes of a record beside its payload."""
 
 
 class Record(NamedTuple):
@@ -31,7 +33,8 @@ class Record(NamedTuple):
     payload: bytes
 
 
-def _masked_crc(data: bytes) -> int:
+def masked_crc(data: bytes) -> int:
+    """Return the checksum of some bytes, as records hold it."""
     crc = crc32c(data)
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
@@ -53,11 +56,11 @@ def _spans(path: Path, data: bytes) -> Iterator[tuple[int, int, int, int]]:
     offset = number = 0
     while offset < len(data):
         where = f"{path}: record {number} at byte {offset}"
-        begin = offset + _HEADER.size
+        begin = offset + HEADER.size
         if begin > len(data):
             raise InputError(f"{where}: the file ends inside the header; fetch it again.")
-        length, length_crc = _HEADER.unpack_from(data, offset)
-        if _masked_crc(data[offset : offset + 8]) != length_crc:
+        length, length_crc = HEADER.unpack_from(data, offset)
+        if masked_crc(data[offset : offset + 8]) != length_crc:
             raise InputError(
                 f"{where}: the checksum of the length is wrong; the file is damaged, "
                 "so fetch it again."
@@ -66,13 +69,13 @@ def _spans(path: Path, data: bytes) -> Iterator[tuple[int, int, int, int]]:
                 "or is not a TFRecord file, so fetch it again or remove it."
             )
         end = begin + length
-        if end + _FOOTER.size > len(data):
+        if end + FOOTER.size > len(data):
             raise InputError(
-                f"{where}: the record needs {length + _FOOTER.size} bytes after its header but the "
+                f"{where}: the record needs {length + FOOTER.size} bytes after its header but the "
                 f"file has {len(data) - begin}; it was cut short, so fetch it again."
             )
         yield number, offset, begin, end
-        offset = end + _FOOTER.size
+        offset = end + FOOTER.size
         number += 1
 
 
@@ -102,7 +105,7 @@ def read_records(path: str | os.PathLike[str]) -> Iterator[Record]:
     data = _read_bytes(path)
     for number, offset, begin, end in _spans(path, data):
         payload = data[begin:end]
-        if _masked_crc(payload) != _FOOTER.unpack_from(data, end)[0]:
+        if masked_crc(payload) != FOOTER.unpack_from(data, end)[0]:
             raise InputError(
                 f"{path}: record {number} at byte {offset}: the checksum of the payload is wrong; "
                 "the file is damaged, so fetch it again."
@@ -128,7 +131,7 @@ def scan_records(path: str | os.PathLike[str]) -> tuple[int, str]:
     """
     path = Path(path)
     data = _read_bytes(path)
-    checksums = [data[end : end + _FOOTER.size] for _, _, _, end in _spans(path, data)]
+    checksums = [data[end : end + FOOTER.size] for _, _, _, end in _spans(path, data)]
     return len(checksums), sha256(b"".join(checksums)).hexdigest()
 
 
@@ -159,8 +162,8 @@ def write_records(path: str | os.PathLike[str], payloads: Iterable[bytes]) -> in
         with partial.open("wb") as file:
             for payload in payloads:
                 length = struct.pack("<Q", len(payload))
-                file.write(length + _FOOTER.pack(_masked_crc(length)))
-                file.write(payload + _FOOTER.pack(_masked_crc(payload)))
+                file.write(length + FOOTER.pack(masked_crc(length)))
+                file.write(payload + FOOTER.pack(masked_crc(payload)))
                 count += 1
         partial.replace(path)
     finally:

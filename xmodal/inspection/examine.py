@@ -10,13 +10,11 @@ import numpy as np
 from xmodal.config import InputError
 from xmodal.data.columns import read_ordinary
 from xmodal.data.example import parse_features
-from xmodal.data.tfrecord import Record, read_records
+from xmodal.data.tfrecord import FRAMING, Record, read_records
 from xmodal.data.yt8m import AUDIO_DIM, FEATURE_RANGE, VISUAL_DIM, parse_example
 from xmodal.inspection.findings import Contents, Labels, Problem, Values
 from xmodal.inspection.salvage import Damage, salvage_records
 
-FRAMING = 16
-"""Bytes of a record beside its payload (TFRecord format specification)."""
 ROW = np.dtype(
     [("id", "<u8"), ("audio", "<u8"), ("record", "<u8"), ("offset", "<u8"), ("bytes", "<u8")]
 )

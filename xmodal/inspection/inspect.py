@@ -10,6 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from xmodal.config import InputError
+from xmodal.data.arrays import repeated
 from xmodal.data.parallel import each, processes
 from xmodal.inspection.examine import examine
 from xmodal.inspection.findings import Contents, Inspection, Labels, Place, Problem, Shard, Values
@@ -99,7 +100,7 @@ def _note_repeated(
     starts = np.cumsum([0, *map(len, rows)])
     first = np.ones(starts[-1], bool)
     found: dict[str, list[Place]] = {}
-    for index in np.flatnonzero(_shared(np.concatenate([table["id"] for table in rows]))):
+    for index in np.flatnonzero(repeated(np.concatenate([table["id"] for table in rows]))):
         number = int(starts.searchsorted(index, side="right")) - 1
         shard, row = shards[number], int(index - starts[number])
         name = ids[number][row].decode()
@@ -120,15 +121,9 @@ def _note_repeated(
 def _note_silent(shards: list[Shard], rows: list[np.ndarray], stay: np.ndarray) -> None:
     audio = np.concatenate([table["audio"] for table in rows])[stay]
     owner = np.repeat(np.arange(len(shards)), [len(table) for table in rows])[stay]
-    silent = np.bincount(owner[_shared(audio)], minlength=len(shards))
+    silent = np.bincount(owner[repeated(audio)], minlength=len(shards))
     for shard, count in zip(shards, silent, strict=True):
         shard.contents.silent = int(count)
-
-
-def _shared(digests: np.ndarray) -> np.ndarray:
-    """Tell which digests occur more than once; bool, shape (n,)."""
-    _, which, counts = np.unique(digests, return_inverse=True, return_counts=True)
-    return counts[which] > 1
 
 
 def _total(parts: Sequence[Contents], classes: int) -> Contents:

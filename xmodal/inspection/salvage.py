@@ -7,9 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from xmodal.data.tfrecord import _FOOTER, _HEADER, Record, _masked_crc
+from xmodal.data.tfrecord import FOOTER, FRAMING, HEADER, Record, masked_crc
 
-_SMALLEST = _HEADER.size + _FOOTER.size
 _WINDOW = 1 << 16
 
 
@@ -65,7 +64,7 @@ def salvage_records(path: str | os.PathLike[str]) -> Iterator[Record | Damage]:
                 kind, reason = "no TFRecord", "the file holds no TFRecord record at all"
             yield Damage(number, offset, end - offset, kind, reason)
         else:
-            yield Record(number, offset, data[offset + _HEADER.size : end - _FOOTER.size])
+            yield Record(number, offset, data[offset + HEADER.size : end - FOOTER.size])
         offset = end
         number += 1
 
@@ -73,27 +72,27 @@ def salvage_records(path: str | os.PathLike[str]) -> Iterator[Record | Damage]:
 def _examine(data: bytes, offset: int) -> tuple[int, str, str]:
     """Return where the record ends (the file's end and more if unknown), kind and reason if bad."""
     unknown = len(data) + 1
-    begin = offset + _HEADER.size
+    begin = offset + HEADER.size
     if begin > len(data):
         return unknown, "truncated", "the file ends inside the header"
-    length, length_crc = _HEADER.unpack_from(data, offset)
-    if _masked_crc(data[offset : offset + 8]) != length_crc:
+    length, length_crc = HEADER.unpack_from(data, offset)
+    if masked_crc(data[offset : offset + 8]) != length_crc:
         return unknown, "length checksum", "the checksum of the length is wrong"
     end = begin + length
-    if end + _FOOTER.size > len(data):
-        said = f"the record needs {length + _FOOTER.size} bytes after its header but the file has "
+    if end + FOOTER.size > len(data):
+        said = f"the record needs {length + FOOTER.size} bytes after its header but the file has "
         return unknown, "truncated", f"{said}{len(data) - begin}"
-    if _masked_crc(data[begin:end]) != _FOOTER.unpack_from(data, end)[0]:
-        return end + _FOOTER.size, "payload checksum", "the checksum of the payload is wrong"
-    return end + _FOOTER.size, "", ""
+    if masked_crc(data[begin:end]) != FOOTER.unpack_from(data, end)[0]:
+        return end + FOOTER.size, "payload checksum", "the checksum of the payload is wrong"
+    return end + FOOTER.size, "", ""
 
 
 def _is_boundary(data: bytes, offset: int) -> bool:
     """Tell whether the file ends here, or a header stands here that is right."""
-    if offset + _HEADER.size > len(data):
+    if offset + HEADER.size > len(data):
         return offset == len(data)
-    length_crc = _HEADER.unpack_from(data, offset)[1]
-    return _masked_crc(data[offset : offset + 8]) == length_crc
+    length_crc = HEADER.unpack_from(data, offset)[1]
+    return masked_crc(data[offset : offset + 8]) == length_crc
 
 
 def _next_record(data: bytes, start: int) -> int:
@@ -102,14 +101,14 @@ def _next_record(data: bytes, start: int) -> int:
     Every byte is tried, many at once: first the lengths that fit into the file are found, then the
     checksum is computed once for each length that occurs.
     """
-    stop = len(data) - _SMALLEST + 1
+    stop = len(data) - FRAMING + 1
     for first in range(start, stop, _WINDOW):
         places = min(_WINDOW, stop - first)
         lengths = np.ndarray(places, "<u8", data, first, (1,))  # one beginning at every byte
         noted = np.ndarray(places, "<u4", data, first + 8, (1,))
         near = np.flatnonzero(lengths <= stop - first)
         unique, which = np.unique(lengths[near], return_inverse=True)
-        right = np.array([_masked_crc(length.tobytes()) for length in unique], np.uint32)
+        right = np.array([masked_crc(length.tobytes()) for length in unique], np.uint32)
         for place in near[noted[near] == right[which]]:
             if not _examine(data, first + int(place))[1]:
                 return first + int(place)
