@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from pydantic import BaseModel, Field, field_validator
 
 from xmodal.config import InputError, StageConfig
+from xmodal.protocol import Protocol
 
 _ROOT = Path(__file__).resolve().parent.parent
 
@@ -84,6 +85,9 @@ class Provenance(StageConfig):
     seeds: dict[str, int] = Field(description="Every seed, by what it governs.")
     command: str = Field(description="The command that makes it again.")
     commit: str = Field(default_factory=project_commit, description="State of the project's code.")
+    protocol: Protocol | None = Field(
+        None, exclude_if=lambda card: card is None, description="What recalls mean, if it has any."
+    )
 
     @field_validator("parameters", mode="before")
     @classmethod
