@@ -1,6 +1,7 @@
 """Small inputs that several test files share."""
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 import torch
 from hypothesis import settings
 
+from xmodal.cli import main
 from xmodal.data.prepare import PrepareConfig, prepare
 from xmodal.data.tfrecord import write_records
 from xmodal.data.vocabulary import write_vocabulary
@@ -71,6 +73,20 @@ def real_shards() -> Path:
     if "XMODAL_YT8M" not in os.environ:
         pytest.skip("XMODAL_YT8M names no folder of real YouTube-8M shards")
     return Path(os.environ["XMODAL_YT8M"])
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable:
+    """Give ``call(*words)``: exit status of xmodal, what went to stdout, what to stderr."""
+
+    def run(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["xmodal", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        told = capsys.readouterr()
+        return int(ended.value.code or 0), told.out, told.err
+
+    return run
 
 
 # --- trained in no time --------------------------------------------------------------------------

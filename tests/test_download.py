@@ -23,7 +23,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from server import Fault, Server, serving
 
-from xmodal import cli
 from xmodal.config import InputError
 from xmodal.data.vocabulary import read_vocabulary, write_vocabulary
 from xmodal.fetch import transfer
@@ -532,21 +531,9 @@ def test_releases_do_not_mix_in_one_folder(site, config):
 # --- the command ---------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def call(monkeypatch, capsys):
-    def run(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["xmodal", "download", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        told = capsys.readouterr()
-        return int(ended.value.code or 0), told.out, told.err
-
-    return run
-
-
 def test_the_command_tells_what_it_did_and_what_comes_next(site, config, call):
     words = ["--mirror", site[1], "--split", "train", "--split", "validate", "--shards", "1,1"]
-    status, out, err = call(*words, "--jobs", 1, config.folder)
+    status, out, err = call("download", *words, "--jobs", 1, config.folder)
     assert (status, err) == (0, "")
     assert there(config.folder) == expected(site[0])
     first, *rest = out.splitlines()
@@ -558,7 +545,7 @@ def test_the_command_tells_what_it_did_and_what_comes_next(site, config, call):
 
 def test_the_command_fails_when_a_file_does(site, config, call):
     site[0].fail(FIRST, always=Fault(status=404))
-    status, out, err = call("--mirror", site[1], config.folder)
+    status, out, err = call("download", "--mirror", site[1], config.folder)
     assert status == 2
     assert out.splitlines()[1].startswith("failed: train/traina_a.tfrecord: http://127.0.0.1:")
     assert err.startswith("xmodal: 1 of 5 files could not be fetched; the same command tries")
@@ -577,7 +564,7 @@ def test_the_command_fails_when_a_file_does(site, config, call):
     ],
 )
 def test_a_wrong_option_is_told_in_one_sentence(tmp_path, call, words, said):
-    status, out, err = call(*words, tmp_path / "new")
+    status, out, err = call("download", *words, tmp_path / "new")
     assert (status, out, err.count("\n")) == (2, "", 1)
     assert said in err and not (tmp_path / "new").exists()
 
@@ -586,5 +573,5 @@ def test_the_command_has_the_defaults_of_the_configuration(tmp_path, call, monke
     taken = []
     done = Downloaded(tmp_path, 0, 0, {}, 0, 1)
     monkeypatch.setattr("xmodal.fetch.download.download", lambda c: taken.append(c) or done)
-    assert call(tmp_path)[0] == 0
+    assert call("download", tmp_path)[0] == 0
     assert taken == [DownloadConfig(folder=tmp_path)]

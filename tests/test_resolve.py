@@ -18,7 +18,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from server import Fault, Server, serving
 
-from xmodal import cli
 from xmodal.config import InputError
 from xmodal.data.prepare import PrepareConfig, prepare
 from xmodal.data.tfrecord import write_records
@@ -255,18 +254,6 @@ def test_the_ids_that_were_found_for_real_shards_are_read(real_shards):
 
 
 @pytest.fixture
-def call(monkeypatch, capsys):
-    def run(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["xmodal", "resolve", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        told = capsys.readouterr()
-        return int(ended.value.code or 0), told.out, told.err
-
-    return run
-
-
-@pytest.fixture
 def features(tmp_path: Path, make_clips: Callable[..., list[Clip]]) -> Path:
     """Prepare three shards of three clips; the ids are of YouTube-8M's form."""
     names = ["".join(word) for word in product(ascii_letters[:9], repeat=4)]
@@ -295,7 +282,9 @@ def test_the_command_resolves_a_split(site, config, call, features):
             server.files[path_of(clip)] = f'i("{clip}","{clip}0123456");'.encode()
         server.asked.clear()
         words = ["--cache", config.cache, "--server", address, "--rate", "1e6", features]
-        status, out, err = call(*words, *(["--split", split] if split != "evaluation" else []))
+        status, out, err = call(
+            "resolve", *words, *(["--split", split] if split != "evaluation" else [])
+        )
         assert (status, err) == (0, "")
         assert out == f"{config.cache}: {clips} found, 0 deleted videos, 0 already known\n"
         assert asked(server) == [path_of(clip) for clip in ids]
@@ -304,7 +293,7 @@ def test_the_command_resolves_a_split(site, config, call, features):
 
 def test_the_command_resolves_given_ids(site, config, call):
     words = ["--cache", config.cache, "--server", site[1] + "/", "--rate", "1e6"]
-    status, out, _ = call(*words, "--id", "nXSc", "--id", GONE)
+    status, out, _ = call("resolve", *words, "--id", "nXSc", "--id", GONE)
     assert (status, out) == (0, f"{config.cache}: 1 found, 1 deleted videos, 0 already known\n")
 
 
@@ -322,7 +311,7 @@ def test_the_command_resolves_given_ids(site, config, call):
 )
 def test_a_wrong_option_is_told_in_one_sentence(tmp_path, monkeypatch, call, words, said):
     monkeypatch.chdir(tmp_path)
-    status, out, err = call(*words)
+    status, out, err = call("resolve", *words)
     assert (status, out, err.count("\n")) == (2, "", 1)
     assert said in err and not list(tmp_path.iterdir())
 
@@ -330,7 +319,7 @@ def test_a_wrong_option_is_told_in_one_sentence(tmp_path, monkeypatch, call, wor
 def test_the_command_has_the_defaults_of_the_configuration(tmp_path, call, monkeypatch):
     taken = []
     monkeypatch.setattr("xmodal.fetch.resolve.resolve", lambda config: taken.append(config))
-    assert call("--id", "abcd")[0] == 0
+    assert call("resolve", "--id", "abcd")[0] == 0
     assert taken == [ResolveConfig(ids=("abcd",))]
 
 
