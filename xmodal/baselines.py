@@ -15,6 +15,9 @@ from xmodal.data.features import FeatureSet
 from xmodal.data.frames import frame_counts
 from xmodal.model import Embeddings
 
+CHANCE = ("shuffled pairs", "one embedding for all")
+"""Controls that must score as chance does."""
+
 
 def cca(fitted: CCA, features: FeatureSet, power: float = 1.0) -> Embeddings:
     """Embed clips in canonical coordinates.
@@ -89,6 +92,25 @@ def labels(features: FeatureSet) -> Embeddings:
     sets = torch.zeros(len(features), len(used))
     sets[rows, torch.from_numpy(columns)] = 1
     return Embeddings(normalize(sets, dim=1), normalize(sets, dim=1))
+
+
+def controls(features: FeatureSet, embedded: Embeddings) -> dict[str, Embeddings]:
+    """Return every control by its name, chance first: what recall is without understanding.
+
+    Parameters
+    ----------
+    features : FeatureSet
+        Clips to embed.
+    embedded : Embeddings
+        Of the same clips, by any model: its pairs are shuffled.
+    """
+    return {
+        CHANCE[0]: shuffled(embedded),
+        CHANCE[1]: constant(len(features)),
+        "feature lengths": norms(features),
+        "numbers of frames": frames(features),
+        "true labels": labels(features),
+    }
 
 
 def similarity(scores: np.ndarray) -> Embeddings:

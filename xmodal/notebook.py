@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from xmodal.config import FigureConfig, InputError, StageConfig
 from xmodal.data.features import FeatureSet
+from xmodal.protocol import Protocol
 from xmodal.provenance import Provenance
 
 Config = TypeVar("Config", bound=StageConfig)
@@ -100,7 +101,12 @@ def project_folder(start: Path) -> Path:
     return start
 
 
-def provenance(name: str, config: FigureConfig, features: FeatureSet | None = None) -> Provenance:
+def provenance(
+    name: str,
+    config: FigureConfig,
+    features: FeatureSet | None = None,
+    protocol: Protocol | None = None,
+) -> Provenance:
     """Return where the figures of a notebook come from: data, parameters, seeds and command.
 
     Parameters
@@ -111,6 +117,8 @@ def provenance(name: str, config: FigureConfig, features: FeatureSet | None = No
         Its parameters.
     features : FeatureSet
         The data it shows; none for what is drawn from the paper alone.
+    protocol : Protocol
+        How its recalls were measured, if it shows any.
     """
     settings = json.loads(config.model_dump_json())
     differing = json.loads(config.model_dump_json(exclude_defaults=True))
@@ -118,6 +126,7 @@ def provenance(name: str, config: FigureConfig, features: FeatureSet | None = No
         source=features.source if features else "the paper",
         fingerprint=features.fingerprint if features else "",
         parameters=settings,
+        protocol=protocol,
         seeds={key: value for key, value in settings.items() if key.endswith("seed")},
         command=shlex.join(
             ["papermill", f"notebooks/{name}.ipynb", f"runs/{name}.ipynb"]

@@ -49,7 +49,7 @@ def recall_against_published(frame: pd.DataFrame, source: str) -> Figure:
         max(height, 2.2), source, len(directions), len(levels), sharex="col", sharey=True
     )
     offsets = np.linspace(-0.3, 0.3, len(readings)) if len(readings) > 1 else [0.0]
-    looks = _looks(readings)
+    looks = looks_of(readings)
     for (i, direction), (j, k) in product(enumerate(directions), enumerate(levels)):
         axis, panel = axes[i, j], frame[(frame["direction"] == direction) & (frame["k"] == k)]
         for reading, offset in zip(readings, offsets, strict=True):
@@ -59,7 +59,7 @@ def recall_against_published(frame: pd.DataFrame, source: str) -> Figure:
             axis.errorbar(
                 part["recall"],
                 y,
-                xerr=_interval(part),
+                xerr=interval_of(part),
                 elinewidth=1.1,
                 markersize=4.2,
                 label=reading,
@@ -103,7 +103,7 @@ def recall_against_gallery(frame: pd.DataFrame, source: str) -> Figure:
     columns_of(frame, ["gallery", "direction", "k", "recall", "low", "high", "model"], "recall")
     directions, levels = pd.unique(frame["direction"]), np.sort(pd.unique(frame["k"]))
     models = list(pd.unique(frame["model"]))
-    looks = _looks(models)
+    looks = looks_of(models)
     figure, axes = sheet(
         0.6 + 1.75 * len(directions), source, len(directions), len(levels), sharex=True, sharey=True
     )
@@ -143,7 +143,7 @@ def recall_against_gallery(frame: pd.DataFrame, source: str) -> Figure:
     return figure
 
 
-def _looks(names: list[str]) -> dict[str, dict]:
+def looks_of(names: list[str]) -> dict[str, dict]:
     """Give each name a colour, a marker and a dash; what is published or chance is set apart."""
     chances = [name for name in names if name.startswith(CHANCE)]
     looks: dict[str, dict] = {
@@ -164,7 +164,7 @@ def _looks(names: list[str]) -> dict[str, dict]:
     }
 
 
-def _interval(part: pd.DataFrame) -> np.ndarray:
+def interval_of(part: pd.DataFrame) -> np.ndarray:
     """Return the lengths (2, n) of the interval's two arms; zero where there is no interval."""
     arms = np.array([part["recall"] - part["low"], part["high"] - part["recall"]], dtype=float)
     return np.nan_to_num(arms).clip(min=0)

@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.backend_bases import RendererBase
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator
 
 from xmodal.config import InputError
 
@@ -163,8 +163,20 @@ def plain_ticks(axis: Axes, which: str = "xy") -> None:
     """Write ticks as plain numbers (1,000) rather than powers; minor ticks stay unnamed."""
     for name in which:
         side = axis.xaxis if name == "x" else axis.yaxis
-        side.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+        side.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.12g}"))
         side.set_minor_formatter(lambda *_: "")
+
+
+def log_ticks(axis: Axes, which: str = "xy") -> None:
+    """Name 1, 2 and 5 of each decade in plain numbers, or the decades alone when there are many.
+
+    Call it when the limits of the axes are settled.
+    """
+    for name in which:
+        side = axis.xaxis if name == "x" else axis.yaxis
+        low, high = side.get_view_interval()
+        side.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 200 * low else (1,)))
+    plain_ticks(axis, which)
 
 
 def shorten(text: str, length: int) -> str:
