@@ -5,7 +5,9 @@ import pytest
 import torch
 from by_hand import by_hand
 
-from xmodal.errors import by_category, chance_precision, hubs, relevance
+from xmodal.errors import by_category, chance_precision, hubs, relevance, summary
+from xmodal.metrics import ranks
+from xmodal.model import Embeddings
 
 # Four clips. Query 0 finds item 1 first, then 0; query 1 finds 1, 0; query 2 finds 3, 2; query 3
 # finds 1, 3. Similarities are those rows, as the gallery is the unit matrix.
@@ -55,3 +57,23 @@ def test_evenly_retrieved_items_have_no_hubs():
     found = hubs(ITEMS, ITEMS, 1)
     assert found.counts.tolist() == [1, 1, 1, 1]
     assert (found.skewness, found.never) == (0, 0)
+
+
+def test_summary_by_hand():
+    """One way as above; the other way each item asks with its column of the scores."""
+    both = summary({"ours": Embeddings(SCORES, ITEMS)}, CLIPS, 2)
+    ours, chance = both.to_dict("records")
+    assert ours["method"] == "ours" and chance["method"] == "chance"
+    expected = {}
+    for query, gallery in ((SCORES, ITEMS), (ITEMS, SCORES)):
+        missed = (query @ gallery.T).topk(1).indices[:, 0] != torch.arange(4)
+        shared = relevance(query, gallery, CLIPS, 1).found
+        for name, value in {
+            "R@1": 100 * ranks(query, gallery).hits(1).mean().item(),
+            "misses with a shared label": 100 * shared[missed.numpy()].mean(),
+            "precision@2 of labels": 100 * relevance(query, gallery, CLIPS, 2).precision.mean(),
+        }.items():
+            expected[name] = expected.get(name, 0) + value / 2
+    assert {name: ours[name] for name in expected} == pytest.approx(expected)
+    assert chance["R@1"] == 25 and chance["R@2"] == 50
+    assert chance["misses with a shared label"] == pytest.approx(100 * 1.25 / 4)

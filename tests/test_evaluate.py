@@ -17,16 +17,19 @@ from xmodal.data.features import open_features
 from xmodal.evaluate import (
     AUDIO_TO_VIDEO,
     VIDEO_TO_AUDIO,
+    MeasureConfig,
     RecallConfig,
     embed_run,
     embed_runs,
     find_runs,
+    joined,
     measure,
+    measure_run,
     recall_frame,
 )
 from xmodal.metrics import gallery_ranks, recall
 from xmodal.model import Embeddings
-from xmodal.tables import history_frame, published, readings, training_frame, verdict, wide
+from xmodal.tables import history_frame, training_frame, wide
 from xmodal.train import TrainConfig, train
 
 Tiny = Callable[..., TrainConfig]
@@ -163,9 +166,6 @@ def test_history_frame_is_in_percent(runs: Path):
     assert frame["recall_at_5"].iloc[-1] == 100 * last["recall_at_5"]
 
 
-# --- the two readings ----------------------------------------------------------------------------
-
-
 def test_measure_gives_both_readings():
     embedded = {4: [related(70, 0)], 250: [related(70, 2), related(70, 4)]}
     config = RecallConfig(galleries=[8, 32], resamples=5)
@@ -180,58 +180,29 @@ def test_measure_gives_both_readings():
         measure({4: embedded[4]}, 70, config)
 
 
-def hand_made() -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Galleries 2 points above the published numbers, dimensions 10 below, of 6,000 clips."""
-    told = published()
-    galleries = told.assign(recall=told["recall"] + 2, low=0.0, high=100.0)
-    dimensions = told.assign(recall=told["recall"] - 10, low=0.0, high=100.0, gallery=6000)
-    return dimensions.rename(columns={"row": "embedding_dim"}), galleries.rename(
-        columns={"row": "gallery"}
-    )
+def test_members_joined_have_the_mean_of_their_cosines():
+    members = [related(20, 0), related(20, 5), related(20, 9)]
+    both = joined(members)
+    torch.testing.assert_close(both.visual.norm(dim=1), torch.ones(20))
+    mean = sum(m.visual @ m.audio.T for m in members) / 3
+    torch.testing.assert_close(both.visual @ both.audio.T, mean)
 
 
-def test_readings_stand_beside_the_published_numbers_and_chance():
-    frame = readings(*hand_made()).set_index(["row", "direction", "k", "reading"])["recall"]
-    of = {name: frame[(512, VIDEO_TO_AUDIO, 5, name)] for name in frame.index.levels[3]}
-    assert of == {
-        "published": 38.0,
-        "rows are galleries": 40.0,
-        "rows are dimensions": 28.0,
-        "chance, galleries": pytest.approx(100 * 5 / 512),
-        "chance, all clips": pytest.approx(100 * 5 / 6000),
-    }
-    assert len(frame) == 5 * 18
-
-
-def test_readings_leave_out_rows_that_the_paper_has_not():
-    dimensions, galleries = hand_made()
-    more = galleries.assign(gallery=galleries["gallery"] + 1)
-    frame = readings(dimensions, pd.concat([galleries, more]))
-    assert set(frame["row"]) == {256, 512, 1024}
-
-
-def test_verdict_by_hand():
-    training = pd.DataFrame({"training clips": [4000, 4000]})
-    frame = readings(*hand_made())
-    told = verdict(frame, training, "a sample")
-    assert told.startswith("On a sample, with 4,000 training clips, ")
-    assert "2.0 points on average if the rows are galleries" in told
-    assert "10.0 points on average if the rows are dimensions" in told
-    ours, target = (
-        frame[frame["reading"] == name].set_index(["row", "direction", "k"])["recall"]
-        for name in ("rows are galleries", "published")
-    )
-    below = sum(ours[key] < target[key] for key in ours.index)
-    assert f"galleries (lower in {below} of {len(ours)} numbers)" in told
-
-
-def test_verdict_of_one_reading_and_of_none():
-    dimensions, galleries = hand_made()
-    training = pd.DataFrame({"training clips": [1]})
-    told = verdict(readings(dimensions.assign(embedding_dim=7), galleries), training, "a sample")
-    assert "2.0 points" in told and "dimensions" not in told
-    none = readings(dimensions.assign(embedding_dim=7), galleries.assign(gallery=8))
-    assert "no gallery and no model" in verdict(none, training, "a sample")
+def test_a_run_is_measured_on_both_splits_without_silent_clips(
+    runs: Path, tmp_path: Path, related_features: Path
+):
+    shutil.copytree(runs / "dim4-seed0", tmp_path / "run")
+    config = MeasureConfig(run=tmp_path / "run", features=related_features, galleries=[16])
+    frame = measure_run(config)
+    pd.testing.assert_frame_equal(frame, pd.read_csv(tmp_path / "run" / "recall.csv"))
+    for split in ("validation", "evaluation"):
+        clips = open_features(related_features, split)
+        sound = int((~clips.silent).sum())
+        part = frame[frame["split"] == split].drop(columns="split").reset_index(drop=True)
+        expected = recall_frame([embed_run(tmp_path / "run", clips)], [16, sound], ~clips.silent)
+        assert sound == 61 and set(part["gallery"]) == {16, 61}
+        pd.testing.assert_frame_equal(part, expected)
+    assert not list((tmp_path / "run").glob("*.tmp"))
 
 
 def test_wide_by_hand():

@@ -4,6 +4,7 @@ Recall@K knows a single right answer. Here an item is also *relevant* when it sh
 the query. None of this is in the paper, but for its section 4.2, which looks at examples.
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from xmodal.data.features import FeatureSet
 from xmodal.metrics import ranks
+from xmodal.model import Embeddings
 from xmodal.search import nearest
 
 
@@ -98,6 +100,57 @@ def by_category(
             }
         )
     return pd.DataFrame(lines)
+
+
+def summary(models: Mapping[str, Embeddings], features: FeatureSet, k: int = 10) -> pd.DataFrame:
+    """Tell, for each model, what stands where its own match does not.
+
+    Parameters
+    ----------
+    models : mapping
+        By name: embeddings of the split.
+    features : FeatureSet
+        The clips, all of them the gallery.
+    k : int
+        Items looked at.
+
+    Returns
+    -------
+    DataFrame
+        One line a model, all but the skewness in percent, the mean of both directions: R@1; misses
+        (of the queries whose first item is not their own) that share a label with it; R@k; the
+        queries with any item among the first k that shares a label; the share of the first k that
+        do; the skewness of how often items are found, see `hubs`; the items never found. The last
+        line is what chance would find.
+    """
+    lines = []
+    for name, embedded in models.items():
+        both = [
+            _one_way(query, gallery, features, k)
+            for query, gallery in (embedded[:2], embedded[1::-1])
+        ]
+        lines.append({"method": name, **pd.DataFrame(both).mean().to_dict()})
+    expected = 100 * chance_precision(features).mean()
+    count = len(features)
+    lines.append({"method": "chance", "R@1": 100 / count, f"R@{k}": 100 * k / count})
+    lines[-1] |= {"misses with a shared label": expected, f"precision@{k} of labels": expected}
+    return pd.DataFrame(lines)
+
+
+def _one_way(query: Tensor, gallery: Tensor, features: FeatureSet, k: int) -> dict[str, float]:
+    own = ranks(query, gallery)
+    first, judged = relevance(query, gallery, features, 1), relevance(query, gallery, features, k)
+    missed = nearest(query, gallery, 1)[1][:, 0].numpy() != np.arange(len(query))
+    found = hubs(query, gallery, k)
+    return {
+        "R@1": 100 * own.hits(1).mean().item(),
+        "misses with a shared label": 100 * first.found[missed].mean(),
+        f"R@{k}": 100 * own.hits(k).mean().item(),
+        f"R@{k} of labels": 100 * judged.found.mean(),
+        f"precision@{k} of labels": 100 * judged.precision.mean(),
+        "hubs, skewness": found.skewness,
+        "never found": 100 * found.never,
+    }
 
 
 class Hubs(NamedTuple):

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from pydantic import Field, PositiveInt
 
-from xmodal.config import FigureConfig, InputError
-from xmodal.data.features import FeatureSet
+from xmodal.config import FigureConfig, InputError, StageConfig
+from xmodal.data.features import FeatureSet, open_features
 from xmodal.metrics import gallery_ranks, recall
 from xmodal.model import Embeddings
 from xmodal.run import RunFolder
@@ -30,6 +31,19 @@ class RecallConfig(FigureConfig):
     )
     resamples: int = Field(1000, gt=0, description="of the bootstrap; our choice")
     seed: int = Field(0, ge=0, description="draws the galleries; our choice")
+    tolerance: float = Field(2, ge=0, description="points a recall may differ when made again")
+
+
+class MeasureConfig(StageConfig):
+    """What is measured of one run; all is our choice."""
+
+    run: Path = Field(description="training run")
+    features: Path = Field(description="feature set; its validation and evaluation clips are used")
+    galleries: list[PositiveInt] = Field(
+        [256, 1024], description="candidates per query; all clips are a gallery too"
+    )
+    resamples: int = Field(1000, gt=0, description="of the bootstrap")
+    seed: int = Field(0, ge=0, description="draws the galleries")
 
 
 def find_runs(config: RecallConfig) -> list[Path]:
@@ -66,6 +80,37 @@ def embed_run(run: Path, features: FeatureSet) -> Embeddings:
             "use the feature set that it was trained on"
         )
     return model.embed(features.visual, features.audio)
+
+
+def measure_run(config: MeasureConfig) -> pd.DataFrame:
+    """Measure a run on the clips that are not silent, and leave ``recall.csv`` in its folder.
+
+    Returns
+    -------
+    DataFrame
+        `recall_frame` with a column split ("validation", "evaluation").
+    """
+    parts = []
+    for split in ("validation", "evaluation"):
+        features = open_features(config.features, split)
+        sizes = [*config.galleries, int((~features.silent).sum())]
+        embedded = [embed_run(config.run, features)]
+        found = recall_frame(embedded, sizes, ~features.silent, config.seed, config.resamples)
+        parts.append(found.assign(split=split))
+    frame = pd.concat(parts, ignore_index=True)
+    temporary = config.run / "recall.csv.tmp"
+    frame.to_csv(temporary, index=False)
+    temporary.replace(config.run / "recall.csv")
+    return frame
+
+
+def joined(members: Sequence[Embeddings]) -> Embeddings:
+    """Join several models to one: its cosine is the mean of theirs (our choice of an ensemble)."""
+    scale = len(members) ** -0.5
+    return Embeddings(
+        torch.cat([m.visual for m in members], dim=1) * scale,
+        torch.cat([m.audio for m in members], dim=1) * scale,
+    )
 
 
 def embed_runs(runs: Sequence[Path], features: FeatureSet) -> dict[int, list[Embeddings]]:

@@ -22,21 +22,25 @@ class Moments(NamedTuple):
     cross: np.ndarray
 
 
-def moments(features: FeatureSet) -> Moments:
-    """Measure the moments of a split; products in float32, sums in float64."""
+def moments(features: FeatureSet, clips: int | None = None) -> Moments:
+    """Measure the moments of a split, or of its first so many clips.
+
+    Products are in float32, sums in float64.
+    """
+    count = len(features.visual[:clips])
     dim = features.visual.shape[1]
     size = dim + features.audio.shape[1]
     total, squares = np.zeros(size), np.zeros((size, size))
     shift = np.zeros(0, np.float32)
-    for both in pieces(features.visual, features.audio):
+    for both in pieces(features.visual[:clips], features.audio[:clips]):
         piece = np.hstack(both)
         if not len(shift):  # nearly centred, no digits are lost in the squares
             shift = piece.mean(axis=0)
         piece -= shift
         total += piece.sum(axis=0, dtype=np.float64)
         squares += piece.T @ piece
-    mean = total / len(features)
-    covariance = squares / len(features) - np.outer(mean, mean)
+    mean = total / count
+    covariance = squares / count - np.outer(mean, mean)
     mean = mean + shift
     return Moments(
         mean[:dim],
