@@ -8,9 +8,13 @@ import nbformat
 import pytest
 from pydantic import ValidationError
 
-from xmodal.batch import Profile, Study, Ticker, run_notebook
+from xmodal.batch import Profile, Ticker, run_notebook
 
-PROFILE: dict[str, Any] = {"name": "tiny", "data": {}, "train": {"steps": 3}, "dimensions": [256]}
+BEYOND = {"base": {}, "rows": {"recipe": {"about": "the recipe"}}}
+PROFILE: dict[str, Any] = {
+    **{"name": "tiny", "data": {}, "train": {"steps": 3}, "dimensions": [256]},
+    "studies": {"beyond": BEYOND},
+}
 
 
 def test_a_profile_names_its_models_the_papers_first():
@@ -22,10 +26,18 @@ def test_a_profile_names_its_models_the_papers_first():
     assert Profile(**PROFILE).models() == ["dim250-seed0", "dim256-seed0"]
 
 
-def test_patience_is_for_the_other_models_alone():
-    profile = Profile(**PROFILE, patience=7)
-    assert profile.training(250) == {"steps": 3}
-    assert profile.training(256) == {"steps": 3, "patience": 7}
+def test_a_profile_names_the_runs_of_its_studies_and_of_the_recipe():
+    rows = {"best": {"about": "the best"}, "wide": {"about": "wider", "change": {"margin": 0}}}
+    study = {"base": {"steps": 5}, "rows": rows, "seeds": [1]}
+    profile = Profile(**{**PROFILE, "studies": {"paper": study, "beyond": study}, "members": 2})
+    assert list(profile.study_runs()) == [
+        *("paper/best-seed1", "paper/wide-seed1"),
+        *("beyond/best-seed1", "beyond/wide-seed1"),
+    ]
+    assert profile.study_runs()["beyond/wide-seed1"] == {"steps": 5, "margin": 0, "seed": 1}
+    assert profile.recipe_runs() == {
+        f"beyond/best-seed{seed}": {"steps": 5, "seed": seed} for seed in (0, 1)
+    }
 
 
 @pytest.mark.parametrize(
@@ -112,15 +124,3 @@ def test_the_ticker_keeps_other_remarks_to_itself(clock: list[float]):
     assert stream.getvalue() == ""
     ticker.write("run: 100%|####| 1/1")
     assert stream.getvalue() == "dim250: run: 100%|####| 1/1\n"
-
-
-def test_a_study_trains_every_row_with_every_seed_the_first_seed_first():
-    study = Study(
-        base={"steps": 10, "margin": 0.2}, rows={"text": {}, "wide": {"margin": 0.5}}, seeds=[3, 4]
-    )
-    assert list(study.runs().items()) == [
-        ("text-seed3", {"steps": 10, "margin": 0.2, "seed": 3}),
-        ("wide-seed3", {"steps": 10, "margin": 0.5, "seed": 3}),
-        ("text-seed4", {"steps": 10, "margin": 0.2, "seed": 4}),
-        ("wide-seed4", {"steps": 10, "margin": 0.5, "seed": 4}),
-    ]

@@ -1,66 +1,71 @@
-"""Studies: what is measured of many runs, told as a table, and continued as a curve."""
+"""Studies: what is measured of many runs, told as a table."""
 
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-import pandas as pd
 import pytest
-from scipy import stats
+import yaml
+from by_hand import leave_run
 
 from xmodal.config import InputError
-from xmodal.data.features import open_features
-from xmodal.evaluate import embed_run, recall_frame
-from xmodal.study import extrapolate, study_frame, study_table
-from xmodal.train import train
+from xmodal.study import Study, StudyConfig, measured, panels, study_frame, study_runs, study_table
+
+STUDY: dict[str, Any] = {
+    "base": {"steps": 10},
+    "rows": {"text": {"about": "nothing"}, "wide": {"about": "wider", "change": {"margin": 0.5}}},
+    "seeds": [0, 1],
+}
 
 
-def test_every_run_is_measured_on_clips_that_are_not_silent(
-    tiny, tmp_path: Path, related_features: Path
-):
-    for name, changes in {"text-seed0": {}, "wide-seed0": {"margin": 0.5}}.items():
-        train(tiny(tmp_path / name, steps=10, **changes))
-    features = open_features(related_features, "evaluation")
-    frame = study_frame(tmp_path, features, [16])
-    assert set(zip(frame["row"], frame["seed"])) == {("text", 0), ("wide", 0)}
-    assert set(frame["clips"]) == {256}
-    embedded = embed_run(tmp_path / "wide-seed0", features)
-    expected = recall_frame([embedded], [16], ~features.silent, resamples=0)
-    found = frame[(frame["row"] == "wide") & (frame["k"] == 5)]["recall"].item()
-    assert found == pytest.approx(expected[expected["k"] == 5]["recall"].mean())
-    with pytest.raises(InputError, match="holds no finished run"):
-        study_frame(tmp_path / "none", features, [16])
-
-
-def test_the_table_by_hand():
-    frame = pd.DataFrame(
-        [
-            {"row": row, "seed": seed, "gallery": 1024, "k": 1, "recall": value, "best_step": step}
-            for row, seed, value, step in [
-                ("text", 0, 3.0, 100),
-                ("text", 1, 5.0, 300),
-                ("wide", 0, 7.25, 50),
-            ]
-        ]
-    )
-    table = study_table(frame, {"wide": "wider", "text": "nothing", "deep": "not trained"})
-    assert table.to_dict("records") == [
-        {"change": "wider", "seeds": 1, "best step": 50, "R@1, N = 1,024": "7.2"},
-        {"change": "nothing", "seeds": 2, "best step": 200, "R@1, N = 1,024": "4.0 ± 1.4"},
+def test_every_row_is_trained_with_every_seed_the_first_seed_first():
+    study = Study(**{**STUDY, "seeds": [3, 4]})
+    assert list(study.runs().items()) == [
+        ("text-seed3", {"steps": 10, "seed": 3}),
+        ("wide-seed3", {"steps": 10, "margin": 0.5, "seed": 3}),
+        ("text-seed4", {"steps": 10, "seed": 4}),
+        ("wide-seed4", {"steps": 10, "margin": 0.5, "seed": 4}),
     ]
+    assert list(study.reference([7])) == ["text-seed7"]
 
 
-def test_a_power_law_is_continued_exactly():
-    clips = np.array([1000, 2000, 4000, 8000])
-    found = extrapolate(clips, 0.5 * clips**0.25, 64_000)
-    assert found == pytest.approx([0.5 * 64_000**0.25] * 3, rel=1e-6)
+def test_what_was_measured_is_gathered_in_the_order_of_the_rows(tmp_path: Path):
+    leave_run(tmp_path / "wide-seed1", 20)
+    leave_run(tmp_path / "text-seed0", 10)
+    (tmp_path / "text-seed1").mkdir()  # not measured yet
+    frame = study_frame(tmp_path, Study(**STUDY))
+    assert list(frame["row"].unique()) == ["text", "wide"]
+    one = frame[(frame["row"] == "wide") & (frame["gallery"] == 16) & (frame["k"] == 5)]
+    assert one.set_index("split")["recall"].to_dict() == {"validation": 28, "evaluation": 27}
+    assert set(frame["clips"]) == {99}
+    with pytest.raises(InputError, match="holds no measured run of this study"):
+        study_frame(tmp_path / "none", Study(**STUDY))
 
 
-def test_the_interval_holds_what_it_says():
-    """Of 400 curves with noise, about 95 in 100 have the next point inside."""
-    rng = np.random.default_rng(0)
-    clips, inside = np.array([1000, 2000, 4000, 8000] * 2), 0
-    for _ in range(400):
-        curve = np.exp(1 + 0.3 * np.log([*clips, 32_000]) + 0.1 * rng.standard_normal(9))
-        _, low, high = extrapolate(clips, curve[:-1], 32_000)
-        inside += low <= curve[-1] <= high
-    assert stats.binomtest(inside, 400, 0.95).pvalue > 0.001
+def test_a_profile_says_which_studies_there_are(tmp_path: Path):
+    leave_run(tmp_path / "first" / "text-seed0", 10)
+    leave_run(tmp_path / "second" / "wide-seed0", 20)
+    profile = tmp_path / "profile.yaml"
+    profile.write_text(yaml.safe_dump({"studies": {"first": STUDY, "second": STUDY}}))
+    first, second = measured(StudyConfig(profile=profile, runs_folder=tmp_path))
+    assert set(first["about"]) == {"nothing"} and set(second["about"]) == {"wider"}
+    with pytest.raises(InputError, match="there is no profile"):
+        measured(StudyConfig(profile=tmp_path / "other.yaml"))
+
+
+def test_runs_and_table_by_hand(tmp_path: Path):
+    leave_run(tmp_path / "text-seed0", 10, step=100)
+    leave_run(tmp_path / "text-seed1", 12, step=300)
+    leave_run(tmp_path / "wide-seed0", 20.25)
+    runs = study_runs(study_frame(tmp_path, Study(**STUDY)), gallery=8)
+    assert runs.to_dict("records")[1] == {
+        **{"row": "text", "change": "nothing", "seed": 1, "training clips": 99, "step": 300},
+        **{"validation R@1, N = 8": 15, "R@1, N = 8": 14, "R@5, N = 8": 18, "R@10, N = 8": 23},
+        "R@1, N = 16": 15,
+    }
+    text, wide = study_table(runs).to_dict("records")
+    assert text["change"] == "nothing" and text["seeds"] == 2 and text["step"] == 200
+    assert text["R@1, N = 8"] == "13.0 ± 1.4"  # 12 and 14
+    assert wide["R@1, N = 8"] == "22.2" and wide["seeds"] == 1
+    drawn = panels(runs)
+    assert set(drawn["panel"]) == {"R@1, N = 8", "R@1, N = 16"}
+    assert drawn[drawn["about"] == "wider"]["recall"].tolist() == [22.25, 23.25]

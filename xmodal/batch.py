@@ -12,24 +12,9 @@ from papermill.exceptions import PapermillExecutionError
 from pydantic import Field
 
 from xmodal.config import StageConfig
+from xmodal.study import Study
 
 ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
-
-
-class Study(StageConfig):
-    """Many small trainings, each with a change to a common base, to compare with one another."""
-
-    base: dict[str, Any] = Field(description="TrainConfig of all rows")
-    rows: dict[str, dict[str, Any]] = Field(description="what each row changes, by its name")
-    seeds: list[int] = Field([0], min_length=1, description="each row is trained once a seed")
-
-    def runs(self) -> dict[str, dict[str, Any]]:
-        """Return the TrainConfig fields of every run, by its name; the first seed first."""
-        return {
-            f"{row}-seed{seed}": {**self.base, **changes, "seed": seed}
-            for seed in self.seeds
-            for row, changes in self.rows.items()
-        }
 
 
 class Profile(StageConfig):
@@ -38,26 +23,35 @@ class Profile(StageConfig):
     name: str = Field(pattern=r"^[a-z0-9_]+$", description="of data/, runs/ and figures/ folders")
     data: dict[str, Any] = Field(description="DataConfig: where the clips come from")
     train: dict[str, Any] = Field(description="TrainConfig of every model")
-    patience: int | None = Field(None, gt=0, description="of the models of `dimensions`")
     dimensions: list[int] = Field(description="the text's reading: one model each, all clips")
     dimension: int = Field(250, description="the numbers' reading: one model, several galleries")
     seeds: list[int] = Field([0], min_length=1, description="each model is trained once a seed")
     threads: int = Field(1, gt=0, description="processor cores per training")
-    study: Study | None = Field(None, description="what the published table needs")
+    studies: dict[str, Study] = Field(description="by name; `beyond` begins with its recipe")
     recall: dict[str, Any] = Field({}, description="RecallConfig")
     projection: dict[str, Any] = Field({}, description="ProjectionConfig")
     retrieval: dict[str, Any] = Field({}, description="RetrievalConfig")
-
-    def training(self, dimension: int) -> dict[str, Any]:
-        """Return the TrainConfig fields of one model."""
-        if dimension == self.dimension:
-            return self.train
-        return {"patience": self.patience, **self.train}
+    beyond: dict[str, Any] = Field({}, description="BeyondConfig")
+    study: dict[str, Any] = Field({}, description="StudyConfig")
+    members: int = Field(2, gt=0, description="runs of the recipe, which are joined")
 
     def models(self) -> list[str]:
-        """Return the names of all training runs, the paper's dimension first."""
+        """Return the names of the paper's training runs, its own dimension first."""
         dimensions = dict.fromkeys([self.dimension, *self.dimensions])
         return [f"dim{d}-seed{s}" for d in dimensions for s in self.seeds]
+
+    def study_runs(self) -> dict[str, dict[str, Any]]:
+        """Return the TrainConfig fields of every run of every study, by ``study/row-seed``."""
+        return {
+            f"{name}/{run}": fields
+            for name, study in self.studies.items()
+            for run, fields in study.runs().items()
+        }
+
+    def recipe_runs(self) -> dict[str, dict[str, Any]]:
+        """Return the TrainConfig fields of the recipe's runs: of the reference of `beyond`."""
+        recipe = self.studies["beyond"].reference(range(self.members))
+        return {f"beyond/{run}": fields for run, fields in recipe.items()}
 
 
 def run_notebook(notebook: Path, out: Path, values: dict[str, Any]) -> None:
