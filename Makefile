@@ -4,9 +4,11 @@ BIN := .venv/bin
 SNAKEMAKE := $(BIN)/snakemake --cores all --rerun-incomplete --nolock --quiet rules host reason
 YT8M := data/yt8m/shards
 MIRROR ?= us
-FIGURES := paper data recall umap retrieval report
+REAL = $(SNAKEMAKE) --configfile profiles/yt8m.yaml --config \
+	"data={shards: $(or $(SHARDS),$(YT8M)), vocabulary: $(or $(VOCABULARY),$(YT8M)/vocabulary.csv)}"
+FIGURES := paper data recall umap retrieval beyond report
 
-.PHONY: paper figures smoke yt8m bench test test-slow lint lab clean
+.PHONY: paper figures smoke yt8m study check-results bench test test-slow lint lab clean
 
 paper: .venv/installed  ## the whole suite on the embedded sample data
 	$(SNAKEMAKE) --configfile profiles/sample.yaml
@@ -19,10 +21,22 @@ smoke: .venv/installed  ## the whole suite in a minute, on too little data to me
 	$(SNAKEMAKE) --configfile profiles/smoke.yaml
 
 yt8m: .venv/installed $(if $(SHARDS),,$(YT8M)/complete)  ## the whole suite on real shards
-	$(SNAKEMAKE) --configfile profiles/yt8m.yaml --config \
-		"data={shards: $(or $(SHARDS),$(YT8M)), vocabulary: $(or $(VOCABULARY),$(YT8M)/vocabulary.csv)}"
+	$(REAL)
 	@$(BIN)/xmodal report figures/yt8m
 	@$(BIN)/xmodal embed README.md
+
+study: .venv/installed $(if $(SHARDS),,$(YT8M)/complete)  ## what each choice does, on real shards
+	$(REAL) -- study report
+	@$(BIN)/xmodal report figures/yt8m
+
+check-results: .venv/installed  ## make committed numbers again: by training, and by measuring what is there
+	$(SNAKEMAKE) --configfile profiles/sample.yaml --config name=check -- recall beyond
+	$(BIN)/xmodal check tests/expected/sample figures/check
+	@if [ ! -e runs/yt8m/dim250-seed0/result.json ]; then echo "No real runs here: make yt8m"; exit; fi; \
+	rm -rf runs/committed && mkdir -p runs/committed && \
+	git archive HEAD figures/yt8m | tar -x -C runs/committed && \
+	$(REAL) --rerun-triggers mtime --allowed-rules recall beyond --forcerun recall beyond -- recall beyond && \
+	$(BIN)/xmodal check runs/committed/figures/yt8m figures/yt8m
 
 $(YT8M)/complete: | .venv/installed  # 57 shards to train on and 23 to evaluate on, some 300 MB
 	$(BIN)/xmodal download --split train --shards 1,64 --mirror $(MIRROR) $(YT8M)
@@ -50,7 +64,7 @@ lab: .venv/installed  ## JupyterLab
 	$(BIN)/jupyter lab notebooks
 
 clean:  ## remove what was made, but not the environment
-	rm -rf runs .snakemake data/sample data/smoke data/bench figures/sample figures/smoke
+	rm -rf runs .snakemake data/sample data/smoke data/check data/bench figures/sample figures/smoke figures/check
 
 .venv/installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

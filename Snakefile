@@ -24,9 +24,11 @@ DATA_CODE = expand(
 TRAIN_CODE = ["xmodal/data/batches.py"] + expand(
     "xmodal/{m}.py", m=["loss", "metrics", "model", "recipe", "train"]
 )
-STUDY = profile.study.runs() if profile.study else {}
+STUDIES = profile.study_runs()
+RECIPE = expand(f"{RUNS}/{{run}}", run=profile.recipe_runs())
+OPTIONS = STUDIES | profile.recipe_runs()
 FIGURE_CODE = glob_wildcards("xmodal/plots/{m}.py").m
-FIGURE_CODE = expand("xmodal/plots/{m}.py", m=FIGURE_CODE) + ["xmodal/provenance.py"]
+FIGURE_CODE = expand("xmodal/plots/{m}.py", m=FIGURE_CODE) + ["xmodal/protocol.py", "xmodal/provenance.py"]
 
 
 def figures(*stems):
@@ -39,7 +41,7 @@ def tables(*stems):
 
 def values(**parameters):
     """The parameters of a notebook as JSON."""
-    return json.dumps(parameters)
+    return json.dumps(parameters, default=str)
 
 
 def options(**fields):
@@ -109,7 +111,7 @@ rule train:
         f"{RUNS}/dim{{dim}}-seed{{seed}}/result.json",
     params:
         values=lambda wildcards: values(
-            **profile.training(int(wildcards.dim)),
+            **profile.train,
             features=DATA,
             out=f"{RUNS}/dim{wildcards.dim}-seed{wildcards.seed}",
             embedding_dim=int(wildcards.dim),
@@ -123,17 +125,17 @@ rule train:
         "{XMODAL} notebook {input.notebook} {log} {params.values:q}"
 
 
-rule study:
+rule study_train:
     input:
         TRAIN_CODE,
         MANIFEST,
     output:
-        f"{RUNS}/study/{{run}}/result.json",
+        f"{RUNS}/{{study}}/{{row}}-seed{{seed}}/result.json",
     params:
         options=lambda wildcards: options(
-            **STUDY[wildcards.run],
+            **OPTIONS["{study}/{row}-seed{seed}".format(**wildcards)],
             features=DATA,
-            out=f"{RUNS}/study/{wildcards.run}",
+            out=f"{RUNS}/{{study}}/{{row}}-seed{{seed}}".format(**wildcards),
             overwrite=True,
             progress=False,
         ),
@@ -142,16 +144,32 @@ rule study:
         "{XMODAL} train {params.options}"
 
 
+rule study_measure:
+    input:
+        "xmodal/evaluate.py",
+        "xmodal/metrics.py",
+        f"{RUNS}/{{run}}/result.json",
+    output:
+        f"{RUNS}/{{run}}/recall.csv",
+    params:
+        options=lambda wildcards: options(run=f"{RUNS}/{wildcards.run}", features=DATA),
+    threads: profile.threads
+    shell:
+        "{XMODAL} measure {params.options} > /dev/null"
+
+
 rule recall:
     input:
         FIGURE_CODE,
         RESULTS,
+        "xmodal/baselines.py",
+        "xmodal/beyond.py",
         "xmodal/evaluate.py",
         "xmodal/tables.py",
         notebook="notebooks/03_recall.ipynb",
     output:
-        figures("training_curves", "recall_readings", "recall_against_gallery"),
-        tables("table1", "table2", "silence", "training", "recall"),
+        figures("training_curves", "recall_readings", "recall_law", "recall_against_gallery"),
+        tables("table1", "table2", "same_share", "silence", "training", "recall"),
         f"{FIGURES}/verdict.md",
     params:
         values=values(
@@ -201,6 +219,44 @@ rule retrieval:
         "{XMODAL} notebook {input.notebook} {log} {params.values:q}"
 
 
+rule beyond:
+    input:
+        FIGURE_CODE,
+        f"{RUN}/result.json",
+        expand("{run}/result.json", run=RECIPE),
+        expand("xmodal/{m}.py", m="baselines beyond errors evaluate hubness tables".split()),
+        notebook="notebooks/06_beyond.ipynb",
+    output:
+        figures("methods", "categories"),
+        tables("headline", "beyond", "cca", "errors"),
+    params:
+        values=values(**profile.beyond, **FIGURE_VALUES, run=RUN, recipe=RECIPE),
+    log:
+        f"{RUNS}/notebooks/06_beyond.ipynb",
+    shell:
+        "{XMODAL} notebook {input.notebook} {log} {params.values:q}"
+
+
+rule study:  # asked for by name: `make study`
+    input:
+        FIGURE_CODE,
+        expand(f"{RUNS}/{{run}}/recall.csv", run=STUDIES),
+        expand("xmodal/{m}.py", m="baselines beyond learning study".split()),
+        notebook="notebooks/07_study.ipynb",
+    output:
+        figures("paper_changes", "beyond_changes", "learning"),
+        tables("study_paper", "study_beyond", "study_runs", "learning_curve"),
+        f"{FIGURES}/needs.md",
+    params:
+        values=values(
+            **profile.study, **FIGURE_VALUES, profile=workflow.configfiles[-1], runs_folder=RUNS
+        ),
+    log:
+        f"{RUNS}/notebooks/07_study.ipynb",
+    shell:
+        "{XMODAL} notebook {input.notebook} {log} {params.values:q}"
+
+
 rule report:
     input:
         rules.paper.output,
@@ -208,6 +264,7 @@ rule report:
         rules.recall.output,
         rules.umap.output,
         rules.retrieval.output,
+        rules.beyond.output,
         "xmodal/report.py",
     output:
         f"{FIGURES}/README.md",

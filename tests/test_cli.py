@@ -1,32 +1,17 @@
 """The command line: what it takes, what it prints, and how it complains."""
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from xmodal.cli import configure, main, stages
+from xmodal.cli import configure, stages
 from xmodal.config import InputError
 from xmodal.train import TrainConfig, train
 
 Call = Callable[..., tuple[int, str, str]]
 COMMANDS = ["fields", "sample", "prepare", "train", "evaluate", "data", "notebook", "report"]
-COMMANDS += ["download", "resolve", "inspect"]
-
-
-@pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
-    """Give ``call(*words)``: exit status, what went to stdout, what to stderr."""
-
-    def run(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["xmodal", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        told = capsys.readouterr()
-        return ended.value.code or 0, told.out, told.err  # type: ignore[return-value]
-
-    return run
+COMMANDS += ["download", "resolve", "inspect", "measure", "check"]
 
 
 def test_help_names_every_command(call: Call):
@@ -42,7 +27,7 @@ def test_each_command_has_help(call: Call, command: str):
     assert f"{command} [OPTIONS]" in out
 
 
-@pytest.mark.parametrize("command", ["sample", "prepare", "train", "evaluate"])
+@pytest.mark.parametrize("command", ["sample", "prepare", "train", "evaluate", "measure"])
 def test_fields_lists_the_whole_configuration(call: Call, command: str):
     status, out, _ = call("fields", command)
     lines = out.splitlines()
@@ -76,7 +61,7 @@ def test_values_are_read_as_yaml():
         (["prepare"], "parameter shards: Field required"),
         (["evaluate", "features=nowhere"], "nowhere: holds no feature set"),
         (["fields", "report"], "report has no configuration; there are sample, "),
-        (["report", "nowhere"], "nowhere/table1.md is missing"),
+        (["report", "nowhere"], "nowhere/verdict.md is missing"),
         (["notebook", "a.ipynb", "b.ipynb", "{"], "the parameters are no JSON"),
     ],
 )

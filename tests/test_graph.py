@@ -9,12 +9,16 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
+from by_hand import leave_run
 
-from xmodal.report import PICTURES
+from xmodal import report
+from xmodal.batch import Profile
 
 ROOT = Path(__file__).parents[1]
 PARTS = ["Snakefile", "pyproject.toml", "notebooks", "profiles", "xmodal"]
-FIGURE_RULES = {"paper", "data", "recall", "umap", "retrieval", "report", "all"}
+OF_THE_STUDY = {"paper_changes", "beyond_changes", "learning"}
+FIGURE_RULES = {"paper", "data", "recall", "umap", "retrieval", "beyond", "report", "all"}
 
 
 class Project:
@@ -64,18 +68,19 @@ def project(tmp_path_factory):
 
 def test_the_batch_leaves_every_figure_and_table(project):
     files = set(project.figures())
-    for stem in PICTURES:
+    for stem in set(report.PICTURES) - OF_THE_STUDY:
         assert {f"{stem}.{kind}" for kind in ("pdf", "svg", "png", "json")} <= files
-    for stem in ("data", "table1", "table2", "silence", "training", "recall", "examples"):
+    tables = [name for _, names, _ in report.PARTS for name in names]
+    for stem in ("data", "recall", "examples", "beyond", *tables):
         assert {f"{stem}.{kind}" for kind in ("md", "tex", "csv", "json")} <= files
     page = (project.folder / "figures/smoke/README.md").read_text()
-    assert "synthetic sample" in page and page.count("| published") == 6
+    assert "synthetic sample" in page and page.count("| published") == 7
     assert not [name for name in files if name.endswith(".tmp") or name.startswith(".")]
 
 
 def test_every_notebook_was_run_to_its_end(project):
     executed = sorted((project.folder / "runs/smoke/notebooks").glob("*.ipynb"))
-    assert len(executed) == 5 + 4  # five notebooks, and 02_train once a model
+    assert len(executed) == 6 + 4  # six notebooks, and 02_train once a model
     for path in executed:
         code = [c for c in json.loads(path.read_text())["cells"] if c["cell_type"] == "code"]
         assert all(cell["execution_count"] for cell in code)
@@ -146,6 +151,34 @@ def test_a_mistyped_profile_is_refused_at_once(project):
     told = project.snakemake("--config", "dimensons=[256]")
     assert told.returncode != 0
     assert "there is no parameter dimensons; did you mean dimensions?" in told.stderr + told.stdout
+
+
+def study_files(project) -> set[str]:
+    told = project.snakemake("--", "study")
+    assert told.returncode == 0, told.stderr[-5000:]
+    files = set(project.figures())
+    assert {f"{stem}.png" for stem in OF_THE_STUDY} <= files
+    assert {f"{name}.md" for _, (name,), _ in report.STUDY} | {"study_runs.csv"} <= files
+    table = (project.folder / "figures/smoke/study_paper.md").read_text()
+    assert table.count(" ± ") == 3 * 5  # rows with two seeds each, and five recalls
+    return project.planned("--", "study")
+
+
+def test_the_study_is_told_from_what_was_measured(project):
+    """Its trainings are many; here runs are put in place that others have measured."""
+    assert "study_train" not in project.planned()
+    profile = Profile(**yaml.safe_load((ROOT / "profiles/smoke.yaml").read_text()))
+    for number, (run, fields) in enumerate(profile.study_runs().items()):
+        clips = fields.get("training_clips", 2500)
+        leave_run(project.folder / "runs/smoke" / run, number, clips, sizes=(256, 1189))
+    assert study_files(project) == set()
+
+
+@pytest.mark.slow
+def test_the_study_is_trained_when_it_is_asked_for(project):
+    for folder in ("paper", "beyond"):
+        shutil.rmtree(project.folder / "runs/smoke" / folder)
+    assert study_files(project) == set()
 
 
 def test_a_change_of_the_reader_leaves_equal_features_and_models_alone(project):

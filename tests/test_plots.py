@@ -80,6 +80,28 @@ def of_categories(labels):
     return pd.DataFrame({"label": labels, "clips": 900 - n, "recall": 3 * n, "relevant": 99 - n})
 
 
+def of_the_law(models=("published", "ours"), rows=(256, 512, 1024), directions=DIRECTIONS):
+    frame = recalls(list(models), rows=rows, directions=directions)
+    frame = frame.rename(columns={"reading": "model"})
+    galleries = frame.assign(reading="rows are galleries", candidates=frame["row"])
+    return pd.concat([galleries, frame.assign(reading="rows are dimensions", candidates=6000)])
+
+
+def of_a_study(rows, seeds=(0, 1, 2)):
+    index = pd.MultiIndex.from_product(
+        [rows, seeds, ["R@1, N = 8", "R@1, N = 16"]], names=["about", "seed", "panel"]
+    )
+    frame = index.to_frame(index=False)
+    return frame.assign(recall=10.0 + np.arange(len(frame)) % 5)
+
+
+def of_a_curve(methods=("ours", "CCA"), clips=(1000, 2000, 4000)):
+    index = pd.MultiIndex.from_product([methods, clips], names=["method", "clips"])
+    points = index.to_frame(index=False).assign(recall=5.0)
+    more = pd.MultiIndex.from_product([methods, (*clips, 4_000_000)], names=["method", "clips"])
+    return points, more.to_frame(index=False).assign(recall=5.0, low=4.0, high=6.0)
+
+
 FIGURES = {
     "categories": lambda: plots.categories(of_categories(LABELS * 5), SOURCE),
     "categories, one": lambda: plots.categories(of_categories([LONG]), SOURCE),
@@ -126,6 +148,24 @@ FIGURES = {
     "map, unlabelled": lambda: plots.umap(a_map(3, ["other"]), SOURCE),
     "map, one modality": lambda: plots.umap(a_map(9, LABELS).iloc[:9], SOURCE),
     "retrieval": lambda: plots.retrieval(examples(DIRECTIONS, LABELS), SOURCE),
+    "methods": lambda: plots.methods(
+        galleries(["published", "CCA", LONG, "$x$", *map(str, range(5))], rows=(1024,)), SOURCE
+    ),
+    "methods, one": lambda: plots.methods(
+        galleries(["CCA"], rows=(8,), ks=(1,), directions=DIRECTIONS[:1]), SOURCE
+    ),
+    "law": lambda: plots.recall_law(of_the_law(), SOURCE),
+    "law, none published": lambda: plots.recall_law(
+        of_the_law(["ours"], rows=(16,), directions=DIRECTIONS[:1]), SOURCE
+    ),
+    "study": lambda: plots.study_rows(of_a_study([*LABELS, *map(str, range(25))]), SOURCE),
+    "study, one run": lambda: plots.study_rows(of_a_study(["the text"], seeds=(0,)), SOURCE),
+    "learning": lambda: plots.learning_curve(
+        *of_a_curve(["ours", "the paper's text with λ = 0", "$x$", LONG]),
+        SOURCE,
+        ("published, N = 1,024", 10.0),
+    ),
+    "learning, nothing published": lambda: plots.learning_curve(*of_a_curve(["a"]), SOURCE),
     "retrieval, one way": lambda: plots.retrieval(examples(DIRECTIONS[:1], ["a"], 1), SOURCE),
 }  # fmt: skip
 
@@ -253,6 +293,111 @@ def test_models_differ_in_more_than_colour(drawn):
     assert len({str(line._unscaled_dash_pattern) for line in lines[1:]}) == 3
 
 
+def test_points_of_the_law_stand_at_their_share():
+    figure = plots.recall_law(of_the_law(), SOURCE)
+    left, right = figure.axes[:2]
+    for axis, candidates in ((left, 1024), (right, 6000)):
+        drawn = [line.get_xydata().tolist() for line in axis.lines]
+        wanted = [[k / candidates, pytest.approx(100 * k / 1024)] for k in (1, 5, 10)]
+        assert drawn.count(wanted) == 2  # published and ours
+
+
+def test_methods_stand_one_below_the_other_each_k_with_its_marker():
+    frame = galleries(["published", "CCA"], rows=(1024,))
+    axis = plots.methods(frame, SOURCE).axes[0]
+    points = [line for line in axis.lines if line.get_marker() in "os^" and len(line.get_xdata())]
+    seen = {(line.get_marker(), *line.get_xydata()[0].round(6)) for line in points}
+    assert seen == {
+        (marker, round(100 * k / 1024, 6), row)
+        for marker, k in zip("os^", (1, 5, 10), strict=True)
+        for row in (0, 1)
+    }
+
+
+def test_the_law_says_what_is_ours_and_what_n_is(drawn):
+    assert {"published", "ours", "row 512", "chance"} <= set(words(drawn("law")))
+    assert {"K / N, N = row", "K / N, N = 6,000"} <= set(words(drawn("law")))
+    assert "published" not in words(drawn("law, none published"))
+
+
+def test_the_law_tells_models_and_rows_apart_without_colour():
+    figure = plots.recall_law(of_the_law(["published", "ours", "CCA"]), SOURCE)
+    _, *lines = figure.axes[0].lines  # the first is chance
+    white = [line.get_markerfacecolor() == "white" for line in lines]
+    dashes = [str(line._unscaled_dash_pattern) for line in lines]
+    looks = set(zip(white, dashes, [line.get_marker() for line in lines]))
+    assert len(looks) == len(lines) == 9
+
+
+def test_a_recall_of_0_leaves_a_gap_on_a_logarithmic_axis():
+    frame = of_the_law()
+    frame["recall"] *= frame["k"] > 1
+    figure = plots.recall_law(frame, SOURCE)
+    figure.draw_without_rendering()
+    low, high = figure.axes[0].get_ylim()
+    assert 0.01 < low < high == 100
+    for line in figure.axes[0].lines[1:]:
+        drawn = line.get_transform().transform(line.get_xydata())
+        assert np.isfinite(drawn[:, 1]).tolist() == [False, True, True]
+
+
+def test_a_study_shows_every_run_and_its_mean():
+    frame = of_a_study(["the text", "wider"])
+    figure = plots.study_rows(frame, SOURCE)
+    for axis, panel in zip(figure.axes, ["R@1, N = 8", "R@1, N = 16"], strict=True):
+        means, runs = (line for line in axis.lines if line.get_marker() in ("|", "."))
+        part = frame[frame["panel"] == panel]
+        assert runs.get_xdata().tolist() == part["recall"].tolist()
+        expected = part.groupby("about", sort=False)["recall"].mean()
+        assert means.get_xdata().tolist() == pytest.approx(expected.tolist())
+        (guide,) = [line for line in axis.lines if line.get_label() == "mean of the first row"]
+        assert guide.get_xdata() == pytest.approx([expected["the text"]] * 2)
+
+
+def test_the_bar_of_a_study_is_one_standard_deviation_long_each_way():
+    frame = of_a_study(["the text"]).query("panel == 'R@1, N = 8'").assign(recall=[1, 2, 3])
+    (bar,) = plots.study_rows(frame, SOURCE).axes[0].collections
+    np.testing.assert_allclose(bar.get_segments(), [[[1, 0], [3, 0]]])  # 2 ± 1
+    assert not plots.study_rows(frame.iloc[:1], SOURCE).axes[0].collections
+
+
+def test_rows_of_a_study_that_are_cut_to_the_same_words_stay_apart():
+    frame = of_a_study([LONG + "one", LONG + "two"], seeds=(0,))
+    figure = plots.study_rows(frame, SOURCE)
+    shown = [text.get_text() for text in figure.axes[0].get_yticklabels()]
+    assert shown == [LONG[:47].rstrip() + "…"] * 2
+
+
+def test_a_learning_curve_is_solid_only_where_it_was_measured():
+    points, lines = of_a_curve()
+    figure = plots.learning_curve(points, lines, SOURCE, ("published $x^", 10.0))
+    solid, dashed = figure.axes[0].lines[:2]
+    assert solid.get_xdata().tolist() == [1000, 2000, 4000]
+    assert dashed.get_xdata().tolist() == [4000, 4_000_000] and dashed.is_dashed()
+    assert "published $x^" in [text.get_text() for text in figure.axes[0].texts]
+
+
+def test_a_learning_curve_changes_its_dash_at_the_first_and_last_clips_measured():
+    points, _ = of_a_curve(["ours"], clips=(1000, 4000))
+    lines = pd.DataFrame({"method": "ours", "clips": [100.0, 10_000.0], "recall": [1.0, 100.0]})
+    lines = lines.assign(low=lines["recall"] / 2, high=lines["recall"] * 2)
+    solid, after, before = plots.learning_curve(points, lines, SOURCE).axes[0].lines[:3]
+    # recall = clips / 100: a straight line on these axes, so also between the two given
+    np.testing.assert_allclose(solid.get_xydata(), [[1000, 10], [4000, 40]])
+    np.testing.assert_allclose(after.get_xydata(), [[4000, 40], [10_000, 100]])
+    np.testing.assert_allclose(before.get_xydata(), [[100, 1], [1000, 10]])
+    assert after.is_dashed() and before.is_dashed() and not solid.is_dashed()
+
+
+def test_a_learning_curve_shows_runs_and_target_however_wide_the_interval():
+    points, lines = of_a_curve(["ours"])
+    points.loc[0, "recall"] = 0
+    figure = plots.learning_curve(points, lines.assign(low=1e-9, high=1e9), SOURCE, ("far", 0.2))
+    low, high = figure.axes[0].get_ylim()
+    assert low < 0.2 and high == 100
+    assert 0.2 / low < 2  # and no lower than needed
+
+
 def test_map_links_a_seeded_choice_of_pairs():
     frame = a_map(30, LABELS)
 
@@ -315,6 +460,16 @@ def test_cards_say_when_the_own_clip_came_first(drawn):
             "lacks the column.* gallery, model",
         ),
         (lambda: plots.umap(a_map(3, ["a"]).drop(columns="clip"), SOURCE), "column.* clip"),
+        (lambda: plots.methods(recalls(["a"]), SOURCE), "lacks the column.* model, gallery"),
+        (lambda: plots.recall_law(recalls(["a"]), SOURCE), "lacks the column.* model, candidates"),
+        (lambda: plots.study_rows(of_a_study(["a"]).iloc[:0], SOURCE), "no rows"),
+        (lambda: plots.study_rows(of_a_study(["a", "a"]), SOURCE), "seed 0 of 'a' twice"),
+        (
+            lambda: plots.learning_curve(
+                of_a_curve()[0], of_a_curve()[1].drop(columns="low"), SOURCE
+            ),
+            "the lines frame lacks the column.* low",
+        ),
         (lambda: plots.retrieval(examples(["sideways"], ["a"]), SOURCE), "sideways"),
     ],
 )

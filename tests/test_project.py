@@ -10,12 +10,14 @@ import pytest
 import yaml
 
 from xmodal.batch import Profile
+from xmodal.beyond import BeyondConfig
 from xmodal.data.embedded import DataConfig
 from xmodal.evaluate import RecallConfig
 from xmodal.notebook import literal_target
 from xmodal.projection import ProjectionConfig
 from xmodal.report import embed_files
 from xmodal.search import RetrievalConfig
+from xmodal.study import StudyConfig
 from xmodal.train import TrainConfig
 
 ROOT = Path(__file__).parents[1]
@@ -25,6 +27,8 @@ CONFIGS = {
     "03_recall": RecallConfig,
     "04_umap": ProjectionConfig,
     "05_retrieval": RetrievalConfig,
+    "06_beyond": BeyondConfig,
+    "07_study": StudyConfig,
 }
 
 
@@ -75,20 +79,24 @@ def test_profiles_are_valid(profile):
     loaded = Profile(**values)
     assert loaded.name == profile
     DataConfig(**loaded.data)
-    TrainConfig(**loaded.training(loaded.dimension))
+    TrainConfig(**loaded.train)
     RecallConfig(**loaded.recall)
     ProjectionConfig(**loaded.projection)
     RetrievalConfig(**loaded.retrieval)
-    runs = loaded.study.runs() if loaded.study else {}
-    configs = [TrainConfig(**fields).model_dump() for fields in runs.values()]
-    assert all(configs.count(config) == 1 for config in configs)  # each row changes something
+    BeyondConfig(**loaded.beyond)
+    StudyConfig(**loaded.study)
+    for study in loaded.studies.values():
+        configs = [TrainConfig(**fields).model_dump() for fields in study.runs().values()]
+        assert all(configs.count(config) == 1 for config in configs)  # each row changes something
+        words = [row.about for row in study.rows.values()]
+        assert len(set(words)) == len(words)
 
 
 def test_run_all_and_make_paper_train_the_same_model():
     """A reader who opens 02_train after `make paper` finds its model there, complete."""
     profile = Profile(**yaml.safe_load((ROOT / "profiles" / "sample.yaml").read_text()))
     ignored = {"out", "overwrite"}
-    batch = TrainConfig(**profile.training(250), features="data/sample/features")
+    batch = TrainConfig(**profile.train, features="data/sample/features")
     assert TrainConfig(**parameters_of("02_train")).model_dump(exclude=ignored) == batch.model_dump(
         exclude=ignored
     )

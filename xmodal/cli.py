@@ -23,6 +23,10 @@ Options = Annotated[
 INSPECT_HELP = """Problems are damage, records that are no YouTube-8M example, labels outside the
 vocabulary, and ids that occur again. The exit status is 0 if there are none, 1 if there are some
 (repaired or not), and 2 if the input cannot be used.""".replace("\n", " ")
+CHECK_HELP = """The exit status is 0 if every number lies within its table's tolerance, 1 if
+anything differs, and 2 if a folder cannot be used or holds nothing to compare.""".replace(
+    "\n", " "
+)
 HELP = "Any field may be set as NAME=VALUE; `xmodal fields COMMAND` lists them."
 
 
@@ -62,7 +66,7 @@ def stages() -> dict[str, type[StageConfig]]:
     """Return the configuration of each command."""
     from xmodal.data.prepare import PrepareConfig
     from xmodal.data.sample import SampleConfig
-    from xmodal.evaluate import RecallConfig
+    from xmodal.evaluate import MeasureConfig, RecallConfig
     from xmodal.train import TrainConfig
 
     return {
@@ -70,6 +74,7 @@ def stages() -> dict[str, type[StageConfig]]:
         "prepare": PrepareConfig,
         "train": TrainConfig,
         "evaluate": RecallConfig,
+        "measure": MeasureConfig,
     }
 
 
@@ -163,6 +168,14 @@ def evaluate(options: Options = None) -> None:
     print(wide(galleries, ["gallery"]).to_string(index=False))
 
 
+@app.command(epilog=HELP)
+def measure(options: Options = None) -> None:
+    """Measure one run on the clips that are not silent; leave recall.csv in its folder."""
+    from xmodal.evaluate import measure_run
+
+    print(measure_run(configure(stages()["measure"], options)).round(2).to_string(index=False))
+
+
 @app.command()
 def download(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="folder to fetch to")],
@@ -241,6 +254,21 @@ def report(figures: Path) -> None:
     from xmodal.report import write_report
 
     print(write_report(figures))
+
+
+@app.command("check", epilog=CHECK_HELP)
+def compare(
+    committed: Annotated[Path, typer.Argument(metavar="COMMITTED", help="folder of tables")],
+    fresh: Annotated[Path, typer.Argument(metavar="FRESH", help="folder of them made again")],
+) -> None:
+    """Compare the numbers of tables made again with the committed ones."""
+    from xmodal.check import DifferenceError, check_results
+
+    try:
+        print(check_results(committed, fresh))
+    except DifferenceError as differences:
+        print(differences)
+        raise typer.Exit(1) from None
 
 
 @app.command()

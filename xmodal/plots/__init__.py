@@ -7,9 +7,12 @@ settings as they were. ``source`` says where the data come from; it is written i
 from xmodal.plots.cards import retrieval
 from xmodal.plots.categories import categories
 from xmodal.plots.features import correlations, feature_norms, label_frequencies
+from xmodal.plots.law import recall_law
+from xmodal.plots.methods import methods
 from xmodal.plots.recall import recall_against_gallery, recall_against_published
 from xmodal.plots.schematic import architecture
 from xmodal.plots.space import umap
+from xmodal.plots.study import learning_curve, study_rows
 from xmodal.plots.training import training_curves
 from xmodal.provenance import Provenance, save_figure, save_table
 
@@ -20,11 +23,15 @@ __all__ = [
     "correlations",
     "feature_norms",
     "label_frequencies",
+    "learning_curve",
+    "methods",
     "recall_against_gallery",
     "recall_against_published",
+    "recall_law",
     "retrieval",
     "save_figure",
     "save_table",
+    "study_rows",
     "training_curves",
     "umap",
 ]
