@@ -32,11 +32,13 @@ def test_what_was_measured_is_gathered_in_the_order_of_the_rows(tmp_path: Path):
     leave_run(tmp_path / "wide-seed1", 20)
     leave_run(tmp_path / "text-seed0", 10)
     (tmp_path / "text-seed1").mkdir()  # not measured yet
+    leave_run(tmp_path / "wide-seed0", 30)
+    (tmp_path / "wide-seed0" / "result.json").unlink()  # measured once, but now it goes on
     frame = study_frame(tmp_path, Study(**STUDY))
     assert list(frame["row"].unique()) == ["text", "wide"]
     one = frame[(frame["row"] == "wide") & (frame["gallery"] == 16) & (frame["k"] == 5)]
     assert one.set_index("split")["recall"].to_dict() == {"validation": 28, "evaluation": 27}
-    assert set(frame["clips"]) == {99}
+    assert set(frame["clips"]) == {99} and len(frame) == 2 * 2 * 2 * 3
     with pytest.raises(InputError, match="holds no measured run of this study"):
         study_frame(tmp_path / "none", Study(**STUDY))
 

@@ -97,7 +97,7 @@ def study_frame(runs: Path, study: Study) -> pd.DataFrame:
     for name, row in study.rows.items():
         for seed in study.seeds:
             run = runs / f"{name}-seed{seed}"
-            if not (run / "recall.csv").exists():
+            if not all((run / file).exists() for file in ("result.json", "recall.csv")):
                 continue
             result = json.loads((run / "result.json").read_text())
             keys = ["split", "gallery", "galleries", "k"]
