@@ -10,6 +10,7 @@ from scipy import stats
 from xmodal.beyond import LINEAR, linear, mean_recall
 from xmodal.data.features import open_features
 from xmodal.learning import (
+    clips_for,
     curve,
     curve_table,
     extrapolate,
@@ -85,7 +86,18 @@ def test_two_runs_give_a_line_without_interval():
     recall, low, high = extrapolate(np.array([100, 200]), np.array([2.0, 4.0]), 400, "logarithm")
     assert recall == pytest.approx(6) and np.isnan([low, high]).all()
     points = pd.DataFrame({"method": "a", "clips": [100, 200], "seed": 0, "recall": [2.0, 4.0]})
-    assert curve_table(points, [400])["400 clips"].tolist() == ["8.0", "6.0"]
+    assert curve_table(points, [400], None)["400 clips"].tolist() == ["8.0", "6.0"]
+
+
+def test_clips_for_a_recall_by_hand():
+    points = pd.DataFrame({"clips": [100, 200], "recall": [2.0, 4.0]})
+    assert clips_for(points, "power law", 16) == pytest.approx(800)
+    assert clips_for(points, "logarithm", 8) == pytest.approx(800)
+    assert np.isnan(clips_for(points.assign(recall=[4.0, 2.0]), "logarithm", 8))
+    assert np.isnan(clips_for(points.assign(recall=[4.0, 4.0]), "logarithm", 8))
+    slow = points.assign(recall=[2.0, 2.001])
+    assert clips_for(slow, "logarithm", 8) > 1e9
+    assert curve_table(slow.assign(method="a"), [400], ("told", 8.0)).iloc[0, -1] == ""
 
 
 def test_no_recall_is_above_a_hundred_percent():
@@ -97,11 +109,12 @@ def test_the_table_says_what_the_curve_does():
     points = pd.DataFrame(
         {"method": "a", "clips": [100, 200, 400, 800], "seed": 0, "recall": [2.0, 4.1, 5.9, 8.0]}
     )
-    table = curve_table(points, [1600]).set_index("law")
+    table = curve_table(points, [1600], ("published", 10.0)).set_index("law")
     (line,) = curve(points, "logarithm", [1600]).itertuples()
     told = f"{line.recall:.1f} [{line.low:.1f}, {line.high:.1f}]"
     assert table.loc["logarithm", "1,600 clips"] == told
     assert table.loc["logarithm", "scatter"] < 0.1 < table.loc["power law", "scatter"]
+    assert table.loc["logarithm", "clips for 10.0 (published)"] == "1,600"
     drawn = curve(points, "power law")
     assert drawn["clips"].min() == 100 and drawn["clips"].max() == pytest.approx(4e6)
 

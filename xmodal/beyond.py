@@ -26,8 +26,6 @@ from xmodal.tables import wide
 PAPER, LINEAR, RECIPE = "the paper's method", "linear CCA", "recipe"
 RIDGES, POWERS = (0.01, 0.03, 0.1, 0.3, 1.0), (0.0, 0.5, 1.0)
 
-HEADLINE = ["candidates", "method"]
-
 Methods = dict[str, list[Embeddings]]
 
 
@@ -167,19 +165,11 @@ def beside_published(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([told, frame], ignore_index=True)
 
 
-def headline(frame: pd.DataFrame, gallery: int) -> pd.DataFrame:
-    """Return one table of all methods: at one number of candidates, and over all clips.
-
-    Parameters
-    ----------
-    frame : DataFrame
-        As `beside_published` returns it.
-    gallery : int
-        Candidates per query.
-    """
-    sizes = dict.fromkeys([gallery, frame["gallery"].max()])
-    shown = pd.concat([frame[frame["gallery"] == size] for size in sizes])
-    return wide(shown.rename(columns={"gallery": "candidates", "model": "method"}), HEADLINE)
+def table(frame: pd.DataFrame) -> pd.DataFrame:
+    """Spread what `compare` or `beside_published` gives: a row for each size and method."""
+    frame = frame.sort_values("gallery", kind="stable")
+    names = {"gallery": "candidates", "model": "method"}
+    return wide(frame.rename(columns=names), list(names.values()))
 
 
 def controls_note(

@@ -139,10 +139,23 @@ def curve(points: pd.DataFrame, law: str, wanted: Sequence[float] | None = None)
     return pd.DataFrame(lines, columns=["law", "method", "clips", "recall", "low", "high"])
 
 
-def curve_table(points: pd.DataFrame, wanted: Sequence[float]) -> pd.DataFrame:
+def clips_for(points: pd.DataFrame, law: str, level: float) -> float:
+    """Return the number of clips at which one method's law reaches a recall; NaN if it falls."""
+    clips, recall = points["clips"].to_numpy(), points["recall"].to_numpy()
+    forth, _ = LAWS[law]
+    line = stats.linregress(np.log(clips), forth(recall))
+    reached = np.exp(min((forth(level) - line.intercept) / line.slope, 50)) if line.slope else 0
+    return float(reached) if line.slope > 0 else np.nan
+
+
+def curve_table(
+    points: pd.DataFrame, wanted: Sequence[float], target: tuple[str, float] | None
+) -> pd.DataFrame:
     """Return what each law says of each method at more clips, its interval in brackets.
 
-    ``scatter`` is the standard deviation of the runs about the law, in points.
+    ``scatter`` is the standard deviation of the runs about the law, in points. The last column is
+    the number of clips at which the law reaches the ``target`` (its name, and recall), in two
+    digits; a dash stands for more than a billion.
     """
     lines = []
     for law in LAWS:
@@ -153,6 +166,10 @@ def curve_table(points: pd.DataFrame, wanted: Sequence[float]) -> pd.DataFrame:
             for told in part.itertuples():
                 within = "" if np.isnan(told.low) else f" [{told.low:.1f}, {told.high:.1f}]"
                 line[f"{told.clips:,} clips"] = f"{told.recall:.1f}{within}"
+            if target:
+                needed = clips_for(runs, law, target[1])
+                digits = f"{float(f'{needed:.2g}'):,.0f}" if needed < 1e9 else ""
+                line[f"clips for {target[1]:.1f} ({target[0]})"] = digits
             lines.append(line)
     return pd.DataFrame(lines)
 
