@@ -1,5 +1,6 @@
 """Committed tables against fresh ones: what counts as a difference, and that none is missed."""
 
+import json
 import shutil
 import sys
 from collections.abc import Callable
@@ -340,3 +341,16 @@ def test_the_command_tells_and_its_status_says_which(
     assert (status, err) == (1, "") and "difference +4.0, tolerance 0.3\n" in out
     status, out, err = call(fresh / "nowhere", fresh)
     assert (status, out) == (2, "") and err.startswith("xmodal: ") and err.count("\n") == 1
+
+
+def test_what_is_committed_can_be_checked(tmp_path: Path):
+    """Every committed table says how its numbers were measured, and agrees with a copy of it."""
+    root = Path(__file__).parents[1]
+    for folder, wanted in (
+        (root / "tests" / "expected" / "sample", {"table1", "table2", "silence", "headline"}),
+        (root / "figures" / "yt8m", {"table1", "table2", "silence", "headline", "study_paper"}),
+    ):
+        for name in wanted:
+            assert json.loads((folder / f"{name}.json").read_text())["protocol"], name
+        shutil.copytree(folder, tmp_path / folder.name)
+        assert "the largest difference is 0.0" in check_results(folder, tmp_path / folder.name)
