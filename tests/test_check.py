@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sys
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
@@ -14,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xmodal.check import DifferenceError, check_results
-from xmodal.cli import main
 from xmodal.config import InputError
 from xmodal.protocol import Protocol
 from xmodal.provenance import Provenance, save_table
@@ -321,25 +319,14 @@ def test_a_change_is_found_exactly_when_it_is_beyond_the_tolerance(
         assert f"difference is {Decimal(abs(step)).scaleb(-1)} " in told
 
 
-def test_the_command_tells_and_its_status_says_which(
-    folders: tuple[Path, Path],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-):
-    def call(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["xmodal", "check", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        told = capsys.readouterr()
-        return ended.value.code or 0, told.out, told.err  # type: ignore[return-value]
-
+def test_the_command_tells_and_its_status_says_which(folders: tuple[Path, Path], call: Callable):
     committed, fresh = folders
-    status, out, err = call(committed, fresh)
+    status, out, err = call("check", committed, fresh)
     assert (status, err) == (0, "") and out.startswith(f"{NUMBERS} numbers in 1 of 1 tables")
     change(fresh / "table1.csv", "21.5", "25.5")
-    status, out, err = call(committed, fresh)
+    status, out, err = call("check", committed, fresh)
     assert (status, err) == (1, "") and "difference +4.0, tolerance 0.3\n" in out
-    status, out, err = call(fresh / "nowhere", fresh)
+    status, out, err = call("check", fresh / "nowhere", fresh)
     assert (status, out) == (2, "") and err.startswith("xmodal: ") and err.count("\n") == 1
 
 
