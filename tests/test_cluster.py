@@ -121,7 +121,7 @@ def test_a_dry_run_plans_the_whole_batch(tmp_path, name):
     told = Cluster(tmp_path, "").batch(CLUSTER / name, "--dry-run")
     assert told.returncode == 0, told.stdout + told.stderr
     planned = set(re.findall(r"^ *(?:local)?rule (\w+):", told.stdout, re.M))
-    assert planned == FIGURE_RULES | {"features", "train"}
+    assert planned == FIGURE_RULES | {"features", "train", "study_train"}
     assert len(set(re.findall(r"(?i)group job (\S+)", told.stdout))) == 1
     assert told.stdout.count("runtime=720") == 4  # one for each model
 
