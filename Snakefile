@@ -9,7 +9,7 @@ from xmodal.notebook import check
 
 profile = check(Profile, config)
 NAME, MODELS = profile.name, profile.models()
-DATA, RUNS, FIGURES = f"data/{NAME}/features", f"runs/{NAME}", f"figures/{NAME}"
+DATA, RUNS, FIGURES = f"data/{NAME}/features", f"runs/{NAME}", profile.figures or f"figures/{NAME}"
 MANIFEST = f"{DATA}/manifest.json"
 RESULTS = expand(f"{RUNS}/{{model}}/result.json", model=MODELS)
 RUN = f"{RUNS}/{MODELS[0]}"  # the paper's dimension, first seed: the one that is looked at

@@ -21,6 +21,7 @@ class Profile(StageConfig):
     """Every choice of a batch, as a file in ``profiles/`` writes it down."""
 
     name: str = Field(pattern=r"^[a-z0-9_]+$", description="of data/, runs/ and figures/ folders")
+    figures: str | None = Field(None, description="folder; None: figures/<name>")
     data: dict[str, Any] = Field(description="DataConfig: where the clips come from")
     train: dict[str, Any] = Field(description="TrainConfig of every model")
     dimensions: list[int] = Field(description="the text's reading: one model each, all clips")
