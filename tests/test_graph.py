@@ -127,17 +127,18 @@ def test_figures_and_tables_are_the_same_bytes_the_second_time(project):
 
 def test_a_failed_stage_says_why_keeps_its_notebook_and_the_next_run_goes_on(project):
     before = project.figures()
-    history = (project.folder / "runs/smoke/dim250-seed0/history.jsonl").read_bytes()
-    told = project.snakemake("--config", "train={margin: 5}")
+    run = "runs/smoke/dim1024-seed0/result.json"
+    history = (project.folder / "runs/smoke/dim1024-seed0/history.jsonl").read_bytes()
+    told = project.snakemake("--config", "train={margin: 5}", "--", run)
     assert told.returncode != 0
-    assert re.search(r"02_train-dim\d+-seed0 failed in cell 3", told.stderr)
+    assert re.search(r"02_train-dim1024-seed0 failed in cell 3", told.stderr)
     assert "InputError: parameter margin: Input should be less than 1 (got '5')" in told.stderr
     kept = re.search(r"notebook is kept: (\S+)", told.stderr)[1]
     assert "Input should be less than 1" in (project.folder / kept).read_text()
 
     told = project.snakemake()
     assert told.returncode == 0, told.stderr
-    assert (project.folder / "runs/smoke/dim250-seed0/history.jsonl").read_bytes() == history
+    assert (project.folder / "runs/smoke/dim1024-seed0/history.jsonl").read_bytes() == history
     assert project.figures() == before
 
 
