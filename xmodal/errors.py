@@ -43,9 +43,13 @@ def relevance(query: Tensor, gallery: Tensor, features: FeatureSet, k: int) -> R
     k : int
         Items looked at.
     """
+    return _judged(nearest(query, gallery, k)[1].numpy(), features)
+
+
+def _judged(items: np.ndarray, features: FeatureSet) -> Relevance:
+    """Judge what was retrieved: int64, (queries, k)."""
     labels = _incidence(features)
-    items = nearest(query, gallery, k)[1].numpy()
-    queries = np.arange(len(items)).repeat(k)
+    queries = np.arange(len(items)).repeat(items.shape[1])
     common = labels[queries].multiply(labels[items.ravel()]).sum(axis=1)
     relevant = (np.asarray(common).reshape(items.shape) > 0).astype(float)
     return Relevance(relevant.max(axis=1), relevant.mean(axis=1))
@@ -138,10 +142,10 @@ def summary(models: Mapping[str, Embeddings], features: FeatureSet, k: int = 10)
 
 
 def _one_way(query: Tensor, gallery: Tensor, features: FeatureSet, k: int) -> dict[str, float]:
-    own = ranks(query, gallery)
-    first, judged = relevance(query, gallery, features, 1), relevance(query, gallery, features, k)
-    missed = nearest(query, gallery, 1)[1][:, 0].numpy() != np.arange(len(query))
-    found = hubs(query, gallery, k)
+    own, items = ranks(query, gallery), nearest(query, gallery, k)[1].numpy()
+    missed = items[:, 0] != np.arange(len(items))
+    first, judged = _judged(items[:, :1], features), _judged(items, features)
+    found = _counted(items, len(gallery))
     return {
         "R@1": 100 * own.hits(1).mean().item(),
         "misses with a shared label": 100 * first.found[missed].mean(),
@@ -167,8 +171,12 @@ class Hubs(NamedTuple):
 
 def hubs(query: Tensor, gallery: Tensor, k: int = 10) -> Hubs:
     """Count how often each item is among the first k of a query; arguments as for `relevance`."""
-    items = nearest(query, gallery, k)[1].numpy()
-    counts = np.bincount(items.ravel(), minlength=len(gallery))
+    return _counted(nearest(query, gallery, k)[1].numpy(), len(gallery))
+
+
+def _counted(items: np.ndarray, size: int) -> Hubs:
+    """Count what was retrieved, (queries, k), from a gallery of some size."""
+    counts = np.bincount(items.ravel(), minlength=size)
     skewness = float(stats.skew(counts)) if np.ptp(counts) else 0.0
     return Hubs(counts, skewness, float((counts == 0).mean()))
 
