@@ -78,6 +78,12 @@ LAWS: dict[str, tuple[Callable[[Any], np.ndarray], Callable[[Any], np.ndarray]]]
 """How recall may grow with the clips: log recall, or recall itself, linear in their logarithm."""
 
 
+def _fit(clips: np.ndarray, recall: np.ndarray, law: str) -> tuple[np.ndarray, np.ndarray, Any]:
+    """Return log clips, recall as the law makes it linear, and the line through them."""
+    x, y = np.log(clips), LAWS[law][0](recall)
+    return x, y, stats.linregress(x, y)
+
+
 def extrapolate(
     clips: np.ndarray, recall: np.ndarray, wanted: float, law: str, level: float = 0.95
 ) -> tuple[float, float, float]:
@@ -100,9 +106,8 @@ def extrapolate(
         Percent, cut at 0 and 100. The interval covers the scatter about the line, not whether the
         line goes on that far; two runs leave no scatter to judge by, and it is NaN.
     """
-    forth, back = LAWS[law]
-    x, y = np.log(clips), forth(recall)
-    line = stats.linregress(x, y)
+    back = LAWS[law][1]
+    x, y, line = _fit(clips, recall, law)
     residual = y - line.intercept - line.slope * x
     freedom = len(x) - 2
     scatter = np.sqrt((residual**2).sum() / freedom) if freedom else np.nan
@@ -141,11 +146,10 @@ def curve(points: pd.DataFrame, law: str, wanted: Sequence[float] | None = None)
 
 def clips_for(points: pd.DataFrame, law: str, level: float) -> float:
     """Return the number of clips at which one method's law reaches a recall; NaN if it falls."""
-    clips, recall = points["clips"].to_numpy(), points["recall"].to_numpy()
-    forth, _ = LAWS[law]
-    line = stats.linregress(np.log(clips), forth(recall))
-    reached = np.exp(min((forth(level) - line.intercept) / line.slope, 50)) if line.slope else 0
-    return float(reached) if line.slope > 0 else np.nan
+    _, _, line = _fit(points["clips"].to_numpy(), points["recall"].to_numpy(), law)
+    if line.slope <= 0:
+        return np.nan
+    return float(np.exp(min((LAWS[law][0](level) - line.intercept) / line.slope, 50)))
 
 
 def curve_table(
