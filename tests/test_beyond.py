@@ -12,7 +12,6 @@ from xmodal import baselines, beyond, hubness
 from xmodal.beyond import (
     BeyondConfig,
     Methods,
-    beside_published,
     ceiling,
     compare,
     linear,
@@ -25,6 +24,7 @@ from xmodal.data.prepare import PrepareConfig, prepare
 from xmodal.data.sample import SampleConfig, write_sample
 from xmodal.evaluate import embed_run, joined, recall_frame
 from xmodal.model import Embeddings
+from xmodal.tables import against_gallery
 from xmodal.train import train
 
 
@@ -94,7 +94,7 @@ def test_the_table_sets_the_published_row_above_ours(clips: FeatureSet, config: 
     frame = compare(methods, clips, config)
     assert set(frame["gallery"]) == {16, 61}
     large = frame.assign(gallery=frame["gallery"].replace({16: 1024, 61: 6000}))
-    shown = table(beside_published(large))
+    shown = table(against_gallery(large))
     last = shown[shown["candidates"] >= 1024]
     assert last["method"].tolist() == ["published", "ours", "theirs", "ours", "theirs"]
     assert last["candidates"].tolist() == [1024] * 3 + [6000] * 2

@@ -20,7 +20,6 @@ from xmodal.data.sample import SampleConfig
 from xmodal.evaluate import embed_run, joined, recall_frame
 from xmodal.metrics import gallery_ranks, recall
 from xmodal.model import Embeddings
-from xmodal.readings import published
 from xmodal.tables import wide
 
 PAPER, LINEAR, RECIPE = "the paper's method", "linear CCA", "recipe"
@@ -159,14 +158,8 @@ def compare(methods: Methods, clips: FeatureSet, config: BeyondConfig) -> pd.Dat
     return pd.concat(parts, ignore_index=True)
 
 
-def beside_published(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return what `compare` found below the published numbers, read as galleries."""
-    told = published().rename(columns={"row": "gallery"}).assign(model="published")
-    return pd.concat([told, frame], ignore_index=True)
-
-
 def table(frame: pd.DataFrame) -> pd.DataFrame:
-    """Spread what `compare` or `beside_published` gives: a row for each size and method."""
+    """Spread what `compare` or `against_gallery` gives: a row for each size and method."""
     frame = frame.sort_values("gallery", kind="stable")
     names = {"gallery": "candidates", "model": "method"}
     return wide(frame.rename(columns=names), list(names.values()))
