@@ -28,7 +28,8 @@ STUDIES = profile.study_runs()
 RECIPE = expand(f"{RUNS}/{{run}}", run=profile.recipe_runs())
 OPTIONS = STUDIES | profile.recipe_runs()
 FIGURE_CODE = glob_wildcards("xmodal/plots/{m}.py").m
-FIGURE_CODE = expand("xmodal/plots/{m}.py", m=FIGURE_CODE) + ["xmodal/protocol.py", "xmodal/provenance.py"]
+FIGURE_CODE = expand("xmodal/plots/{m}.py", m=FIGURE_CODE)
+FIGURE_CODE += ["xmodal/protocol.py", "xmodal/provenance.py"]
 
 
 def figures(*stems):
@@ -162,10 +163,7 @@ rule recall:
     input:
         FIGURE_CODE,
         RESULTS,
-        "xmodal/baselines.py",
-        "xmodal/beyond.py",
-        "xmodal/evaluate.py",
-        "xmodal/tables.py",
+        expand("xmodal/{m}.py", m="baselines beyond evaluate readings tables".split()),
         notebook="notebooks/03_recall.ipynb",
     output:
         figures("training_curves", "recall_readings", "recall_law", "recall_against_gallery"),
@@ -224,7 +222,10 @@ rule beyond:
         FIGURE_CODE,
         f"{RUN}/result.json",
         expand("{run}/result.json", run=RECIPE),
-        expand("xmodal/{m}.py", m="baselines beyond errors evaluate hubness tables".split()),
+        expand(
+            "xmodal/{m}.py",
+            m="baselines beyond errors evaluate hubness readings search tables".split(),
+        ),
         notebook="notebooks/06_beyond.ipynb",
     output:
         figures("methods", "categories"),
@@ -241,7 +242,7 @@ rule study:  # asked for by name: `make study`
     input:
         FIGURE_CODE,
         expand(f"{RUNS}/{{run}}/recall.csv", run=STUDIES),
-        expand("xmodal/{m}.py", m="baselines beyond learning study".split()),
+        expand("xmodal/{m}.py", m="baselines beyond learning readings study".split()),
         notebook="notebooks/07_study.ipynb",
     output:
         figures("paper_changes", "beyond_changes", "learning"),
