@@ -270,6 +270,17 @@ def test_switch_of_lambda_is_marked_only_when_reached(drawn):
     assert "λ switched on" not in words(drawn("training, one step"))
 
 
+def test_a_panel_without_cross_entropy_says_why(drawn):
+    training, validation = history(["only"], 4)
+    figure = plots.training_curves(training.assign(classification=0.0), validation, SOURCE)
+    empty = figure.axes[2]
+    assert not empty.lines and [text.get_text() for text in empty.texts] == [
+        "λ is 0 in these steps"
+    ]
+    assert len(empty.get_yticks()) == 0
+    assert "λ is 0 in these steps" not in words(drawn("training"))
+
+
 def test_one_history_serves_as_both_frames():
     training, validation = history(["only"], 4)
     both = pd.concat([training, validation], ignore_index=True).sort_values("step", kind="stable")

@@ -178,7 +178,7 @@ def controls_note(
     size = max(n for n in [16, *galleries] if n <= len(clips))
     told = [f"chance {' / '.join(f'{100 * k / size:.1f}' for k in (1, 5, 10))}"]
     for name, control in baselines.controls(clips, embedded).items():
-        frame = recall_frame([control], [size], None, seed, 1)
+        frame = recall_frame([control], [size], None, seed, resamples=0)
         found, queries = frame.groupby("k")["recall"].mean(), frame["queries"].iloc[0]
         chance = 100 * found.index / size
         # both directions, four standard errors

@@ -69,9 +69,13 @@ def training_curves(
         for n, run in enumerate(runs)
     }
     for axis, part in zip(axes.flat, _PARTS, strict=False):
-        for run, rows in training.dropna(subset=part).groupby("run", sort=False):
+        measured = training.dropna(subset=part)
+        if part == "classification":
+            measured = measured[measured[part] > 0]  # it is not measured while λ is 0
+        if not len(measured):
+            _say(axis, "λ is 0 in these steps")
+        for run, rows in measured.groupby("run", sort=False):
             dot = "." if len(rows) == 1 else None
-            rows = rows[(rows[part] > 0) | (part != "classification")]  # not measured while λ is 0
             axis.plot(rows["step"], rows[part], linewidth=1.0, marker=dot, **styles[run])
     if training["loss"].max() > 20 * training["loss"].min() > 0:
         axes[0, 0].set_yscale("log")  # the cross entropy of an untrained classifier is huge
@@ -104,14 +108,19 @@ def training_curves(
     return figure
 
 
+def _say(axis: Axes, why: str) -> None:
+    """Write into an empty panel why it is empty."""
+    middle: dict[str, Any] = {"transform": axis.transAxes, "ha": "center", "va": "center"}
+    axis.text(0.5, 0.5, why, fontsize=SMALL, color=QUIET, **middle)
+    axis.set_yticks([])
+
+
 def _recall_panel(
     axis: Axes, validation: pd.DataFrame, recalls: list[str], styles: dict[Any, dict[str, Any]]
 ) -> None:
     """Draw every level of every run, each level named beside its highest end."""
     if not len(validation):
-        middle: dict[str, Any] = {"transform": axis.transAxes, "ha": "center", "va": "center"}
-        axis.text(0.5, 0.5, "no validation yet", fontsize=SMALL, color=QUIET, **middle)
-        axis.set_yticks([])
+        _say(axis, "no validation yet")
         return
     ends = {}
     for level, marker in zip(recalls, MARKERS, strict=False):
