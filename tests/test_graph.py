@@ -129,8 +129,7 @@ def test_a_failed_stage_says_why_and_the_next_run_goes_on_to_the_same_bytes(proj
     kept = re.search(r"notebook is kept: (\S+)", told.stderr)[1]
     assert "Input should be less than 1" in (project.folder / kept).read_text()
 
-    # retrieval looks at another model, so it is asked for: its bytes are compared too
-    told = project.snakemake("--forcerun", "retrieval")
+    told = project.snakemake("--forcerun", "recall", "retrieval")
     assert told.returncode == 0, told.stderr
     assert (project.folder / "runs/smoke/dim1024-seed0/history.jsonl").read_bytes() == history
     assert project.figures() == before
