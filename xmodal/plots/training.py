@@ -72,8 +72,8 @@ def training_curves(
         measured = training.dropna(subset=part)
         if part == "classification":
             measured = measured[measured[part] > 0]  # it is not measured while λ is 0
-        if not len(measured):
-            _say(axis, "λ is 0 in these steps")
+            if not len(measured):
+                _say(axis, "λ is 0 in these steps")
         for run, rows in measured.groupby("run", sort=False):
             dot = "." if len(rows) == 1 else None
             axis.plot(rows["step"], rows[part], linewidth=1.0, marker=dot, **styles[run])
