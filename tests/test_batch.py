@@ -55,14 +55,8 @@ def test_a_wrong_profile_is_refused(change: dict[str, Any], said: str):
         Profile(**{**PROFILE, **change})
 
 
-@pytest.fixture
-def failing(tmp_path: Path) -> Path:
-    """Make a notebook whose third cell raises in its second line."""
-    cells = [
-        "steps = 1",
-        "said = 'before'\nprint(said)",
-        "number = 7\nraise ValueError('at step 3')",
-    ]
+def write_notebook(path: Path, *cells: str) -> Path:
+    """Write a notebook with a title and these cells, the first of them its parameters."""
     notebook = nbformat.v4.new_notebook(
         cells=[
             nbformat.v4.new_markdown_cell("# Title"),
@@ -71,12 +65,41 @@ def failing(tmp_path: Path) -> Path:
         metadata={"kernelspec": {"name": "python3", "display_name": "", "language": "python"}},
     )
     notebook.cells[1].metadata["tags"] = ["parameters"]
-    nbformat.write(notebook, tmp_path / "failing.ipynb")
-    return tmp_path / "failing.ipynb"
+    nbformat.write(notebook, path)
+    return path
 
 
-def test_a_failing_notebook_is_told_in_a_few_lines_and_kept(failing: Path):
-    out = failing.parent / "new" / "executed.ipynb"
+def printed(path: Path) -> list[str]:
+    cells = nbformat.read(path, 4).cells
+    return [o.text for cell in cells for o in cell.get("outputs", []) if "text" in o]
+
+
+def test_notebooks_share_no_port(tmp_path: Path):
+    """Two that start together would now and then be given the same one, and one would die."""
+    notebook = write_notebook(
+        tmp_path / "sockets.ipynb",
+        "unused = 1",
+        "from ipykernel.kernelapp import IPKernelApp as App\n"
+        "print(App.instance().transport, App.instance().ip)",
+    )
+    said = []
+    for number in range(2):
+        out = tmp_path / f"{number}.ipynb"
+        run_notebook(notebook, out, {})
+        said += printed(out)
+    transports, folders = zip(*(line.split() for line in said), strict=True)
+    assert set(transports) == {"ipc"} and len(set(folders)) == 2
+    assert not any(Path(folder).parent.exists() for folder in folders)
+
+
+def test_a_failing_notebook_is_told_in_a_few_lines_and_kept(tmp_path: Path):
+    failing = write_notebook(
+        tmp_path / "failing.ipynb",
+        "steps = 1",
+        "said = 'before'\nprint(said)",
+        "number = 7\nraise ValueError('at step 3')",
+    )
+    out = tmp_path / "new" / "executed.ipynb"
     with pytest.raises(SystemExit) as raised:
         run_notebook(failing, out, {"steps": 2})
     told = str(raised.value)
@@ -89,10 +112,8 @@ def test_a_failing_notebook_is_told_in_a_few_lines_and_kept(failing: Path):
     ]
     assert str(out) in told.splitlines()[4] and len(told.splitlines()) == 5
     assert "\x1b" not in told
-    kept = nbformat.read(out, 4)
-    printed = [o.text for cell in kept.cells for o in cell.get("outputs", []) if "text" in o]
-    assert "before\n" in printed
-    assert any("steps = 2" in cell.source for cell in kept.cells)
+    assert "before\n" in printed(out)
+    assert any("steps = 2" in cell.source for cell in nbformat.read(out, 4).cells)
 
 
 # --- progress ------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import re
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any, TextIO
@@ -10,6 +11,7 @@ import papermill
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 from pydantic import Field
+from traitlets.config import Config
 
 from xmodal.config import StageConfig
 from xmodal.study import Study
@@ -73,14 +75,19 @@ def run_notebook(notebook: Path, out: Path, values: dict[str, Any]) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     try:
-        papermill.execute_notebook(
-            notebook,
-            out,
-            parameters=values,
-            progress_bar=False,
-            extra_arguments=["--log-level=CRITICAL"],  # the kernel's own remarks
-            stderr_file=Ticker(out.stem, sys.stderr),
-        )
+        with tempfile.TemporaryDirectory(prefix="xmodal-") as sockets:
+            papermill.execute_notebook(
+                notebook,
+                out,
+                parameters=values,
+                progress_bar=False,
+                extra_arguments=["--log-level=CRITICAL"],  # the kernel's own remarks
+                stderr_file=Ticker(out.stem, sys.stderr),
+                # with TCP, two notebooks that start together may be given the same port
+                config=Config(
+                    KernelManager={"transport": "ipc", "connection_file": f"{sockets}/kernel.json"}
+                ),
+            )
     except DeadKernelError:
         raise SystemExit(
             f"{out.stem}: the notebook's process died, perhaps for want of memory\n"
