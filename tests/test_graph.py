@@ -155,6 +155,9 @@ def study_files(project) -> set[str]:
     assert {f"{name}.md" for _, (name,), _ in report.STUDY} | {"study_runs.csv"} <= files
     table = (project.folder / "figures/smoke/study_paper.md").read_text()
     assert table.count(" ± ") == 3 * 5  # rows with two seeds each, and five recalls
+    # what is committed names no folder of the machine that made it
+    texts = [project.figures()[name].decode() for name in files if name.endswith((".json", ".md"))]
+    assert not [text for text in texts if str(project.folder) in text]
     return project.planned("--", "study")
 
 
