@@ -1,7 +1,6 @@
 # The batch: which notebook runs with which parameters on which inputs. papermill does the running.
 #   snakemake --configfile profiles/sample.yaml --cores all        (or: make paper)
 import json
-import os.path
 import shlex
 import sys
 
@@ -251,10 +250,7 @@ rule study:  # asked for by name: `make study`
         f"{FIGURES}/needs.md",
     params:
         values=values(
-            **profile.study,
-            **FIGURE_VALUES,
-            profile=os.path.relpath(workflow.configfiles[-1]),  # Snakemake makes it absolute
-            runs_folder=RUNS,
+            **profile.study, **FIGURE_VALUES, profile=workflow.configfiles[-1], runs_folder=RUNS
         ),
     log:
         f"{RUNS}/notebooks/07_study.ipynb",

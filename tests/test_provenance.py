@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -138,6 +139,16 @@ def test_command_loses_absolute_paths():
     command = "/usr/bin/papermill --out=/home/me/runs/x 'two words' http://a/b data/sample"
     kept = Provenance(**NOTE | {"command": command}).command
     assert kept == "papermill --out=x 'two words' http://a/b data/sample"
+
+
+def test_command_loses_absolute_paths_among_parameters(monkeypatch):
+    monkeypatch.setattr("xmodal.provenance._ROOT", Path("/home/me/project"))
+    given = {"shards": "/data/of/me", "profile": "/home/me/project/profiles/a.yaml", "k": [1, 0.1]}
+    command = shlex.join(["papermill", "-y", json.dumps(given), "{a,b}"])
+    *words, parameters, braces = shlex.split(Provenance(**NOTE | {"command": command}).command)
+    assert words == ["papermill", "-y"] and braces == "{a,b}"
+    kept = {"shards": "me", "profile": "profiles/a.yaml", "k": [1, 0.1]}
+    assert json.loads(parameters) == kept
 
 
 def git(folder: Path, *words: str) -> str:

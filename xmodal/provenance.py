@@ -3,6 +3,7 @@
 The same inputs give the same bytes: no dates, no random names, no paths of one machine.
 """
 
+import contextlib
 import functools
 import io
 import json
@@ -97,10 +98,7 @@ class Provenance(StageConfig):
     @field_validator("command")
     @classmethod
     def _portable_command(cls, value: str) -> str:
-        words = [word.partition("=") for word in shlex.split(value)]
-        return shlex.join(
-            _portable(name) + equals + _portable(rest) for name, equals, rest in words
-        )
+        return shlex.join(_portable_word(word) for word in shlex.split(value))
 
     def as_json(self) -> str:
         """Return the note as JSON text, keys sorted."""
@@ -262,6 +260,15 @@ def _portable(text: str) -> str:
     if PureWindowsPath(text).is_absolute():
         return PureWindowsPath(text).name
     return text
+
+
+def _portable_word(word: str) -> str:
+    """Do so in a word of a command: a path, NAME=PATH, or parameters as a JSON object."""
+    if word.startswith("{"):
+        with contextlib.suppress(ValueError):  # no JSON: a word like others
+            return json.dumps(_plain(json.loads(word), "command"))
+    name, equals, rest = word.partition("=")
+    return _portable(name) + equals + _portable(rest)
 
 
 def _plain(value: Any, where: str) -> Any:
