@@ -4,8 +4,10 @@ import json
 import shlex
 import sys
 
-from xmodal.batch import Profile
-from xmodal.notebook import check
+from xmodal.checkpoint import TRAINING_VERSION
+from xmodal.pipeline.batch import Profile
+from xmodal.pipeline.dependencies import code_of
+from xmodal.pipeline.notebook import check
 
 profile = check(Profile, config)
 NAME, MODELS = profile.name, profile.models()
@@ -15,21 +17,9 @@ RESULTS = expand(f"{RUNS}/{{model}}/result.json", model=MODELS)
 RUN = f"{RUNS}/{MODELS[0]}"  # the paper's dimension, first seed: the one that is looked at
 XMODAL = f"{shlex.quote(sys.executable)} -m xmodal"
 
-# What each stage's result depends on: touch plotting code and no model is trained again.
-DATA_CODE = expand(
-    "xmodal/data/{m}.py",
-    m="arrays columns convert embedded example features labels parallel prepare sample tfrecord "
-    "vocabulary world yt8m".split(),
-)
-TRAIN_CODE = ["xmodal/data/batches.py"] + expand(
-    "xmodal/{m}.py", m=["loss", "metrics", "model", "recipe", "train"]
-)
 STUDIES = profile.study_runs()
 RECIPE = expand(f"{RUNS}/{{run}}", run=profile.recipe_runs())
 OPTIONS = STUDIES | profile.recipe_runs()
-FIGURE_CODE = glob_wildcards("xmodal/plots/{m}.py").m
-FIGURE_CODE = expand("xmodal/plots/{m}.py", m=FIGURE_CODE)
-FIGURE_CODE += ["xmodal/protocol.py", "xmodal/provenance.py"]
 
 
 def figures(*stems):
@@ -61,7 +51,7 @@ rule all:
 
 rule features:
     input:
-        DATA_CODE,
+        code_of("xmodal.pipeline.dataset"),
     output:
         update(MANIFEST),  # not removed before the job: what is there already is not made again
     params:
@@ -73,8 +63,8 @@ rule features:
 
 rule paper:
     input:
-        FIGURE_CODE,
         notebook="notebooks/00_paper.ipynb",
+        code=code_of("notebooks/00_paper.ipynb"),
     output:
         figures("architecture"),
     params:
@@ -87,11 +77,9 @@ rule paper:
 
 rule data:
     input:
-        FIGURE_CODE,
         MANIFEST,
-        "xmodal/data/moments.py",
-        "xmodal/data/statistics.py",
         notebook="notebooks/01_data.ipynb",
+        code=code_of("notebooks/01_data.ipynb"),
     output:
         figures("label_frequencies", "feature_norms", "correlations"),
         tables("data"),
@@ -105,7 +93,6 @@ rule data:
 
 rule train:
     input:
-        TRAIN_CODE,
         MANIFEST,
         notebook="notebooks/02_train.ipynb",
     output:
@@ -119,6 +106,7 @@ rule train:
             seed=int(wildcards.seed),
             overwrite=True,
         ),
+        version=TRAINING_VERSION,  # raised, all is trained again; the code itself may move
     log:
         f"{RUNS}/notebooks/02_train-dim{{dim}}-seed{{seed}}.ipynb",
     threads: profile.threads
@@ -128,7 +116,6 @@ rule train:
 
 rule study_train:
     input:
-        TRAIN_CODE,
         MANIFEST,
     output:
         f"{RUNS}/{{study}}/{{row}}-seed{{seed}}/result.json",
@@ -140,6 +127,7 @@ rule study_train:
             overwrite=True,
             progress=False,
         ),
+        version=TRAINING_VERSION,
     threads: profile.threads
     shell:
         "{XMODAL} train {params.options}"
@@ -147,8 +135,7 @@ rule study_train:
 
 rule study_measure:
     input:
-        "xmodal/evaluate.py",
-        "xmodal/metrics.py",
+        code_of("xmodal.evaluation.recall"),
         f"{RUNS}/{{run}}/result.json",
     output:
         f"{RUNS}/{{run}}/recall.csv",
@@ -161,10 +148,9 @@ rule study_measure:
 
 rule recall:
     input:
-        FIGURE_CODE,
         RESULTS,
-        expand("xmodal/{m}.py", m="baselines beyond evaluate readings tables".split()),
         notebook="notebooks/03_recall.ipynb",
+        code=code_of("notebooks/03_recall.ipynb"),
     output:
         figures("training_curves", "recall_readings", "recall_law", "recall_against_gallery"),
         tables("table1", "table2", "same_share", "silence", "training", "recall"),
@@ -184,10 +170,9 @@ rule recall:
 
 rule umap:
     input:
-        FIGURE_CODE,
         f"{RUN}/result.json",
-        "xmodal/projection.py",
         notebook="notebooks/04_umap.ipynb",
+        code=code_of("notebooks/04_umap.ipynb"),
     output:
         figures("umap"),
         f"{FIGURES}/umap.csv",
@@ -201,11 +186,9 @@ rule umap:
 
 rule retrieval:
     input:
-        FIGURE_CODE,
         f"{RUN}/result.json",
-        "xmodal/fetch/youtube_ids.py",
-        "xmodal/search.py",
         notebook="notebooks/05_retrieval.ipynb",
+        code=code_of("notebooks/05_retrieval.ipynb"),
     output:
         figures("retrieval"),
         tables("examples"),
@@ -219,14 +202,10 @@ rule retrieval:
 
 rule beyond:
     input:
-        FIGURE_CODE,
         f"{RUN}/result.json",
         expand("{run}/result.json", run=RECIPE),
-        expand(
-            "xmodal/{m}.py",
-            m="baselines beyond errors evaluate hubness readings search tables".split(),
-        ),
         notebook="notebooks/06_beyond.ipynb",
+        code=code_of("notebooks/06_beyond.ipynb"),
     output:
         figures("methods", "categories"),
         tables("headline", "beyond", "cca", "errors"),
@@ -240,10 +219,9 @@ rule beyond:
 
 rule study:  # asked for by name: `make study`
     input:
-        FIGURE_CODE,
         expand(f"{RUNS}/{{run}}/recall.csv", run=STUDIES),
-        expand("xmodal/{m}.py", m="baselines beyond learning readings study".split()),
         notebook="notebooks/07_study.ipynb",
+        code=code_of("notebooks/07_study.ipynb"),
     output:
         figures("paper_changes", "beyond_changes", "learning"),
         tables("study_paper", "study_beyond", "study_runs", "learning_curve"),
@@ -266,7 +244,7 @@ rule report:
         rules.umap.output,
         rules.retrieval.output,
         rules.beyond.output,
-        "xmodal/report.py",
+        code_of("xmodal.results.page"),
     output:
         f"{FIGURES}/README.md",
     shell:

@@ -89,7 +89,7 @@ class Product:
 
 def read_clips(paths: list[Path], clips: int) -> Product:
     """Read clip by clip with this project's reader."""
-    from xmodal.data.yt8m import read_shard
+    from xmodal.data.schema import read_shard
 
     product = Product(clips)
     for path in paths:
@@ -100,7 +100,7 @@ def read_clips(paths: list[Path], clips: int) -> Product:
 
 def read_columns(paths: list[Path], clips: int) -> Product:
     """Read shard by shard with this project's reader."""
-    from xmodal.data import yt8m
+    from xmodal.data import schema as yt8m
 
     product = Product(clips)
     for path in paths:
@@ -110,8 +110,8 @@ def read_columns(paths: list[Path], clips: int) -> Product:
 
 def read_in_parallel(paths: list[Path], clips: int) -> Product:
     """Read on all cores with this project's reader, into a file that is mapped at the end."""
+    from xmodal.data.framing import count_records
     from xmodal.data.parallel import each
-    from xmodal.data.tfrecord import count_records
 
     jobs = len(os.sched_getaffinity(0))
     firsts = np.cumsum([0, *map(count_records, paths)]).tolist()
@@ -136,7 +136,7 @@ WORKERS: dict[int, list[float]] = {}
 
 
 def _read_part(task: tuple[list[Path], Path, int]) -> tuple[Any, ...]:
-    from xmodal.data import yt8m
+    from xmodal.data import schema as yt8m
 
     paths, file, first = task
     ids, counts, labels = [], [], []
@@ -319,7 +319,7 @@ FAULTS = ["payload", "length", "length checksum", "cut"]
 
 def damage(shard: Path, fault: str, target: Path) -> int:
     """Write a copy with one record in its middle damaged; return its number of records."""
-    from xmodal.data.tfrecord import read_records
+    from xmodal.data.framing import read_records
 
     content = bytearray(shard.read_bytes())
     records = list(read_records(shard))
@@ -360,7 +360,7 @@ def installed(package: str) -> str | None:
 
 def measure(folder: Path, repeats: int) -> dict[str, Any]:
     """Run all contenders that are installed, one after the other, in every round."""
-    from xmodal.data.tfrecord import count_records
+    from xmodal.data.framing import count_records
 
     paths = sorted(folder.rglob("*.tfrecord"))
     clips = sum(map(count_records, paths))

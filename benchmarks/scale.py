@@ -25,10 +25,10 @@ from typing import Any
 import pandas as pd
 import psutil
 
+from xmodal.checkpoint import read_history
 from xmodal.data.features import read_manifest
-from xmodal.data.tfrecord import write_records
-from xmodal.data.yt8m import encode_example, read_shard
-from xmodal.run import read_history
+from xmodal.data.framing import write_records
+from xmodal.data.schema import encode_example, read_shard
 
 HERE = Path(__file__).parent
 ALL_VIDEOS = 6_100_000

@@ -16,7 +16,7 @@ import pandas as pd
 
 from xmodal.data.features import open_features
 from xmodal.data.prepare import PrepareConfig, prepare
-from xmodal.evaluate import embed_run, recall_frame
+from xmodal.evaluation.recall import embed_run, recall_frame
 from xmodal.train import TrainConfig, train
 
 HERE = Path(__file__).parent

@@ -11,17 +11,17 @@ import pytest
 import torch
 from hypothesis import settings
 
-from xmodal.cli import main
+from xmodal.data.framing import write_records
 from xmodal.data.prepare import PrepareConfig, prepare
-from xmodal.data.tfrecord import write_records
-from xmodal.data.vocabulary import write_vocabulary
-from xmodal.data.yt8m import (
+from xmodal.data.schema import (
     AUDIO_DIM,
     FEATURE_RANGE,
     VISUAL_DIM,
     Clip,
     encode_example,
 )
+from xmodal.data.vocabulary import write_vocabulary
+from xmodal.pipeline.cli import main
 from xmodal.train import TrainConfig
 
 CLASSES = 7

@@ -1,5 +1,5 @@
 """`python -m xmodal`, also for torchrun and accelerate launch."""
 
-from xmodal.cli import main
+from xmodal.pipeline.cli import main
 
 main()

@@ -1,8 +1,9 @@
-"""What every stage's configuration and every complaint about input have in common."""
+"""Every choice of a training, the paper's by default, and what all configurations share."""
 
 from pathlib import Path
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
 
 class InputError(ValueError):
@@ -31,3 +32,143 @@ class RunFigureConfig(FigureConfig):
     """Base of the configuration of a notebook that looks at one trained model."""
 
     run: Path = Field(Path("runs/sample/dim250-seed0"), description="training run (02_train)")
+
+
+#: What ``variant`` stands for: settings of the loss and of the model that differ from each other.
+VARIANTS: dict[str, dict[str, Any]] = {
+    "text": {
+        "scale_negatives": False,
+        "sqrt_cross_entropy": False,
+        "swapped_labels": False,
+        "relu_embedding": False,
+        "joint_normalise": False,
+        "audio_hidden": (450, 450, 200, 200),
+    },
+    "authors": {
+        "scale_negatives": True,  # a negative pair can cost as much as a positive one: up to 1
+        "sqrt_cross_entropy": True,  # the classification's pull weakens as it gets worse
+        "swapped_labels": True,  # audio is classified after the swap, so some of it more than once
+        "relu_embedding": True,  # the cosine then lies in [0, 1]
+        "joint_normalise": True,  # leaks: the two norms of one clip determine each other
+        "audio_hidden": (450, 450, 250, 250),  # 250 units where the text has 200
+    },
+}
+
+
+#: What ``recipe`` stands for, where a setting is not given itself.
+RECIPES: dict[str, dict[str, Any]] = {
+    "paper": {},
+    "best": {  # of what was tried, by recall on validation clips of YouTube-8M
+        "objective": "infonce",
+        "visual_hidden": (2048,),
+        "audio_hidden": (2048,),
+        "embedding_dim": 256,
+        "activation": "gelu",
+        "standardise": True,
+        "dropout_input": 0.25,
+        "dropout": 0.6,
+        "mixup": 1.0,
+        "temperature": 0.07,
+        "optimiser": "adamw",
+        "weight_l2": 0.05,
+        "learning_rate": 3e-3,
+        "schedule": "cosine",
+        "warmup_steps": 27,
+        "class_weight": 0.0,
+        "steps": 540,
+        "validate_every": 54,
+    },
+}
+
+
+class TrainConfig(StageConfig):
+    """How one model is trained. A field that is None takes what ``variant`` says.
+
+    The defaults are the paper's, and what is marked "beyond" is off; ``recipe`` sets other ones.
+    """
+
+    features: Path = Field(Path("data/sample/features"), description="feature set to learn from")
+    out: Path = Field(None, description="folder; None: runs/<data>/dim<d>-seed<s>")  # type: ignore
+    overwrite: bool = Field(False, description="replace another run that is in `out`")
+    progress: bool = Field(True, description="show a progress bar")
+
+    recipe: Literal["paper", "best"] = Field("paper", description="best: beyond, for real features")
+    training_clips: int | None = Field(None, gt=0, description="use only the first so many")
+
+    embedding_dim: int = Field(250, gt=0, description="size of the joint space (section 3.1)")
+    visual_hidden: tuple[PositiveInt, ...] = Field(
+        (2000, 2000, 700, 700), description="section 3.1"
+    )
+    audio_hidden: tuple[PositiveInt, ...] | None = Field(
+        None, description="section 3.1: 450 450 200 200"
+    )
+
+    activation: Literal["relu", "gelu"] = Field("relu", description="section 2; gelu: beyond")
+    initialisation: Literal["glorot", "he"] = Field("glorot", description="of the weights; ours")
+    standardise: bool = Field(False, description="shift and scale the features; beyond")
+    dropout_input: float = Field(0, ge=0, lt=1, description="of the features; beyond")
+    dropout: float = Field(0, ge=0, lt=1, description="of the hidden layers; beyond")
+
+    variant: Literal["text", "authors"] = Field("text", description="the paper's text or its code")
+    relu_embedding: bool | None = Field(None, description="authors: ReLU on the embedding too")
+    joint_normalise: bool | None = Field(None, description="authors: ‖visual‖² + ‖audio‖² = 1")
+    scale_negatives: bool | None = Field(None, description="authors: negative term over 1 − α")
+    sqrt_cross_entropy: bool | None = Field(None, description="authors: λ · √(cross entropies)")
+    swapped_labels: bool | None = Field(None, description="authors: classify audio as swapped")
+
+    objective: Literal["paper", "infonce", "sigmoid", "triplet"] = Field(
+        "paper", description="section 3.1; the others: beyond"
+    )
+    temperature: float = Field(0.07, gt=0, description="to start from, of infonce and sigmoid")
+    mixup: float = Field(0, ge=0, description="α of Beta(α, α), mixing clips of a batch; beyond")
+    margin: float = Field(0.2, ge=0, lt=1, description="α (section 3.1)")
+    p_negative: float = Field(0.6, ge=0, le=1, description="share of negative pairs (section 3.1)")
+    class_weight: float = Field(0.02, ge=0, description="λ (section 3.1)")
+    class_start_step: int = Field(10_000, ge=0, description="steps with λ = 0 (section 3.1)")
+    mean_over_classes: bool = Field(False, description="cross entropy: mean, not sum")
+    average: float = Field(0, ge=0, lt=1, description="decay of averaged weights; beyond")
+    weight_l2: float = Field(1e-8, ge=0, description="L2 on weights: section 2; 1e-8: authors")
+
+    steps: int = Field(12_000, gt=0, description="our choice: past the 10,000 of section 3.1")
+    batch_size: int = Field(1024, gt=1, description="section 3.1; over all processes together")
+    optimiser: Literal["adam", "adamw"] = Field("adam", description="authors; adamw: beyond")
+    learning_rate: float = Field(1e-4, gt=0, description="of Adam; authors, the text is silent")
+    schedule: Literal["staircase", "cosine"] = Field("staircase", description="authors' decay")
+    warmup_steps: int = Field(0, ge=0, description="of a rate that rises from 0; beyond")
+    decay: float = Field(0.95, gt=0, le=1, description="of the learning rate; authors")
+    decay_every: int = Field(4_000_000, gt=0, description="clips between two decays; authors")
+    clip_norm: float | None = Field(1.0, gt=0, description="of the gradient; authors")
+
+    readers: int = Field(1, gt=0, description="parts of the clips; each process reads its own")
+    buffer_clips: int = Field(65_536, gt=0, description="clips shuffled and held together, twice")
+    gather_negatives: bool = Field(False, description="draw negatives from all processes' clips")
+
+    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 if fast")
+    validate_every: int = Field(250, gt=0, description="steps between validation and checkpoint")
+    validation_gallery: int = Field(256, gt=1, description="candidates in validation: our choice")
+    patience: int | None = Field(None, gt=0, description="stop after so many steps without gain")
+    seed: int = Field(0, ge=0, description="of weights, order of clips and negatives")
+
+    @model_validator(mode="before")
+    @classmethod
+    def fill_in(cls, values: Any) -> Any:
+        """Take what is None from the variant, and name the run after its data and dimension."""
+        if not isinstance(values, dict):
+            return values
+        default = {name: field.default for name, field in cls.model_fields.items()}
+        values = {**RECIPES.get(str(values.get("recipe", "paper")), {}), **values}
+        chosen = {**default, **values}
+        switches = VARIANTS.get(str(chosen["variant"]), {})
+        filled = {name: value for name, value in switches.items() if chosen[name] is None}
+        if chosen["out"] is None:
+            data, recipe = Path(str(chosen["features"])).parent.name, chosen["recipe"]
+            name = f"dim{chosen['embedding_dim']}" if recipe == "paper" else recipe
+            filled["out"] = f"runs/{data}/{name}-seed{chosen['seed']}"
+        return {**values, **filled}
+
+    @model_validator(mode="after")
+    def fit_together(self) -> "TrainConfig":
+        """Refuse to mix clips where labels count, as a mixture has none."""
+        if self.mixup and (self.objective == "paper" or self.class_weight):
+            raise ValueError("mixup is for other objectives than the paper's, with class_weight 0")
+        return self

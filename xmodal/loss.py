@@ -16,26 +16,6 @@ from torch.nn import Module, functional
 
 from xmodal.model import Embeddings
 
-#: What ``variant`` stands for: settings of the loss and of the model that differ from each other.
-VARIANTS: dict[str, dict[str, Any]] = {
-    "text": {
-        "scale_negatives": False,
-        "sqrt_cross_entropy": False,
-        "swapped_labels": False,
-        "relu_embedding": False,
-        "joint_normalise": False,
-        "audio_hidden": (450, 450, 200, 200),
-    },
-    "authors": {
-        "scale_negatives": True,  # a negative pair can cost as much as a positive one: up to 1
-        "sqrt_cross_entropy": True,  # the classification's pull weakens as it gets worse
-        "swapped_labels": True,  # audio is classified after the swap, so some of it more than once
-        "relu_embedding": True,  # the cosine then lies in [0, 1]
-        "joint_normalise": True,  # leaks: the two norms of one clip determine each other
-        "audio_hidden": (450, 450, 250, 250),  # 250 units where the text has 200
-    },
-}
-
 
 class Labels(NamedTuple):
     """The labels of a batch of clips as compressed sparse rows.

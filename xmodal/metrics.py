@@ -10,6 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from xmodal.config import InputError
+
 
 class Ranks(NamedTuple):
     """Where the true match of each query stands; int64, (queries,) each.
@@ -66,6 +68,28 @@ def ranks(query: Tensor, gallery: Tensor, chunk: int = 1024, tolerance: float = 
         better.append((lead > tolerance).sum(dim=1))
         tied.append((lead.abs() <= tolerance).sum(dim=1))
     return Ranks(torch.cat(better), torch.cat(tied))
+
+
+def nearest(query: Tensor, gallery: Tensor, k: int, chunk: int = 1024) -> tuple[Tensor, Tensor]:
+    """Return the k most similar items of the gallery for each query, most similar first.
+
+    Parameters
+    ----------
+    query, gallery : Tensor, float32, (queries, embedding_dim) and (items, embedding_dim)
+        Unit vectors.
+    k : int
+        Neighbours per query, at most the number of items.
+    chunk : int
+        Queries compared at a time.
+
+    Returns
+    -------
+    cosine, item : Tensor, float32 and int64, (queries, k)
+    """
+    if not 1 <= k <= len(gallery):
+        raise InputError(f"asked for {k} neighbours of a gallery of {len(gallery)}: lower k")
+    parts = [(part @ gallery.T).topk(k, dim=1) for part in query.split(chunk)]
+    return torch.cat([p.values for p in parts]), torch.cat([p.indices for p in parts])
 
 
 def gallery_ranks(query: Tensor, gallery: Tensor, size: int, seed: int = 0) -> Ranks:

@@ -11,19 +11,17 @@ import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.state import AcceleratorState
 from accelerate.utils import broadcast_object_list, set_seed
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 from torch.distributed.nn import functional as distributed
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-import xmodal.data.batches
-import xmodal.loss
-import xmodal.model
-from xmodal.config import InputError
-from xmodal.data.arrays import take_rows
-from xmodal.data.batches import Order, Reader, batch_labels
+from xmodal.checkpoint import TRAINING_VERSION, RunFolder, build_model, digest
+from xmodal.config import InputError, TrainConfig
 from xmodal.data.features import open_features
+from xmodal.data.loader import Order, Reader, batch_labels
+from xmodal.data.storage import take_rows
 from xmodal.loss import (
     Labels,
     Objective,
@@ -33,8 +31,6 @@ from xmodal.loss import (
 )
 from xmodal.metrics import gallery_ranks, recall
 from xmodal.model import JointEmbedding
-from xmodal.recipe import TrainConfig
-from xmodal.run import RunFolder, digest
 
 #: Settings that change what is written when, but not the course of the training.
 BYSTANDERS = {"features", "out", "steps", "patience", "overwrite", "progress"}
@@ -82,45 +78,6 @@ def train(config: TrainConfig) -> dict[str, Any]:
             torch.set_deterministic_debug_mode("default")
             torch.set_flush_denormal(False)
     return trainer.folder.read("result.json")
-
-
-def load_run(out: Path) -> tuple[JointEmbedding, TrainConfig]:
-    """Return the best model of a finished run, on the CPU, and its configuration.
-
-    Raises
-    ------
-    InputError
-        If there is no finished run in ``out``.
-    """
-    if not (out / "result.json").exists():
-        raise InputError(
-            f"{out} holds no finished training run: run 02_train.ipynb (or xmodal train) first"
-        )
-    stored = json.loads((out / "config.json").read_text())
-    config = TrainConfig(**stored["config"])
-    model = build_model(config, **stored["sizes"])
-    model.load_state_dict(load_file(out / "model.safetensors"))
-    return model.eval(), config
-
-
-def build_model(config: TrainConfig, visual_dim: int, audio_dim: int, classes: int):
-    """Return the untrained network that a configuration describes."""
-    return JointEmbedding(
-        visual_dim,
-        audio_dim,
-        config.visual_hidden,
-        config.audio_hidden or (),
-        config.embedding_dim,
-        classes,
-        bool(config.relu_embedding),
-        bool(config.joint_normalise),
-        config.dropout_input,
-        config.dropout,
-        config.activation,
-        config.standardise,
-        config.temperature if config.objective in ("infonce", "sigmoid") else None,
-        config.initialisation,
-    )
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:
@@ -205,14 +162,10 @@ class Trainer:
         bystanders = BYSTANDERS - ({"steps"} if self.config.schedule == "cosine" else set())
         course = {name: value for name, value in settings.items() if name not in bystanders}
         identity = digest(
-            [
-                json.dumps([course, self.sizes]),
-                self.features.fingerprint,
-                self.validation.fingerprint,
-                f"{accelerator.mixed_precision} {accelerator.num_processes}",
-            ],
-            [module.__file__ for module in (xmodal.data.batches, xmodal.loss, xmodal.model)]
-            + [__file__],
+            json.dumps([TRAINING_VERSION, course, self.sizes]),
+            self.features.fingerprint,
+            self.validation.fingerprint,
+            f"{accelerator.mixed_precision} {accelerator.num_processes}",
         )
         if accelerator.is_main_process:
             folder.claim(identity, self.config.steps, self.config.overwrite)

@@ -1,7 +1,7 @@
 """All clips of an ordinary shard at once: quick, as numpy converts all values of a kind together.
 
-What is not ordinary is not judged here: `xmodal.data.yt8m.read_shard` then reads clip by clip, and
-says what is wrong and where.
+What is not ordinary is not judged here: `xmodal.data.schema.read_shard` then reads clip by clip,
+and says what is wrong and where.
 """
 
 from pathlib import Path
@@ -11,7 +11,7 @@ import numpy as np
 
 from xmodal.config import InputError
 from xmodal.data.example import entry
-from xmodal.data.tfrecord import read_records
+from xmodal.data.framing import read_records
 
 VISUAL_DIM = 1024
 """Length of ``mean_rgb`` (Surís et al., section 3; YouTube-8M)."""

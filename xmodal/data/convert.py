@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from xmodal.config import InputError
-from xmodal.data.arrays import digest, write_rows
-from xmodal.data.yt8m import read_columns
+from xmodal.data.schema import read_columns
+from xmodal.data.storage import digest, write_rows
 
 
 class Task(NamedTuple):

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy import sparse
 
 from xmodal.config import InputError
-from xmodal.data.arrays import load_arrays, repeated
-from xmodal.data.yt8m import AUDIO_DIM, VISUAL_DIM
+from xmodal.data.schema import AUDIO_DIM, VISUAL_DIM
+from xmodal.data.storage import load_arrays, repeated
 
 SPLITS = ("train", "validation", "evaluation")
 FORMAT = "xmodal features 2"
@@ -71,6 +72,13 @@ class FeatureSet:
         # in a million sets of six million clips
         hashes = np.fromiter((hash(row.tobytes()) for row in audio), np.int64, len(audio))
         return repeated(hashes)
+
+    @cached_property
+    def labels(self) -> sparse.csr_array:
+        """Which clip carries which label: float32, shape (n, classes), ones."""
+        ones = np.ones(len(self.label_indices), np.float32)
+        shape = (len(self), len(self.label_names))
+        return sparse.csr_array((ones, self.label_indices, self.label_indptr), shape=shape)
 
     def labels_of(self, row: int) -> list[str]:
         """Return the label names of one clip."""

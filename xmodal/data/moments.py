@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from xmodal.data.arrays import pieces
 from xmodal.data.features import FeatureSet
+from xmodal.data.storage import pieces
 
 
 class Moments(NamedTuple):

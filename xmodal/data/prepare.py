@@ -12,13 +12,13 @@ from pydantic import Field
 from tqdm import tqdm
 
 from xmodal.config import InputError, StageConfig
-from xmodal.data.arrays import digest, new_array
 from xmodal.data.convert import Task, convert, gather_split, refuse_repeated
 from xmodal.data.features import FORMAT, SPLITS, open_features, read_any_manifest
+from xmodal.data.framing import scan_records
 from xmodal.data.parallel import each, processes
-from xmodal.data.tfrecord import scan_records
+from xmodal.data.schema import AUDIO_DIM, VISUAL_DIM
+from xmodal.data.storage import digest, new_array
 from xmodal.data.vocabulary import read_vocabulary
-from xmodal.data.yt8m import AUDIO_DIM, VISUAL_DIM
 
 BYSTANDERS = {"shards", "out", "vocabulary", "source", "jobs"}
 """Settings that do not change which clip goes where, or are noted otherwise."""

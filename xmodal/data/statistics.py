@@ -3,10 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from xmodal.data.arrays import pieces
-from xmodal.data.cca import fit_cca
 from xmodal.data.features import FeatureSet
-from xmodal.data.moments import Moments
+from xmodal.data.storage import pieces
 
 
 def overview(splits: dict[str, FeatureSet]) -> pd.DataFrame:
@@ -41,28 +39,3 @@ def norms(values: np.ndarray) -> np.ndarray:
 def spectrum(covariance: np.ndarray) -> np.ndarray:
     """Return the variances of the principal components, largest first: float64, (dimensions,)."""
     return np.linalg.eigvalsh(covariance)[::-1]
-
-
-def canonical_correlations(train: Moments, held_out: FeatureSet, ridge: float = 1e-2) -> np.ndarray:
-    """Return how strongly the two modalities correlate along each pair of canonical directions.
-
-    The directions come from one split and the correlations from another: on the clips that the
-    directions were fitted to, even unrelated features correlate.
-
-    Parameters
-    ----------
-    train : Moments
-        Of the split where the directions are fitted.
-    held_out : FeatureSet
-        Where the correlations are measured.
-    ridge : float
-        Added to the variances, as a share of their mean, before whitening.
-
-    Returns
-    -------
-    array, float64, (smaller of the two dimensions,)
-        In the order of the fitted correlations.
-    """
-    projected = fit_cca(train, ridge).project(held_out.visual, held_out.audio)
-    v, a = ((p - p.mean(axis=0)) / p.std(axis=0) for p in projected)
-    return (v * a).mean(axis=0)

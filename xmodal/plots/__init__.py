@@ -14,10 +14,8 @@ from xmodal.plots.schematic import architecture
 from xmodal.plots.space import umap
 from xmodal.plots.study import learning_curve, study_rows
 from xmodal.plots.training import training_curves
-from xmodal.provenance import Provenance, save_figure, save_table
 
 __all__ = [
-    "Provenance",
     "architecture",
     "categories",
     "correlations",
@@ -29,8 +27,6 @@ __all__ = [
     "recall_against_published",
     "recall_law",
     "retrieval",
-    "save_figure",
-    "save_table",
     "study_rows",
     "training_curves",
     "umap",

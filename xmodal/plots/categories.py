@@ -22,8 +22,8 @@ def categories(frame: pd.DataFrame, source: str, k: int = 10) -> Figure:
     Parameters
     ----------
     frame
-        Columns label, clips, recall and relevant (percent), as `xmodal.errors.by_category` gives
-        them; the easiest category is drawn first.
+        Columns label, clips, recall and relevant (percent), as `by_category`
+        gives them; the easiest category is drawn first.
     source
         What the data is called.
     k

@@ -37,7 +37,7 @@ def study_rows(frame: pd.DataFrame, source: str) -> Figure:
     ----------
     frame
         Columns about (what the row changes, in words), seed, panel (which recall, in words) and
-        recall (percent), as `xmodal.study.panels` gives them.
+        recall (percent), as `xmodal.evaluation.ablation.panels` gives them.
 
     Raises
     ------
@@ -101,7 +101,8 @@ def learning_curve(
     points
         Columns method, clips and recall (percent), one line a run.
     lines
-        Columns method, clips, recall, low and high, as `xmodal.learning.curve` gives them.
+        Columns method, clips, recall, low and high, as
+        `xmodal.evaluation.scaling.curve` gives them.
     source
         What the data is called.
     target

@@ -1,0 +1,270 @@
+"""The objectives, recomputed by hand."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from xmodal.config import VARIANTS
+from xmodal.loss import (
+    Labels,
+    Objective,
+    Peers,
+    cosine_loss,
+    cross_entropy,
+    draw_pairs,
+    info_nce,
+    l2_groups,
+    l2_term,
+    sigmoid_loss,
+    triplet_loss,
+)
+from xmodal.model import JointEmbedding
+
+
+def labels_of(*clips: list[int]) -> Labels:
+    indptr = torch.tensor([0, *(len(c) for c in clips)]).cumsum(0)
+    return Labels(indptr, torch.tensor([i for c in clips for i in c], dtype=torch.int64))
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def small_model(**kwargs) -> JointEmbedding:
+    torch.manual_seed(0)
+    sizes = {"visual_dim": 6, "audio_dim": 4, "visual_hidden": (8,), "audio_hidden": (5,)}
+    return JointEmbedding(**{**sizes, "embedding_dim": 3, "classes": 7, **kwargs})
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_cosine_loss_by_hand(dtype):
+    cosine = torch.tensor([0.9, -0.5, 0.7, 0.1], dtype=dtype)
+    negative = torch.tensor([False, False, True, True])
+    # positive: 1 - 0.9, 1 + 0.5; negative: 0.7 - 0.2, and 0 within the margin
+    expected = (0.1 + 1.5 + 0.5 + 0.0) / 4
+    assert cosine_loss(cosine, negative, 0.2).item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_scaled_negatives_by_hand():
+    cosine, negative = torch.tensor([1.0, 0.7, 1.0]), torch.tensor([False, True, True])
+    # a negative pair that coincides costs (1 - 0.2) / (1 - 0.2) = 1, as much as an orthogonal pair
+    expected = (0.0 + 0.5 / 0.8 + 1.0) / 3
+    assert cosine_loss(cosine, negative, 0.2, scale_negatives=True).item() == pytest.approx(
+        expected
+    )
+
+
+def test_the_margin_stops_the_gradient_of_distant_negatives_only():
+    cosine = torch.tensor([0.19, 0.21, 0.9], requires_grad=True)
+    cosine_loss(cosine, torch.tensor([True, True, False]), 0.2).backward()
+    assert cosine.grad.tolist() == pytest.approx([0, 1 / 3, -1 / 3])
+
+
+def test_cross_entropy_by_hand():
+    logits = torch.tensor([[0.0, 2.0, -1.0], [1.0, 0.0, 0.0]])
+    first = -math.log(0.5) - math.log(1 / (1 + math.exp(-2))) - math.log(1 - 1 / (1 + math.e))
+    second = -math.log(1 - 1 / (1 + math.exp(-1))) - 2 * math.log(0.5)  # a clip without labels
+    found = cross_entropy(logits, labels_of([0, 1], []))
+    assert found.tolist() == pytest.approx([first, second], rel=1e-6)
+
+
+def test_cross_entropy_may_be_a_mean_over_classes():
+    logits, labels = torch.randn(4, 5, generator=seeded()), labels_of([0, 1], [], [4], [2])
+    summed = cross_entropy(logits, labels)
+    torch.testing.assert_close(cross_entropy(logits, labels, mean_over_classes=True), summed / 5)
+
+
+LOGITS = torch.tensor([[2.0, 0.0, 1.0], [0.5, 0.5, -1.0]])
+MATCH = torch.tensor([0, 2])
+
+
+def test_info_nce_by_hand():
+    first = -math.log(math.exp(2) / (math.exp(2) + 1 + math.e))
+    second = -math.log(math.exp(-1) / (2 * math.exp(0.5) + math.exp(-1)))
+    assert info_nce(LOGITS, MATCH).item() == pytest.approx((first + second) / 2, rel=1e-6)
+
+
+def test_sigmoid_loss_by_hand():
+    def nll(x: float) -> float:
+        return -math.log(1 / (1 + math.exp(-x)))
+
+    first = nll(2) + nll(0) + nll(-1)  # the match, and two that are none: the sign is turned
+    second = nll(-0.5) + nll(-0.5) + nll(-1)
+    assert sigmoid_loss(LOGITS, MATCH).item() == pytest.approx((first + second) / 2, rel=1e-6)
+
+
+def test_triplet_loss_by_hand():
+    cosine = torch.tensor([[0.9, 0.1, 0.8], [0.5, 0.3, 0.2], [0.0, 0.9, 0.1]])
+    match = torch.tensor([0, 2, 1])
+    # hardest others: 0.8, 0.5 and 0.1; the third is further away than the margin
+    expected = ((0.2 + 0.8 - 0.9) + (0.2 + 0.5 - 0.2) + 0) / 3
+    assert triplet_loss(cosine, match, 0.2).item() == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("objective", ["infonce", "sigmoid", "triplet"])
+def test_contrastive_objectives_average_both_directions(objective):
+    model = small_model(temperature=0.5)
+    with torch.no_grad():
+        model.bias.fill_(-1.0)
+    visual, audio = torch.randn(5, 6, generator=seeded(2)), torch.randn(5, 4, generator=seeded(3))
+    labels = labels_of([0], [1], [2], [3], [4])
+    found = Objective(objective, class_start_step=9)(model, visual, audio, labels, 0, seeded())
+    embedded = model(visual, audio)
+    cosine, match = embedded.visual @ embedded.audio.T, torch.arange(5)
+    term = {
+        "infonce": lambda c: info_nce(2 * c, match),
+        "sigmoid": lambda c: sigmoid_loss(2 * c - 1, match),
+        "triplet": lambda c: triplet_loss(c, match),
+    }[objective]
+    expected = (term(cosine) + term(cosine.T)) / 2
+    torch.testing.assert_close(found.total, expected)
+    assert found.classification == 0
+
+
+@pytest.mark.parametrize("objective", ["paper", "infonce", "sigmoid", "triplet"])
+def test_two_halves_that_share_their_clips_make_the_whole(objective):
+    """What two processes compute, one after the other, with nothing but the gathered rows."""
+    model = small_model(temperature=0.5)
+    visual, audio = torch.randn(6, 6, generator=seeded(2)), torch.randn(6, 4, generator=seeded(3))
+    clips = [[0], [1], [2], [3], [4, 0], [5]]
+    loss = Objective(objective, class_start_step=0, swapped_labels=True)
+    whole = loss(model, visual, audio, labels_of(*clips), 0, seeded(1))
+    embedded = model(visual, audio, classify=True)
+    entropies = cross_entropy(embedded.audio_logits, labels_of(*clips))
+    halves = []
+    for begin in (0, 3):
+        mine = slice(begin, begin + 3)
+        all_rows = [embedded.visual, embedded.audio, entropies]
+
+        def gather(rows, begin=begin, all_rows=all_rows):
+            (found,) = [x for x in all_rows if x[begin : begin + 3].allclose(rows)]
+            return found
+
+        peers = Peers(labels_of(*clips), begin, gather)
+        part = labels_of(*clips[mine])
+        halves.append(loss(model, visual[mine], audio[mine], part, 0, seeded(1), peers))
+    for one, two, both in zip(*halves, whole):
+        torch.testing.assert_close((one + two) / 2, both)
+
+
+def test_l2_is_half_the_square_of_weights_and_of_no_bias():
+    model = small_model()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=seeded(1)))
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    optimiser = torch.optim.SGD(l2_groups(model, 0.3), lr=1.0)
+    penalty = sum(0.3 / 2 * p.square().sum() for n, p in model.named_parameters() if "weight" in n)
+    assert l2_term(model, 0.3) == pytest.approx(penalty.item())
+    gradients = torch.autograd.grad(
+        penalty, [p for n, p in model.named_parameters() if "weight" in n]
+    )
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimiser.step()
+    expected = iter(gradients)
+    for name, parameter in model.named_parameters():
+        step = next(expected) if "weight" in name else torch.zeros_like(parameter)
+        torch.testing.assert_close(parameter.detach(), before[name] - step)
+
+
+@pytest.mark.parametrize("start, total_has_classes", [(5, False), (0, True)])
+@pytest.mark.parametrize("variant", ["text", "authors"])
+def test_objective_by_hand(variant, start, total_has_classes):
+    """Every term written out with plain Python numbers, pair by pair."""
+    switches = VARIANTS[variant]
+    model = small_model(
+        relu_embedding=switches["relu_embedding"], joint_normalise=switches["joint_normalise"]
+    )
+    visual, audio = torch.randn(5, 6, generator=seeded(2)), torch.randn(5, 4, generator=seeded(3))
+    clips = [[0], [1, 2], [0, 3], [4], [5, 6]]
+    labels = labels_of(*clips)
+    loss_switches = ("scale_negatives", "sqrt_cross_entropy", "swapped_labels")
+    objective = Objective(
+        class_weight=0.5, class_start_step=start, **{k: switches[k] for k in loss_switches}
+    )
+    found = objective(model, visual, audio, labels, step=3, generator=seeded(4))
+
+    pairs = draw_pairs(labels, 0.6, seeded(4))
+    assert 0 < pairs.negative.sum() < 5
+    embedded = model(visual, audio, classify=True)
+    similarity, entropies_v, entropies_a = [], [], []
+    for i in range(5):
+        j = pairs.audio[i].item()
+        cosine = sum(a * b for a, b in zip(embedded.visual[i].tolist(), embedded.audio[j].tolist()))
+        if pairs.negative[i]:
+            scale = 0.8 if variant == "authors" else 1.0
+            similarity.append(max(0.0, cosine - 0.2) / scale)
+        else:
+            assert i == j
+            similarity.append(1 - cosine)
+
+        def entropy(logits, present):
+            p = [1 / (1 + math.exp(-x)) for x in logits]
+            return -sum(math.log(q if c in present else 1 - q) for c, q in enumerate(p))
+
+        k = j if variant == "authors" else i
+        entropies_v.append(entropy(embedded.visual_logits[i].tolist(), clips[i]))
+        entropies_a.append(entropy(embedded.audio_logits[k].tolist(), clips[k]))
+    cosine_part = sum(similarity) / 5
+    class_part = sum(entropies_v) / 5 + sum(entropies_a) / 5
+    if variant == "authors":
+        class_part = math.sqrt(class_part)
+    assert found.cosine.item() == pytest.approx(cosine_part, rel=1e-5)
+    expected = cosine_part + 0.5 * class_part if total_has_classes else cosine_part
+    assert found.total.item() == pytest.approx(expected, rel=1e-5)
+    assert found.classification.item() == pytest.approx(
+        class_part if total_has_classes else 0.0, rel=1e-5
+    )
+
+
+clips_with_labels = st.lists(
+    st.lists(st.integers(0, 8), max_size=4, unique=True), min_size=1, max_size=12
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(clips_with_labels, st.floats(0, 1), st.integers(0, 1000))
+def test_negatives_share_no_label_and_positives_are_the_clip_itself(clips, p, seed):
+    pairs = draw_pairs(labels_of(*clips), p, seeded(seed))
+    for i, (j, negative) in enumerate(zip(pairs.audio.tolist(), pairs.negative.tolist())):
+        if negative:
+            assert i != j and not set(clips[i]) & set(clips[j])
+        else:
+            assert i == j
+
+
+def test_a_batch_of_one_label_has_no_negative():
+    pairs = draw_pairs(labels_of(*[[3]] * 10), 1.0, seeded())
+    assert not pairs.negative.any()
+    assert pairs.audio.tolist() == list(range(10))
+
+
+def test_only_the_clips_without_a_stranger_stay_positive():
+    # clip 0 carries every label of the others, so it alone has no stranger
+    pairs = draw_pairs(labels_of([0, 1, 2], [0], [1], [2]), 1.0, seeded())
+    assert pairs.negative.tolist() == [False, True, True, True]
+
+
+def test_negatives_are_drawn_uniformly_and_at_the_asked_rate():
+    clips = [[0], [0], [1], [2], [3], [4]]
+    counts, negatives, draws = torch.zeros(6), 0, 6000
+    for seed in range(draws):
+        pairs = draw_pairs(labels_of(*clips), 0.6, seeded(seed))
+        if pairs.negative[0]:
+            negatives += 1
+            counts[pairs.audio[0]] += 1
+    assert negatives / draws == pytest.approx(0.6, abs=5 * math.sqrt(0.24 / draws))
+    assert counts[:2].tolist() == [0, 0]
+    share, error = 1 / 4, 5 * math.sqrt(3 / 16 / negatives)
+    assert (counts[2:] / negatives).tolist() == pytest.approx([share] * 4, abs=error)
+
+
+def test_the_same_generator_draws_the_same_pairs():
+    labels = labels_of(*[[i % 7, 7 + i % 5] for i in range(50)])
+    first, again, other = (draw_pairs(labels, 0.6, seeded(s)) for s in (1, 1, 2))
+    assert first.audio.equal(again.audio) and first.negative.equal(again.negative)
+    assert not first.audio.equal(other.audio)

@@ -1,0 +1,521 @@
+"""Training: what it leaves, that it can be killed at any time, and what it refuses."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from killed import train_killed
+from pydantic import ValidationError
+from safetensors.torch import load_file
+
+from xmodal.checkpoint import load_run, read_history
+from xmodal.config import RECIPES, VARIANTS, InputError, TrainConfig
+from xmodal.data.features import open_features
+from xmodal.metrics import gallery_ranks, recall
+from xmodal.train import learning_rate, train
+
+Tiny = Callable[..., TrainConfig]
+FILES = ("model.safetensors", "history.jsonl", "checkpoint/model.safetensors")
+
+
+def contents(run: Path) -> dict[str, bytes]:
+    return {name: (run / name).read_bytes() for name in FILES}
+
+
+def snapshot(run: Path) -> dict[Path, tuple[bytes, int]]:
+    return {
+        path: (path.read_bytes(), path.stat().st_mtime_ns)
+        for path in run.rglob("*")
+        if path.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def whole(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a run that nothing interrupts; it is copied, not changed."""
+    out = tmp_path_factory.mktemp("whole") / "run"
+    train(tiny(out))
+    return out
+
+
+@pytest.fixture
+def copy(whole: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(whole, tmp_path / "run"))
+
+
+# --- what a run leaves ---------------------------------------------------------------------------
+
+
+def test_history_has_a_line_for_each_validation(whole: Path):
+    history = read_history(whole)
+    assert [line["step"] for line in history] == [10, 20, 30, 40]
+    assert all(
+        0 < line["recall_at_1"] <= line["recall_at_5"] <= line["recall_at_10"] <= 1
+        for line in history
+    )
+
+
+def test_classification_is_switched_on_at_its_step(whole: Path):
+    """λ is 0 for 20 steps: the third line is the first with a second term."""
+    history = read_history(whole)
+    assert [line["classification"] > 0 for line in history] == [False, False, True, True]
+    for line in history:
+        total = line["cosine"] + 0.02 * line["classification"]
+        assert line["loss"] == pytest.approx(total, rel=1e-5)
+
+
+def test_result_names_the_best_line(whole: Path, related_features: Path):
+    result = json.loads((whole / "result.json").read_text())
+    best = max(read_history(whole), key=lambda line: line["recall_at_1"])
+    assert result == {
+        "step": 40,
+        "best_step": best["step"],
+        "best_recall": best["recall_at_1"],
+        "training_clips": len(open_features(related_features, "train")),
+    }
+
+
+def test_nothing_temporary_is_left(whole: Path):
+    names = {path.name for path in whole.iterdir()}
+    assert names == {
+        "config.json",
+        "result.json",
+        "history.jsonl",
+        "model.safetensors",
+        "checkpoint",
+    }
+
+
+def test_the_weights_with_the_best_recall_are_kept(
+    tiny: Tiny, tmp_path: Path, related_features: Path
+) -> None:
+    """With a learning rate this high the recall goes up and down."""
+    config = tiny(tmp_path / "run", learning_rate=0.1, steps=60, validate_every=5)
+    result = train(config)
+    history = {line["step"]: line["recall_at_1"] for line in read_history(config.out)}
+    assert result["best_recall"] == max(history.values()) > history[60]
+
+    model, _ = load_run(config.out)
+    clips = open_features(related_features, "validation")
+    visual, audio, *_ = model.embed(clips.visual, clips.audio)
+    found = [
+        recall(gallery_ranks(*pair, 64), ks=(1,), resamples=0).recall[0]
+        for pair in ((visual, audio), (audio, visual))
+    ]
+    assert np.mean(found) == pytest.approx(result["best_recall"], abs=1e-9)
+
+
+def test_training_learns(tiny: Tiny, tmp_path: Path):
+    """Chance is 1 of 64."""
+    result = train(tiny(tmp_path / "run", steps=150, validate_every=50, learning_rate=3e-3))
+    assert result["best_recall"] > 0.5
+
+
+def test_same_seed_same_bytes_and_another_seed_others(tiny: Tiny, whole: Path, tmp_path: Path):
+    train(tiny(tmp_path / "same"))
+    train(tiny(tmp_path / "other", seed=1))
+    assert contents(tmp_path / "same") == contents(whole)
+    for name, content in contents(tmp_path / "other").items():
+        assert content != (whole / name).read_bytes()
+
+
+@pytest.mark.parametrize("variant", ["text", "authors"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_every_variant_and_precision_trains(
+    tiny: Tiny, tmp_path: Path, variant: str, precision: str
+):
+    config = tiny(tmp_path / "run", variant=variant, precision=precision, steps=30)
+    train(config)
+    assert read_history(config.out)[-1]["recall_at_10"] > 2 * 10 / 64
+    weights = load_file(config.out / "model.safetensors")
+    assert {weight.dtype for weight in weights.values()} == {torch.float32}
+
+
+def test_a_run_loads_as_it_was_trained(whole: Path, tiny: Tiny):
+    model, config = load_run(whole)
+    assert config == tiny(whole)
+    weights = load_file(whole / "model.safetensors")
+    assert weights.keys() == model.state_dict().keys()
+    assert all(model.state_dict()[name].equal(weight) for name, weight in weights.items())
+
+
+# --- configuration -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("variant", ["text", "authors"])
+def test_a_variant_fills_in_what_is_not_given(variant: str):
+    config = TrainConfig(variant=variant)
+    assert {name: getattr(config, name) for name in VARIANTS[variant]} == VARIANTS[variant]
+
+
+def test_a_field_that_is_given_wins_over_the_variant():
+    config = TrainConfig(variant="authors", scale_negatives=False, audio_hidden=[3])
+    assert (config.scale_negatives, config.audio_hidden) == (False, (3,))
+    assert config.sqrt_cross_entropy
+
+
+@pytest.mark.parametrize("variant", ["other", ["text"], None])
+def test_an_unknown_variant_is_refused(variant: Any):
+    with pytest.raises(ValidationError, match="variant"):
+        TrainConfig(variant=variant)
+
+
+def test_learning_rate_is_a_staircase_in_clips():
+    """By hand: 100 clips between decays and 30 a step, so steps 4, 7 and 10 are the first after."""
+    config = TrainConfig(learning_rate=0.5, decay=0.1, decay_every=100, batch_size=30)
+    rates = [learning_rate(config, step) for step in range(11)]
+    assert rates == pytest.approx([0.5] * 4 + [0.05] * 3 + [0.005] * 3 + [0.0005])
+
+
+def test_the_learning_rate_of_a_step_is_used(tiny: Tiny, tmp_path: Path):
+    config = tiny(tmp_path / "run", decay=0.5, decay_every=320)
+    train(config)
+    rates = [line["learning_rate"] for line in read_history(config.out)]
+    assert rates == pytest.approx([1e-3, 5e-4, 2.5e-4, 1.25e-4])
+
+
+def test_a_cosine_rises_and_falls():
+    """By hand: rising over 3 steps to 0.8, then half a cosine over the 4 that are left."""
+    config = TrainConfig(learning_rate=0.8, schedule="cosine", warmup_steps=3, steps=7)
+    rates = [learning_rate(config, step) for step in range(7)]
+    falling = [0.8 * (1 + np.cos(np.pi * part)) / 2 for part in (0, 0.25, 0.5, 0.75)]
+    assert rates == pytest.approx([0.2, 0.4, 0.6, *falling])
+
+
+def test_a_cosine_belongs_to_its_number_of_steps(tiny: Tiny, tmp_path: Path):
+    config = tiny(tmp_path / "run", schedule="cosine", steps=20)
+    train(config)
+    with pytest.raises(InputError, match="another configuration"):
+        train(config.model_copy(update={"steps": 30}))
+
+
+@pytest.mark.parametrize("recipe", list(RECIPES))
+def test_a_recipe_sets_what_is_not_given(recipe: str):
+    config = TrainConfig(recipe=recipe, seed=3)
+    assert {name: getattr(config, name) for name in RECIPES[recipe]} == RECIPES[recipe]
+    assert TrainConfig(**json.loads(config.model_dump_json())) == config
+    assert TrainConfig(recipe=recipe, steps=7).steps == 7
+
+
+def test_recipes_are_kept_apart():
+    assert TrainConfig().out == Path("runs/sample/dim250-seed0")
+    assert TrainConfig(recipe="best", seed=2).out == Path("runs/sample/best-seed2")
+
+
+@pytest.mark.parametrize("objective", ["infonce", "sigmoid", "triplet"])
+def test_the_recipe_learns_and_resumes_with_every_objective(
+    tiny: Tiny, tmp_path: Path, objective: str
+):
+    changes = {"objective": objective, "recipe": "best", "steps": 120, "validate_every": 40}
+    changes |= {"schedule": "staircase", "average": 0.9, "class_weight": 0.0, "warmup_steps": 5}
+    changes |= {"dropout": 0.2, "dropout_input": 0.1, "learning_rate": 1e-2}
+    whole, halted = (tiny(tmp_path / name, **changes) for name in ("whole", "halted"))
+    assert train(whole)["best_recall"] > 20 / 64
+    train(halted.model_copy(update={"steps": 80}))
+    train(halted)
+    assert contents(halted.out) == contents(whole.out)
+
+
+def test_averaged_weights_are_validated_and_kept(tiny: Tiny, tmp_path: Path):
+    """By hand: with a decay of 0.5 after 2 steps, half the second state and half the first."""
+    shared = {"validate_every": 1, "learning_rate": 1e-2}
+    one, two = (tiny(tmp_path / f"{n}", steps=n, **shared) for n in (1, 2))
+    averaged = tiny(tmp_path / "averaged", steps=2, average=0.5, **shared)
+    for config in (one, two, averaged):
+        train(config)
+    first, second = (load_file(c.out / "checkpoint" / "model.safetensors") for c in (one, two))
+    expected = {name: (first[name] + second[name]) / 2 for name in first}
+    found = torch.load(averaged.out / "checkpoint" / "custom_checkpoint_0.pkl")
+    for name, value in expected.items():
+        torch.testing.assert_close(found[f"module.{name}"], value)
+    assert read_history(averaged.out) != read_history(two.out)
+
+
+def test_only_the_first_clips_are_used_if_asked_for(tiny: Tiny, tmp_path: Path):
+    few = tiny(tmp_path / "few", training_clips=64, steps=10)
+    assert train(few)["training_clips"] == 64
+    train(tiny(tmp_path / "all", steps=10))
+    assert contents(few.out) != contents(tmp_path / "all")
+    with pytest.raises(InputError, match="256 training clips, fewer than the 257 asked for"):
+        train(tiny(tmp_path / "more", training_clips=257))
+
+
+def test_mixed_clips_have_no_labels():
+    with pytest.raises(ValidationError, match="mixup is for other objectives"):
+        TrainConfig(mixup=0.5)
+
+
+# --- interrupted, continued, repeated ------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def changes(tiny: Tiny, whole: Path, tmp_path_factory: pytest.TempPathFactory) -> int:
+    """How often a training changes the file system, from its first line to its last."""
+    out = tmp_path_factory.mktemp("counted") / "run"
+    status, count = train_killed(tiny(out))
+    assert status == 0
+    assert contents(out) == contents(whole)  # in a process of its own, the same bytes
+    return count
+
+
+@pytest.mark.parametrize("part", [0, 0.02, 0.04, 0.06, *np.arange(1, 14) / 14])
+def test_a_killed_run_goes_on_to_the_same_bytes(
+    tiny: Tiny, whole: Path, changes: int, tmp_path: Path, part: float
+):
+    """The kills are spread over all changes: folder, weights, history, checkpoint, result."""
+    config = tiny(tmp_path / "run")
+    status, _ = train_killed(config, 1 + int(part * changes))
+    assert status == -signal.SIGKILL
+    assert not (config.out / "result.json").exists()
+    train(config)
+    assert contents(config.out) == contents(whole)
+    assert (config.out / "result.json").read_bytes() == (whole / "result.json").read_bytes()
+
+
+def test_a_run_killed_again_and_again_gets_there(tiny: Tiny, whole: Path, tmp_path: Path):
+    config = tiny(tmp_path / "run")
+    statuses = [-signal.SIGKILL]
+    while statuses[-1] != 0:
+        statuses.append(train_killed(config, 17 + len(statuses))[0])
+        assert len(statuses) < 12
+    assert len(statuses) > 3
+    assert contents(config.out) == contents(whole)
+
+
+@pytest.mark.parametrize("change", range(4, 17, 2))
+def test_a_second_kill_finds_the_checkpoint_of_the_first(
+    tiny: Tiny, copy: Path, tmp_path: Path, change: int
+):
+    """Killed between its two renames, a run has its last checkpoint under the other name."""
+    (copy / "checkpoint").rename(copy / "checkpoint.old")
+    config = tiny(copy, steps=50)
+    assert train_killed(config, change)[0] == -signal.SIGKILL
+    train(config)
+    train(tiny(tmp_path / "longer", steps=50))
+    assert contents(copy) == contents(tmp_path / "longer")
+
+
+def test_half_a_line_of_history_is_dropped(tiny: Tiny, whole: Path, copy: Path):
+    (copy / "result.json").unlink()
+    with open(copy / "history.jsonl", "a") as history:
+        history.write('{"step": 50, "lo')
+    train(tiny(copy))
+    assert contents(copy) == contents(whole)
+
+
+def test_a_killed_command_goes_on_to_the_same_bytes(tiny: Tiny, whole: Path, tmp_path: Path):
+    """The command itself, killed once it has a checkpoint."""
+    config = tiny(tmp_path / "run", steps=100_000)
+    process = subprocess.Popen(command("train", config))
+    while not (config.out / "checkpoint").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    steps = 40
+    while steps <= read_history(config.out)[-1]["step"]:
+        steps += 10
+    train(tiny(config.out, steps=steps))
+    train(tiny(tmp_path / "longer", steps=steps))
+    assert contents(config.out) == contents(tmp_path / "longer")
+
+
+def command(name: str, config: TrainConfig) -> list[str]:
+    fields = json.loads(config.model_dump_json(exclude_defaults=True))
+    options = [f"{key}={json.dumps(value)}" for key, value in fields.items()]
+    return [sys.executable, "-m", "xmodal", name, *options]
+
+
+def test_more_steps_equal_the_longer_run(tiny: Tiny, copy: Path, tmp_path: Path):
+    train(tiny(copy, steps=60))
+    train(tiny(tmp_path / "longer", steps=60))
+    assert contents(copy) == contents(tmp_path / "longer")
+
+
+def test_a_finished_run_is_left_alone(tiny: Tiny, copy: Path):
+    before = snapshot(copy)
+    result = train(tiny(copy))
+    assert result == json.loads((copy / "result.json").read_text())
+    train(tiny(copy, overwrite=True))
+    assert snapshot(copy) == before
+
+
+@pytest.mark.parametrize("change", [{"seed": 1}, {"margin": 0.3}, {"variant": "authors"}])
+def test_another_configuration_is_refused(tiny: Tiny, copy: Path, change: dict[str, Any]):
+    before = snapshot(copy)
+    with pytest.raises(InputError, match=r"holds a run of another .* overwrite=true"):
+        train(tiny(copy, **change))
+    assert snapshot(copy) == before
+
+
+def test_overwrite_replaces_the_run(tiny: Tiny, whole: Path, copy: Path):
+    train(tiny(copy, seed=1, overwrite=True))
+    assert load_run(copy)[1].seed == 1
+    train(tiny(copy, overwrite=True))
+    assert contents(copy) == contents(whole)
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_folder_that_holds_no_run_is_never_replaced(
+    tiny: Tiny, whole: Path, tmp_path: Path, overwrite: bool
+):
+    """Such as the folder of all runs."""
+    shutil.copytree(whole, tmp_path / "runs" / "run")
+    before = snapshot(tmp_path)
+    with pytest.raises(InputError, match="holds something else than a training run"):
+        train(tiny(tmp_path / "runs", overwrite=overwrite))
+    assert snapshot(tmp_path) == before
+
+
+def test_fewer_steps_than_were_made_are_refused(tiny: Tiny, copy: Path):
+    before = snapshot(copy)
+    with pytest.raises(InputError, match="has made 40 steps"):
+        train(tiny(copy, steps=20))
+    assert snapshot(copy) == before
+
+
+@pytest.mark.parametrize("patience", [5, 10, 25])
+def test_patience_stops_at_a_validation(tiny: Tiny, tmp_path: Path, patience: int):
+    """A learning rate of next to nothing: no validation is better than the first."""
+    config = tiny(tmp_path / "run", learning_rate=1e-30, patience=patience, steps=100)
+    result = train(config)
+    stop = {5: 20, 10: 20, 25: 40}[patience]
+    assert (result["best_step"], result["step"]) == (10, stop)
+    assert read_history(config.out)[-1]["step"] == stop
+    load_run(config.out)
+
+
+# --- refused -------------------------------------------------------------------------------------
+
+
+def test_too_few_clips_are_told(tiny: Tiny, tmp_path: Path):
+    with pytest.raises(InputError, match=r"has 256 training clips, fewer than one batch of 257"):
+        train(tiny(tmp_path / "run", batch_size=257))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("validate_every", [1, 10])
+def test_a_training_that_diverges_is_told(tiny: Tiny, tmp_path: Path, validate_every: int):
+    """After one step the weights overflow, after two the loss."""
+    config = tiny(tmp_path / "run", learning_rate=1e38, validate_every=validate_every)
+    with pytest.raises(InputError, match=rf"finite at step {validate_every}: lower learning_rate"):
+        train(config)
+    assert not (config.out / "result.json").exists()
+
+
+def test_the_checkpoint_before_a_divergence_is_kept(
+    tiny: Tiny, copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    before = contents(copy)
+    with monkeypatch.context() as patch:
+        patch.setattr("xmodal.loss.cosine_loss", lambda cosine, *_: cosine.mean() * torch.nan)
+        with pytest.raises(InputError, match="no longer finite at step 50"):
+            train(tiny(copy, steps=60))
+    assert contents(copy) == before
+    train(tiny(copy, steps=60))
+    train(tiny(tmp_path / "longer", steps=60))
+    assert contents(copy) == contents(tmp_path / "longer")
+
+
+def test_an_unfinished_run_is_not_loaded(tiny: Tiny, copy: Path):
+    (copy / "result.json").unlink()
+    with pytest.raises(InputError, match="holds no finished training run"):
+        load_run(copy)
+
+
+# --- several processes ---------------------------------------------------------------------------
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.mark.parametrize(
+    ("launcher", "variant"),
+    [
+        ("torchrun", "text"),
+        pytest.param("torchrun", "authors", marks=pytest.mark.slow),
+        pytest.param("accelerate", "text", marks=pytest.mark.slow),
+    ],
+)
+def test_two_processes_train_as_one_does(tiny: Tiny, tmp_path: Path, launcher: str, variant: str):
+    """Each reads its own part; negatives come from both: only rounding may differ.
+
+    Told to use processors, accelerate's launcher starts one process (several need MPI), so here it
+    is told to use several graphics cards, and the processes not to.
+    """
+    shared = {"variant": variant, "readers": 2, "buffer_clips": 96, "gather_negatives": True}
+    single, double = (
+        tiny(tmp_path / name, steps=20, class_start_step=10, **shared)
+        for name in ("single", "double")
+    )
+    train(single)
+    launch(launcher, double)
+    for one, two in zip(read_history(single.out), read_history(double.out), strict=True):
+        assert two == pytest.approx(one, rel=1e-4)
+    weights = load_file(single.out / "checkpoint" / "model.safetensors")
+    for name, found in load_file(double.out / "checkpoint" / "model.safetensors").items():
+        torch.testing.assert_close(found, weights[name], rtol=1e-3, atol=1e-5)
+
+
+def launch(launcher: str, config: TrainConfig) -> None:
+    words = {
+        "torchrun": ["torch.distributed.run", "--standalone", "--nproc_per_node=2"],
+        "accelerate": [
+            *("accelerate.commands.launch", "--multi_gpu", "--num_processes=2"),
+            *(f"--main_process_port={free_port()}", "--num_machines=1"),
+            *("--mixed_precision=no", "--dynamo_backend=no"),
+        ],
+    }[launcher]
+    told = subprocess.run(
+        [sys.executable, "-m", *words, *command("train", config)[1:]],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "ACCELERATE_USE_CPU": "true"},
+    )
+    assert told.returncode == 0, told.stderr
+    assert told.stdout.count("20 steps") == 2  # each process has the result
+
+
+@pytest.mark.slow
+def test_negatives_drawn_inside_a_process_are_others(tiny: Tiny, tmp_path: Path):
+    """The test above would be worth little if one loss curve were like any other."""
+    single, double = (tiny(tmp_path / name, steps=20) for name in ("single", "double"))
+    train(single)
+    launch("torchrun", double)
+    one, two = (read_history(config.out)[-1]["loss"] for config in (single, double))
+    assert two != pytest.approx(one, rel=1e-3)
+
+
+def test_readers_must_divide_the_batch(tiny: Tiny, tmp_path: Path):
+    with pytest.raises(InputError, match="a batch of 32 cannot be cut .* for 3 readers"):
+        train(tiny(tmp_path / "run", readers=3))
+
+
+def test_a_set_larger_than_the_buffer_is_trained_on_and_resumed(tiny: Tiny, tmp_path: Path):
+    """In windows of 64 of 256 clips, interrupted inside one of them."""
+    whole, halted = (tiny(tmp_path / n, buffer_clips=64, steps=30) for n in ("whole", "halted"))
+    train(whole)
+    train(halted.model_copy(update={"steps": 10}))
+    train(halted)
+    assert contents(halted.out) == contents(whole.out)
+    assert read_history(whole.out) != read_history(train_uniformly(tiny, tmp_path))
+
+
+def train_uniformly(tiny: Tiny, tmp_path: Path) -> Path:
+    config = tiny(tmp_path / "uniform", steps=30)
+    train(config)
+    return config.out

@@ -1,0 +1,560 @@
+"""Feature sets: the split against a plain reading of its rule, and faults against the folder."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from xmodal.config import InputError
+from xmodal.data.features import SPLITS, FeatureSet, open_features
+from xmodal.data.framing import read_records, write_records
+from xmodal.data.prepare import PrepareConfig, prepare
+from xmodal.data.schema import AUDIO_DIM, Clip, encode_example, read_columns, read_shard
+from xmodal.data.storage import write_rows
+
+MakeClips = Callable[..., list[Clip]]
+
+
+@pytest.fixture
+def config(shard_folder: Path) -> PrepareConfig:
+    return PrepareConfig(
+        shards=shard_folder,
+        out=shard_folder.parent / "features",
+        vocabulary=shard_folder / "vocabulary.csv",
+        source="tiny",
+        evaluation_clips=20,
+        validation_clips=10,
+    )
+
+
+def snapshot(folder: Path) -> dict[str, tuple[bytes, int]]:
+    """Every file below a folder: its content and when it was last written."""
+    return {
+        str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns)
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def clips_of(features: FeatureSet) -> Iterator[Clip]:
+    for row in range(len(features)):
+        begin, end = features.label_indptr[row : row + 2]
+        labels = features.label_indices[begin:end]
+        yield Clip(features.ids[row], labels, features.visual[row], features.audio[row])
+
+
+# --- what is prepared ----------------------------------------------------------------------------
+
+
+def test_every_row_is_the_clip_its_shard_holds(config: PrepareConfig) -> None:
+    manifest = prepare(config)
+    for name in SPLITS:
+        split, features = manifest["splits"][name], open_features(config.out, name)
+        read = [clip for s in split["shards"] for clip in read_shard(config.shards / s["name"])]
+        assert len(features) == split["clips"] == len(read) - split["dropped"]
+        for ours, expected in zip(clips_of(features), read[: len(features)], strict=True):
+            assert ours.id == expected.id
+            for left, right in zip(ours[1:], expected[1:], strict=True):
+                np.testing.assert_array_equal(left, right)
+        assert features.visual.dtype == features.audio.dtype == np.float32
+        assert split["labels"] == sum(len(clip.labels) for clip in read[: len(features)])
+
+
+@given(evaluation=st.integers(1, 30), validation=st.integers(1, 15), seed=st.integers(0, 50))
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_the_split_goes_by_shard(
+    config: PrepareConfig, evaluation: int, validation: int, seed: int
+) -> None:
+    choices = {"evaluation_clips": evaluation, "validation_clips": validation, "split_seed": seed}
+    splits = prepare(config.model_copy(update=choices))["splits"]
+    records = {
+        name: {s["name"]: s["records"] for s in split["shards"]} for name, split in splits.items()
+    }
+    together = Counter(shard for shards in records.values() for shard in shards)
+    files = {p.relative_to(config.shards).as_posix() for p in config.shards.rglob("*.tfrecord")}
+    assert together == Counter(files)
+    for name, clips in (("evaluation", evaluation), ("validation", validation)):
+        *whole, last = records[name].values()
+        assert splits[name]["clips"] == clips
+        assert sum(whole) < clips <= sum(whole) + last  # no shard more than it takes
+        assert splits[name]["dropped"] == sum(whole) + last - clips
+    assert splits["train"]["clips"] == sum(records["train"].values()) > 0
+    assert splits["train"]["dropped"] == 0
+
+
+def test_the_seed_decides_which_shards_are_evaluated(config: PrepareConfig) -> None:
+    evaluated = {
+        tuple(sorted(s["name"] for s in manifest["splits"]["evaluation"]["shards"]))
+        for manifest in (
+            prepare(config.model_copy(update={"split_seed": seed})) for seed in range(5)
+        )
+    }
+    assert len(evaluated) > 1
+
+
+def test_the_same_input_gives_the_same_bytes_anywhere(config: PrepareConfig) -> None:
+    moved = config.shards.parent / "elsewhere"
+    shutil.copytree(config.shards, moved / "shards")
+    there = config.model_copy(update={"shards": moved / "shards", "out": moved / "features"})
+    assert prepare(config) == prepare(there)
+    here, elsewhere = snapshot(config.out), snapshot(there.out)
+    assert {k: v[0] for k, v in here.items()} == {k: v[0] for k, v in elsewhere.items()}
+    assert str(config.shards.parent) not in (config.out / "manifest.json").read_text()
+
+
+def test_names_and_source_come_along(config: PrepareConfig) -> None:
+    manifest = prepare(config)
+    features = open_features(config.out, "evaluation")
+    assert (features.source, features.split) == ("tiny", "evaluation")
+    assert features.label_names == [f"class {c}" for c in range(7)]
+    assert features.labels_of(3) == [f"class {c}" for c in list(clips_of(features))[3].labels]
+    assert manifest["classes"] == 7
+    assert manifest == json.loads((config.out / "manifest.json").read_text())
+
+
+def test_arrays_are_mapped_read_only(config: PrepareConfig) -> None:
+    prepare(config)
+    features = open_features(config.out, "train")
+    assert isinstance(features.visual, np.memmap)
+    with pytest.raises(ValueError, match="read-only"):
+        features.visual[0, 0] = 0
+
+
+def test_the_fingerprint_changes_with_any_array(config: PrepareConfig) -> None:
+    before = prepare(config)
+    shard = config.shards / before["splits"]["evaluation"]["shards"][0]["name"]
+    first, *others = read_shard(shard)
+    first.audio[7] += 1
+    write_records(shard, map(encode_example, [first, *others]))
+    after = prepare(config)
+    assert before["fingerprint"] != after["fingerprint"]
+    changed = [
+        name
+        for name in SPLITS
+        if before["splits"][name]["fingerprint"] != after["splits"][name]["fingerprint"]
+    ]
+    assert changed == ["evaluation"]
+
+
+def test_silent_clips_are_those_that_share_their_audio() -> None:
+    audio = np.arange(6 * AUDIO_DIM, dtype=np.float32).reshape(6, AUDIO_DIM)
+    audio[4] = audio[1]
+    audio[5, :-1] = audio[1, :-1]  # all but the last value: not the same
+    none = np.zeros(0)
+    features = FeatureSet(none, audio, none, none, none, [], "", "", "train")
+    assert features.silent.tolist() == [False, True, False, False, True, False]
+
+
+# --- doing it again ------------------------------------------------------------------------------
+
+
+def test_preparing_again_writes_nothing(config: PrepareConfig) -> None:
+    manifest = prepare(config)
+    before = snapshot(config.out)
+    assert prepare(config) == manifest
+    assert snapshot(config.out) == before
+
+
+@pytest.mark.parametrize("change", ["seed", "clips", "source", "vocabulary", "shard", "lost array"])
+def test_a_change_prepares_anew(config: PrepareConfig, make_clips: MakeClips, change: str) -> None:
+    prepare(config)
+    before = snapshot(config.out)
+    updates: dict[str, dict[str, Any]] = {
+        "seed": {"split_seed": 9},
+        "clips": {"evaluation_clips": 21},
+        "source": {"source": "another"},
+    }
+    if change == "vocabulary":
+        text = config.vocabulary.read_text()
+        config.vocabulary.write_text(text.replace("class 3", "class three"))
+    elif change == "shard":
+        write_records(config.shards / "part0.tfrecord", map(encode_example, make_clips(4, 77)))
+    elif change == "lost array":
+        (config.out / "train" / "audio.npy").unlink()
+    prepare(config.model_copy(update=updates.get(change, {})))
+    after = snapshot(config.out)
+    assert set(after) >= set(before)
+    assert all(after[name][1] != before[name][1] for name in before)
+    assert sorted(p.name for p in config.out.parent.iterdir()) == ["features", "source"]
+
+
+# --- faults --------------------------------------------------------------------------------------
+
+
+def flip(path: Path, position: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[position] ^= 0x40
+    path.write_bytes(content)
+
+
+def remove(*paths: Path) -> None:
+    for path in paths:
+        path.unlink()
+
+
+def into_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def with_label(path: Path, label: int) -> None:
+    *others, last = read_shard(path)
+    bad = last._replace(labels=np.array([label], np.int32))
+    write_records(path, map(encode_example, [*others, bad]))
+
+
+def with_short_feature(path: Path) -> None:
+    first, *others = read_shard(path)
+    write_records(path, map(encode_example, [first._replace(visual=first.visual[1:]), *others]))
+
+
+def with_id_of_another_shard(path: Path) -> None:
+    _, *others = read_shard(path)
+    other = [record.payload for record in read_records(path.with_name("part6.tfrecord"))]
+    write_records(path, [other[2], *map(encode_example, others)])
+
+
+FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "flipped length": (lambda p: flip(p, 0), "part2.tfrecord: record 0 at byte 0: the checksum"),
+    "flipped payload": (lambda p: flip(p, 99), "part2.tfrecord: record 0 at byte 0: the checksum"),
+    "flipped end": (lambda p: flip(p, -1), r"part2.tfrecord: record 5 at byte \d+: the checksum"),
+    "cut short": (lambda p: os.truncate(p, p.stat().st_size - 5), "part2.tfrecord: record 5 .*cut"),
+    "nothing in it": (lambda p: os.truncate(p, 0), "part2.tfrecord: the file is empty"),
+    "text": (lambda p: p.write_text("no shard " * 9), "part2.tfrecord: .*not a TFRecord file"),
+    "folder": (into_folder, "part2.tfrecord: cannot be read"),
+    "unknown label": (lambda p: with_label(p, 7), r"part2.tfrecord: record 5 .*label 7 is outside"),
+    "short feature": (with_short_feature, "part2.tfrecord: record 0 .*1023 values"),
+    "id met twice": (
+        with_id_of_another_shard,
+        "part2.tfrecord: record 0: the id 's6c2' is that of record 2 of .*part6.tfrecord|"
+        "part6.tfrecord: record 2: the id 's6c2' is that of record 0 of .*part2.tfrecord",
+    ),
+    "no vocabulary": (
+        lambda p: remove(p.with_name("vocabulary.csv")),
+        "vocabulary cannot be read",
+    ),
+    "bad vocabulary": (lambda p: p.with_name("vocabulary.csv").write_text("x"), "has no column"),
+    "too few clips": (
+        lambda p: remove(*(p.with_name(f"part{k}.tfrecord") for k in (0, 4, 6))),
+        "5 shards of 38 clips are too few for 30 evaluation and 10",
+    ),
+    "no shards": (
+        lambda p: remove(*p.parent.rglob("*.tfrecord")),
+        "holds no .*tfrecord file",
+    ),
+}
+
+
+@pytest.mark.parametrize("earlier", [False, True], ids=["first time", "over an earlier set"])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_named_and_leaves_everything_as_it_was(
+    config: PrepareConfig, fault: str, earlier: bool
+) -> None:
+    if earlier:
+        prepare(config)
+    before = snapshot(config.out)
+    spoil, message = FAULTS[fault]
+    spoil(config.shards / "part2.tfrecord")
+    with pytest.raises(InputError, match=message):
+        prepare(config.model_copy(update={"evaluation_clips": 30}))
+    assert snapshot(config.out) == before
+    allowed = {"features", "source", ".features.partial"}
+    assert {p.name for p in config.out.parent.iterdir()} <= allowed
+    assert config.out.exists() == earlier
+
+
+def test_shards_must_be_a_folder(config: PrepareConfig) -> None:
+    for path in (config.shards / "absent", config.shards / "part0.tfrecord"):
+        with pytest.raises(InputError, match=f"^{path}: there is no such folder"):
+            prepare(config.model_copy(update={"shards": path}))
+
+
+@pytest.mark.parametrize("place", ["a file", "a folder of other things", "a set and more"])
+def test_what_is_no_feature_set_is_never_replaced(config: PrepareConfig, place: str) -> None:
+    if place == "a file":
+        config.out.write_text("mine")
+    elif place == "a folder of other things":
+        (config.out / "train").mkdir(parents=True)
+        (config.out / "train" / "thesis.txt").write_text("mine")
+    else:
+        prepare(config)
+        (config.out / "thesis.txt").write_text("mine")
+    before = snapshot(config.out.parent)
+    with pytest.raises(InputError, match=f"^{config.out}: holds something else than a feature set"):
+        prepare(config.model_copy(update={"split_seed": 9}))
+    assert snapshot(config.out.parent) == before
+
+
+def test_a_set_of_an_earlier_layout_is_replaced(config: PrepareConfig) -> None:
+    manifest = prepare(config)
+    note = config.out / "manifest.json"
+    note.write_text(json.dumps({**manifest, "format": "xmodal features 1"}))
+    with pytest.raises(InputError, match="holds no feature set; run 01_data"):
+        open_features(config.out, "train")
+    assert prepare(config) == manifest == json.loads(note.read_text())
+
+
+def test_an_empty_folder_may_become_the_set(config: PrepareConfig) -> None:
+    config.out.mkdir()
+    prepare(config)
+    assert len(open_features(config.out, "evaluation")) == 20
+
+
+def test_where_nothing_can_be_written_is_named(config: PrepareConfig) -> None:
+    out = config.vocabulary / "features"
+    with pytest.raises(InputError, match=f"^{out}: cannot be written"):
+        prepare(config.model_copy(update={"out": out}))
+
+
+def test_a_disk_too_small_is_told_beforehand(
+    config: PrepareConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(9, 9, 1000))
+    with pytest.raises(InputError, match=r"needs 0\.0 GB and the disk has 0\.0 GB left"):
+        prepare(config)
+    assert not config.out.exists()
+
+
+def fail_after(function: Callable[..., Any], calls: int, error: BaseException) -> Callable:
+    """Let a function work a few times, then fail."""
+    left = iter(range(calls))
+
+    def failing(*args: Any, **keywords: Any) -> Any:
+        if next(left, None) is None:
+            raise error
+        return function(*args, **keywords)
+
+    return failing
+
+
+@pytest.mark.parametrize(
+    ("target", "calls", "error"),
+    [
+        (write_rows, 5, OSError(28, "No space left on device")),
+        (write_rows, 5, KeyboardInterrupt()),
+        (read_columns, 3, KeyboardInterrupt()),
+        (np.savez, 3, OSError(28, "No space left on device")),
+    ],
+    ids=["disk full", "interrupted writing", "interrupted reading", "disk full of labels"],
+)
+def test_an_interruption_leaves_the_earlier_set_and_goes_on(
+    config: PrepareConfig,
+    monkeypatch: pytest.MonkeyPatch,
+    target: Callable[..., Any],
+    calls: int,
+    error: BaseException,
+) -> None:
+    prepare(config)
+    before = snapshot(config.out)
+    later = config.model_copy(update={"split_seed": 9})
+    where = "numpy" if target is np.savez else "xmodal.data.convert"
+    with monkeypatch.context() as patch:
+        patch.setattr(f"{where}.{target.__name__}", fail_after(target, calls, error))
+        with pytest.raises((InputError, KeyboardInterrupt)):
+            prepare(later)
+    assert snapshot(config.out) == before
+    read = []
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            "xmodal.data.convert.read_columns",
+            lambda path, classes: read.append(path) or read_columns(path, classes),
+        )
+        manifest = prepare(later)
+    assert 0 < len(read) < 8  # of 8 shards
+    assert sorted(p.name for p in config.out.parent.iterdir()) == ["features", "source"]
+    again = later.model_copy(update={"out": config.out.parent / "again"})
+    assert prepare(again) == manifest
+    contents = [{k: v[0] for k, v in snapshot(c.out).items()} for c in (later, again)]
+    assert contents[0] == contents[1]
+
+
+def test_what_an_interrupted_call_left_is_not_trusted_blindly(
+    config: PrepareConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows may be lost with the power although what was written after them is there."""
+    with monkeypatch.context() as patch:
+        patch.setattr("xmodal.data.prepare.refuse_repeated", fail_after(len, 0, KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            prepare(config)
+    visual = config.out.with_name(".features.partial") / "new" / "train" / "visual.npy"
+    flip(visual, 5000)
+    manifest = prepare(config)
+    again = config.model_copy(update={"out": config.out.parent / "again"})
+    assert prepare(again) == manifest
+    assert snapshot(config.out)["train/visual.npy"][0] == snapshot(again.out)["train/visual.npy"][0]
+
+
+def test_another_preparation_does_not_go_on_with_it(
+    config: PrepareConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            "xmodal.data.convert.read_columns", fail_after(read_columns, 3, OSError(5, "x"))
+        )
+        with pytest.raises(InputError, match="What is done so far is kept"):
+            prepare(config)
+    prepare(config.model_copy(update={"split_seed": 9}))
+    fresh = config.model_copy(update={"split_seed": 9, "out": config.out.parent / "fresh"})
+    prepare(fresh)
+    contents = [{k: v[0] for k, v in snapshot(c.out).items()} for c in (config, fresh)]
+    assert contents[0] == contents[1]
+
+
+def test_a_killed_preparation_goes_on(config: PrepareConfig) -> None:
+    options = [f"{k}={v}" for k, v in json.loads(config.model_dump_json()).items() if v is not None]
+    words = [sys.executable, "-m", "xmodal", "prepare", *options]
+    process = subprocess.Popen(words, stderr=subprocess.DEVNULL)
+    parts = config.out.with_name(".features.partial") / "parts"
+    while not (list(parts.glob("[0-9].npz")) or config.out.exists()):
+        assert process.poll() in (None, 0)
+        time.sleep(0.001)
+    process.kill()
+    process.wait()
+    subprocess.run(words, check=True, capture_output=True)
+    again = config.model_copy(update={"out": config.out.parent / "again"})
+    prepare(again)
+    contents = [{k: v[0] for k, v in snapshot(c.out).items()} for c in (config, again)]
+    assert contents[0] == contents[1]
+
+
+def test_a_set_that_cannot_be_moved_into_place_brings_the_earlier_one_back(
+    config: PrepareConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare(config)
+    before = snapshot(config.out)
+    rename = Path.rename
+    broken = fail_after(rename, 0, OSError(5, "Input/output error"))
+    moves = iter([rename, broken, rename])  # the earlier set away, the new one in, the earlier back
+    monkeypatch.setattr(Path, "rename", lambda path, target: next(moves)(path, target))
+    with pytest.raises(InputError, match="cannot be written \\(Input/output error\\)"):
+        prepare(config.model_copy(update={"split_seed": 9}))
+    assert snapshot(config.out) == before
+    assert sorted(p.name for p in config.out.parent.iterdir()) == [
+        ".features.partial",
+        "features",
+        "source",
+    ]
+
+
+def test_a_shard_that_changes_meanwhile_is_refused(
+    config: PrepareConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("xmodal.data.prepare.scan_records", lambda path: (12, "an older look"))
+    with pytest.raises(InputError, match="the file changed while it was read"):
+        prepare(config)
+    assert not config.out.exists()
+
+
+# --- opening -------------------------------------------------------------------------------------
+
+
+def test_only_a_whole_set_opens(config: PrepareConfig) -> None:
+    with pytest.raises(InputError, match="holds no feature set"):
+        open_features(config.out, "train")
+    prepare(config)
+    with pytest.raises(InputError, match="'test' is no split; choose one of train, validation"):
+        open_features(config.out, "test")
+    audio = config.out / "train" / "audio.npy"
+    os.truncate(audio, audio.stat().st_size - 4)
+    with pytest.raises(InputError, match="the train split is damaged"):
+        open_features(config.out, "train")
+    np.save(config.out / "validation" / "ids.npy", np.array(["one"]))
+    with pytest.raises(InputError, match="the validation split is damaged"):
+        open_features(config.out, "validation")
+    (config.out / "manifest.json").write_text("{")
+    with pytest.raises(InputError, match="holds no feature set"):
+        open_features(config.out, "evaluation")
+
+
+# --- choices -------------------------------------------------------------------------------------
+
+
+def test_several_processes_give_the_same_bytes(config: PrepareConfig) -> None:
+    prepare(config.model_copy(update={"jobs": 1}))
+    several = config.model_copy(update={"jobs": 2, "out": config.out.parent / "several"})
+    prepare(several)
+    assert {k: v[0] for k, v in snapshot(config.out).items()} == {
+        k: v[0] for k, v in snapshot(several.out).items()
+    }
+
+
+def test_a_fault_in_another_process_is_named(config: PrepareConfig) -> None:
+    flip(config.shards / "part2.tfrecord", 99)
+    with pytest.raises(InputError, match=r"part2.tfrecord: record 0 at byte 0: the checksum"):
+        prepare(config.model_copy(update={"jobs": 2}))
+
+
+def test_evaluation_clips_come_from_the_shards_asked_for(config: PrepareConfig) -> None:
+    splits = prepare(config.model_copy(update={"evaluation_shards": "more/*"}))["splits"]
+    assert all(shard["name"].startswith("more/") for shard in splits["evaluation"]["shards"])
+    names = [s["name"] for split in splits.values() for s in split["shards"]]
+    assert len(set(names)) == len(names) == 8
+    few = {"evaluation_shards": "more/part1*"}
+    with pytest.raises(InputError, match=r"shards named more/part1\* hold 5 clips, too few for 20"):
+        prepare(config.model_copy(update=few))
+
+
+def test_float16_holds_the_rounded_features(config: PrepareConfig) -> None:
+    prepare(config)
+    half = config.model_copy(update={"storage": "float16", "out": config.out.parent / "half"})
+    prepare(half)
+    for name in SPLITS:
+        full, rounded = open_features(config.out, name), open_features(half.out, name)
+        assert rounded.visual.dtype == rounded.audio.dtype == np.float16
+        np.testing.assert_array_equal(rounded.visual, full.visual.astype(np.float16))
+        np.testing.assert_array_equal(rounded.audio, full.audio.astype(np.float16))
+        np.testing.assert_array_equal(rounded.ids, full.ids)
+        assert rounded.fingerprint != full.fingerprint
+
+
+def test_a_value_beyond_float16_is_refused(config: PrepareConfig) -> None:
+    shard = config.shards / "part2.tfrecord"
+    first, *others = read_shard(shard)
+    first.audio[7] = 1e5
+    write_records(shard, map(encode_example, [first, *others]))
+    prepare(config)
+    with pytest.raises(InputError, match=r"part2.tfrecord: holds values too large for float16"):
+        prepare(config.model_copy(update={"storage": "float16"}))
+
+
+@pytest.mark.parametrize("wrong", [{"evaluation_clips": 0}, {"split_seed": -1}, {"shard": "x"}])
+def test_wrong_choices_are_refused(config: PrepareConfig, wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match=next(iter(wrong))):
+        PrepareConfig(**{**config.model_dump(), **wrong})
+
+
+# --- real shards ---------------------------------------------------------------------------------
+
+
+def test_real_shards_prepare(real_shards: Path, tmp_path: Path) -> None:
+    shards = tmp_path / "shards"
+    shards.mkdir()
+    for path in sorted((real_shards / "validate").glob("*.tfrecord"))[:6]:
+        (shards / path.name).symlink_to(path)
+    config = PrepareConfig(
+        shards=shards,
+        out=tmp_path / "features",
+        vocabulary=real_shards / "vocabulary.csv",
+        evaluation_clips=600,
+        validation_clips=100,
+    )
+    manifest = prepare(config)
+    features = open_features(config.out, "evaluation")
+    assert manifest["classes"] == 3862
+    assert len(features) == 600
+    assert 2 < features.label_indptr[-1] / 600 < 4  # labels a clip
+    silent = features.audio[features.silent]
+    assert (silent == silent[:1]).all()  # every repeated vector is that of silence
+    assert 0 < len(silent) < 60

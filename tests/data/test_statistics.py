@@ -1,0 +1,88 @@
+"""The numbers behind the pictures of notebook 01, where they are known beforehand."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from xmodal.data import storage as stored
+from xmodal.data.moments import moments, whitener
+from xmodal.data.statistics import label_counts, overview, spectrum
+from xmodal.evaluation.cca import canonical_correlations
+
+
+def clips(n: int, correlations: tuple[float, ...], seed: int) -> SimpleNamespace:
+    """Draw two modalities, mixed and shifted, with known canonical correlations."""
+    draw = np.random.default_rng(seed).standard_normal
+    rho = np.array(correlations)
+    shared, k = draw((n, len(rho))), len(rho)
+    x = np.sqrt(rho) * shared + np.sqrt(1 - rho) * draw((n, k))
+    y = np.sqrt(rho) * shared + np.sqrt(1 - rho) * draw((n, k))
+    mix = np.random.default_rng(99).standard_normal((k + 3, k + 3))
+    visual = np.hstack([x, draw((n, 3))]) @ mix + 5
+    return SimpleNamespace(
+        visual=visual.astype(np.float32),
+        audio=(y @ mix[:k, :k] - 2).astype(np.float32),
+    )
+
+
+class Split(SimpleNamespace):
+    def __len__(self) -> int:
+        return len(self.visual)
+
+
+def test_canonical_correlations_of_a_known_model():
+    truth = (0.9, 0.6, 0.3, 0.0)
+    train, held_out = (Split(**vars(clips(20_000, truth, seed))) for seed in (0, 1))
+    found = canonical_correlations(moments(train), held_out, ridge=1e-6)
+    assert found == pytest.approx(truth, abs=0.03)
+
+
+def test_unrelated_modalities_do_not_correlate_on_clips_held_out():
+    train, held_out = (Split(**vars(clips(200, (0.0,) * 20, seed))) for seed in (0, 1))
+    inflated = canonical_correlations(moments(train), train, ridge=1e-6)
+    assert inflated[0] > 0.3  # on the clips it was fitted to, chance looks like a relation
+    assert np.abs(canonical_correlations(moments(train), held_out, ridge=1e-6)).mean() < 0.15
+
+
+def test_spectrum_is_the_variance_along_the_axes_of_an_ellipsoid():
+    draws = np.random.default_rng(0).standard_normal((50_000, 3)) * [1.0, 3.0, 2.0]
+    assert spectrum(np.cov(draws.T)) == pytest.approx([9, 4, 1], rel=0.05)
+
+
+@pytest.mark.parametrize("piece", [1, 7, 50, 8192])
+@pytest.mark.parametrize("storage", [np.float32, np.float16])
+def test_moments_are_those_of_all_clips_at_once(
+    piece: int, storage: type, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(stored, "PIECE", piece)
+    split = Split(**{k: v.astype(storage) for k, v in vars(clips(50, (0.9, 0.3), 0)).items()})
+    both = np.hstack([split.visual, split.audio]).astype(np.float64)
+    covariance, found = np.cov(both.T, bias=True), moments(split)
+    means = np.concatenate([found.visual_mean, found.audio_mean])
+    np.testing.assert_allclose(means, both.mean(axis=0), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(found.visual, covariance[:5, :5], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(found.audio, covariance[5:, 5:], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(found.cross, covariance[:5, 5:], rtol=1e-4, atol=1e-4)
+
+
+def test_whitened_features_have_no_correlation():
+    draws = np.random.default_rng(0).standard_normal((500, 4)) @ np.diag([1.0, 2.0, 3.0, 4.0])
+    draws[:, 1] += draws[:, 0]
+    covariance = np.cov(draws.T, bias=True)
+    matrix = whitener(covariance, ridge=0)
+    np.testing.assert_allclose(matrix.T @ covariance @ matrix, np.eye(4), atol=1e-10)
+
+
+def test_label_counts_and_overview_by_hand():
+    features = Split(
+        visual=np.array([[3.0, 4.0], [0.0, 1.0]], dtype=np.float32),
+        audio=np.array([[1.0, 0.0], [0.0, 3.0]], dtype=np.float32),
+        silent=np.array([False, True]),
+        label_indices=np.array([0, 2, 2]),
+        label_names=["a", "b", "c"],
+    )
+    assert label_counts(features).tolist() == [1, 0, 2]
+    (row,) = overview({"train": features}).to_dict("records")
+    assert (row["clips"], row["silent clips"], row["labels per clip"]) == (2, 1, 1.5)
+    assert row["visual norm"] == "3.0 ± 2.0" and row["audio range"] == "0.00 to 3.00"

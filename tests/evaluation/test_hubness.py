@@ -1,0 +1,55 @@
+"""Hubs and their correction, by hand."""
+
+import math
+
+import torch
+from torch.nn.functional import normalize
+
+from xmodal.evaluation.hubness import SHARPNESS, WEIGHT, Correction, attraction, choose, corrected
+from xmodal.evaluation.relevance import hubs
+from xmodal.metrics import ranks
+from xmodal.model import Embeddings
+
+
+def unit(n: int, seed: int) -> torch.Tensor:
+    return normalize(torch.randn(n, 6, generator=torch.Generator().manual_seed(seed)), dim=1)
+
+
+def test_attraction_by_hand():
+    """Cosines with the two queries of the bank: 1 and 0 for the first item, 0.6 and 0.8."""
+    items = torch.tensor([[1.0, 0.0], [0.6, 0.8]])
+    clips, bank = Embeddings(items, items.flip(0)), Embeddings(torch.eye(2), torch.eye(2))
+    visual, audio = attraction(clips, bank, 2.0)
+    expected = [
+        math.log((math.exp(2 * a) + math.exp(2 * b)) / 2) / 2 for a, b in ((1, 0), (0.6, 0.8))
+    ]
+    torch.testing.assert_close(visual, torch.tensor(expected)[:, None])
+    torch.testing.assert_close(audio, visual.flip(0))
+
+
+def test_products_are_cosines_less_both_attractions():
+    clips, bank = Embeddings(unit(30, 0), unit(30, 1)), Embeddings(unit(50, 2), unit(50, 3))
+    pulled = attraction(clips, bank, 10)
+    found = corrected(clips, pulled, 0.5)
+    expected = clips.visual @ clips.audio.T - 0.5 * pulled[0] - 0.5 * pulled[1].T
+    torch.testing.assert_close(found.visual @ found.audio.T, expected)
+    plain = corrected(clips, pulled, 0)
+    assert ranks(*plain[:2]).better.equal(ranks(*clips[:2]).better)
+
+
+def test_hubs_lose_their_lead():
+    """All vectors share a direction; the nearer an item lies to it, the more it is found."""
+    shared = torch.tensor([2.0, 0, 0, 0, 0, 0])
+    videos = unit(400, 0) + shared
+    visual, audio = normalize(videos, dim=1), normalize(videos + 0.3 * unit(400, 1), dim=1)
+    clips, bank = (Embeddings(visual[part], audio[part]) for part in (slice(200), slice(200, 400)))
+    found = corrected(clips, attraction(clips, bank, 28), 1.0)
+    before, after = (hubs(x.visual, x.audio, 10).skewness for x in (clips, found))
+    assert after < before
+
+
+def test_the_best_on_validation_is_chosen():
+    clips, bank = Embeddings(unit(20, 0), unit(20, 1)), Embeddings(unit(20, 2), unit(20, 3))
+    wanted = Correction(SHARPNESS[1], WEIGHT[3])
+    goal = corrected(clips, attraction(clips, bank, wanted.sharpness), wanted.weight).audio
+    assert choose(clips, bank, lambda found: -(found.audio - goal).abs().sum().item()) == wanted

@@ -1,0 +1,238 @@
+"""From runs to frames of recall: by hand, and against the metrics they are made of."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch.nn.functional import normalize
+
+from xmodal.config import InputError
+from xmodal.data.features import open_features
+from xmodal.evaluation.recall import (
+    AUDIO_TO_VIDEO,
+    VIDEO_TO_AUDIO,
+    MeasureConfig,
+    RecallConfig,
+    embed_run,
+    embed_runs,
+    find_runs,
+    history_frame,
+    joined,
+    measure,
+    measure_run,
+    recall_frame,
+    training_frame,
+)
+from xmodal.metrics import gallery_ranks, recall
+from xmodal.model import Embeddings
+from xmodal.results.tables import wide
+from xmodal.train import TrainConfig, train
+
+Tiny = Callable[..., TrainConfig]
+
+
+def unit(n: int, seed: int, dim: int = 8) -> torch.Tensor:
+    return normalize(torch.randn(n, dim, generator=torch.Generator().manual_seed(seed)), dim=1)
+
+
+def related(n: int, seed: int) -> Embeddings:
+    visual = unit(n, seed)
+    return Embeddings(visual, normalize(visual + unit(n, seed + 1), dim=1))
+
+
+@pytest.fixture(scope="module")
+def runs(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two seeds of dimension 8 and one run of dimension 4."""
+    folder = tmp_path_factory.mktemp("runs")
+    for name, change in {
+        "dim8-seed0": {},
+        "dim8-seed1": {"seed": 1},
+        "dim4-seed0": {"embedding_dim": 4},
+    }.items():
+        train(tiny(folder / name, **change))
+    return folder
+
+
+# --- recall --------------------------------------------------------------------------------------
+
+
+def test_directions_are_not_swapped():
+    """By hand: cosines of the videos (rows) with the audio (columns) are 1, 0.8 and 0, 0.6.
+
+    Each video finds its audio. The second audio finds the first video.
+    """
+    visual = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    audio = torch.tensor([[1.0, 0.0], [0.8, 0.6]])
+    frame = recall_frame([Embeddings(visual, audio)], [2], resamples=10)
+    first = frame[frame["k"] == 1].set_index("direction")
+    assert first["recall"].to_dict() == {VIDEO_TO_AUDIO: 100, AUDIO_TO_VIDEO: 50}
+    assert first["mean_rank"].to_dict() == {VIDEO_TO_AUDIO: 1, AUDIO_TO_VIDEO: 1.5}
+
+
+def test_recall_frame_is_the_metrics_in_percent():
+    models = [related(50, 0), related(50, 5)]
+    frame = recall_frame(models, [10, 25], seed=3, resamples=20)
+    assert list(frame["galleries"].unique()) == [5, 2]
+    for direction, order in ((VIDEO_TO_AUDIO, (0, 1)), (AUDIO_TO_VIDEO, (1, 0))):
+        for size in (10, 25):
+            found = [gallery_ranks(m[order[0]], m[order[1]], size, 3) for m in models]
+            expected = recall(*found, resamples=20)
+            part = frame[(frame["direction"] == direction) & (frame["gallery"] == size)]
+            assert part["k"].tolist() == [1, 5, 10]
+            for name in ("recall", "low", "high"):
+                assert part[name].tolist() == pytest.approx(
+                    [100 * value for value in getattr(expected, name)]
+                )
+            assert set(part["median_rank"]) == {expected.median_rank}
+            assert set(part["mean_rank"]) == {expected.mean_rank}
+            assert set(part["queries"]) == {50}
+
+
+def test_clips_that_are_not_kept_are_neither_query_nor_candidate():
+    whole, keep = related(40, 0), np.arange(40) % 3 > 0
+    frame = recall_frame([whole], [10, 26], keep, resamples=10)
+    kept = Embeddings(*(x[np.flatnonzero(keep)] for x in whole[:2]))
+    pd.testing.assert_frame_equal(frame, recall_frame([kept], [10, 26], resamples=10))
+    assert set(frame["queries"]) == {20, 26}
+
+
+def test_galleries_larger_than_the_split_are_left_out():
+    assert set(recall_frame([related(20, 0)], [10, 20, 21], resamples=5)["gallery"]) == {10, 20}
+
+
+# --- runs ----------------------------------------------------------------------------------------
+
+
+def test_finished_runs_are_found_by_name(runs: Path, tmp_path: Path):
+    (runs / "unfinished").mkdir(exist_ok=True)
+    found = find_runs(RecallConfig(runs_folder=runs))
+    assert [run.name for run in found] == ["dim4-seed0", "dim8-seed0", "dim8-seed1"]
+    named = [tmp_path / "b", tmp_path / "a"]
+    assert find_runs(RecallConfig(runs=named, runs_folder=runs)) == named
+    with pytest.raises(InputError, match="holds no finished training run: run 02_train"):
+        find_runs(RecallConfig(runs_folder=tmp_path))
+
+
+def test_runs_are_embedded_by_dimension(runs: Path, related_features: Path):
+    clips = open_features(related_features, "evaluation")
+    embedded = embed_runs(find_runs(RecallConfig(runs_folder=runs)), clips)
+    assert {dimension: len(models) for dimension, models in embedded.items()} == {4: 1, 8: 2}
+    for dimension, models in embedded.items():
+        for model in models:
+            assert model.visual.shape == model.audio.shape == (64, dimension)
+            torch.testing.assert_close(model.visual.norm(dim=1), torch.ones(64))
+    assert embedded[8][1].visual.equal(embed_run(runs / "dim8-seed1", clips).visual)
+    assert not embedded[8][0].visual.equal(embedded[8][1].visual)
+
+
+@pytest.mark.parametrize("change", [{"margin": 0.3}, {"steps": 30}, {"variant": "authors"}])
+def test_other_configurations_are_not_averaged(
+    runs: Path, tiny: Tiny, tmp_path: Path, related_features: Path, change: dict[str, Any]
+):
+    other = tmp_path / "other"
+    train(tiny(other, seed=2, **change))
+    with pytest.raises(InputError, match=f"differ in .*{next(iter(change))}.*cannot be averaged"):
+        embed_runs([runs / "dim8-seed0", other], open_features(related_features, "evaluation"))
+
+
+def test_features_of_other_sizes_are_refused(runs: Path, related_features: Path):
+    class Narrow:
+        visual, audio = np.zeros((2, 5), np.float32), np.zeros((2, 128), np.float32)
+
+    with pytest.raises(InputError, match=r"sizes \(1024, 128\), this split has \(5, 128\)"):
+        embed_run(runs / "dim8-seed0", Narrow())  # type: ignore[arg-type]
+
+
+def test_training_frame_tells_each_run(runs: Path, related_features: Path):
+    frame = training_frame(find_runs(RecallConfig(runs_folder=runs))).set_index("run")
+    assert frame["dimension"].to_dict() == {"dim4-seed0": 4, "dim8-seed0": 8, "dim8-seed1": 8}
+    assert frame["seed"].tolist() == [0, 0, 1]
+    for name, row in frame.iterrows():
+        result = json.loads((runs / str(name) / "result.json").read_text())
+        assert row["validation R@1"] == 100 * result["best_recall"]
+        assert (row["steps"], row["best step"]) == (40, result["best_step"])
+        assert (row["training clips"], row["λ from step"]) == (256, 20)
+
+
+def test_history_frame_is_in_percent(runs: Path):
+    frame = history_frame([runs / "dim8-seed0", runs / "dim4-seed0"])
+    assert frame["step"].tolist() == [10, 20, 30, 40] * 2
+    assert frame["run"].tolist() == ["dim8-seed0"] * 4 + ["dim4-seed0"] * 4
+    last = json.loads((runs / "dim4-seed0" / "history.jsonl").read_text().splitlines()[-1])
+    assert frame["recall_at_5"].iloc[-1] == 100 * last["recall_at_5"]
+
+
+def test_measure_gives_both_readings():
+    embedded = {4: [related(70, 0)], 250: [related(70, 2), related(70, 4)]}
+    config = RecallConfig(galleries=[8, 32], resamples=5)
+    dimensions, galleries = measure(embedded, 70, config)
+    assert set(dimensions["embedding_dim"]) == {4, 250}
+    assert set(dimensions["gallery"]) == {70}
+    assert sorted(set(galleries["gallery"])) == [8, 16, 32, 64, 70]
+    whole = galleries[galleries["gallery"] == 70].reset_index(drop=True)
+    same = dimensions[dimensions["embedding_dim"] == 250].reset_index(drop=True)
+    pd.testing.assert_frame_equal(whole, same[whole.columns])
+    with pytest.raises(InputError, match="no run has the embedding dimension 250"):
+        measure({4: embedded[4]}, 70, config)
+
+
+def test_members_joined_have_the_mean_of_their_cosines():
+    members = [related(20, 0), related(20, 5), related(20, 9)]
+    both = joined(members)
+    torch.testing.assert_close(both.visual.norm(dim=1), torch.ones(20))
+    mean = sum(m.visual @ m.audio.T for m in members) / 3
+    torch.testing.assert_close(both.visual @ both.audio.T, mean)
+
+
+def test_a_run_is_measured_on_both_splits_without_silent_clips(
+    runs: Path, tmp_path: Path, related_features: Path
+):
+    shutil.copytree(runs / "dim4-seed0", tmp_path / "run")
+    config = MeasureConfig(run=tmp_path / "run", features=related_features, galleries=[16])
+    frame = measure_run(config)
+    pd.testing.assert_frame_equal(frame, pd.read_csv(tmp_path / "run" / "recall.csv"))
+    for split in ("validation", "evaluation"):
+        clips = open_features(related_features, split)
+        sound = int((~clips.silent).sum())
+        part = frame[frame["split"] == split].drop(columns="split").reset_index(drop=True)
+        expected = recall_frame([embed_run(tmp_path / "run", clips)], [16, sound], ~clips.silent)
+        assert sound == 61 and set(part["gallery"]) == {16, 61}
+        pd.testing.assert_frame_equal(part, expected)
+    assert not list((tmp_path / "run").glob("*.tmp"))
+
+
+def test_wide_by_hand():
+    frame = pd.DataFrame(
+        {
+            "reading": ["ours", "ours", "theirs", "theirs"],
+            "direction": AUDIO_TO_VIDEO,
+            "k": [1, 10, 1, 10],
+            "recall": [12.34, 50.0, 20.0, 60.06],
+            "low": [10.0, 45.0, np.nan, np.nan],
+            "high": [15.0, 55.55, np.nan, np.nan],
+        }
+    )
+    first, last = (f"{AUDIO_TO_VIDEO} R@{k}" for k in (1, 10))
+    assert wide(frame, ["reading"]).to_dict("list") == {
+        "reading": ["ours", "theirs"],
+        first: ["12.3 [10.0, 15.0]", "20.0"],
+        last: ["50.0 [45.0, 55.5]", "60.1"],
+    }
+    assert wide(frame.drop(columns=["low", "high"]), ["reading"])[first].tolist() == [
+        "12.3",
+        "20.0",
+    ]
+
+
+def test_a_copied_run_tells_the_same(runs: Path, tmp_path: Path, related_features: Path):
+    """A run is found by its folder, wherever that was trained."""
+    shutil.copytree(runs / "dim4-seed0", tmp_path / "moved")
+    clips = open_features(related_features, "evaluation")
+    moved, original = embed_run(tmp_path / "moved", clips), embed_run(runs / "dim4-seed0", clips)
+    assert moved.audio.equal(original.audio)

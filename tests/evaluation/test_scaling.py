@@ -1,0 +1,131 @@
+"""Learning curves: gathered, and continued."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from xmodal.data.features import open_features
+from xmodal.evaluation.ablation import StudyConfig
+from xmodal.evaluation.methods import LINEAR, linear, mean_recall
+from xmodal.evaluation.scaling import (
+    clips_for,
+    curve,
+    curve_table,
+    extrapolate,
+    gather,
+    learning_points,
+    needs,
+    published_level,
+)
+
+RUNS = pd.DataFrame(
+    [
+        ("text", "the text", 0, 400, 4.0),
+        ("margin", "no margin", 0, 400, 5.0),
+        ("clips_100", "fewer", 0, 100, 2.0),
+        ("flat", "one layer", 1, 400, 8.0),
+        ("flat_clips_200", "one layer, fewer", 1, 200, 6.0),
+    ],
+    columns=["row", "change", "seed", "training clips", "R@1, N = 16"],
+)
+
+
+def test_rows_with_fewer_clips_join_the_row_they_belong_to():
+    points = learning_points(RUNS, "R@1, N = 16")
+    assert points.values.tolist() == [
+        ["the text", 400, 0, 4.0],
+        ["the text", 100, 0, 2.0],
+        ["one layer", 400, 1, 8.0],
+        ["one layer", 200, 1, 6.0],
+    ]
+
+
+def test_linear_cca_is_fitted_to_as_many_clips(related_features: Path):
+    few = RUNS.replace({400: 256})
+    config = StudyConfig(features=related_features, gallery=16)
+    points = gather([few], config)
+    found = points[points["method"] == LINEAR].set_index("clips")["recall"]
+    assert found.index.tolist() == [100, 200, 256] and len(points) == 4 + 3
+    clips = open_features(related_features, "evaluation")
+    for size in (100, 256):
+        methods, _ = linear(related_features, size)
+        assert found[size] == mean_recall(methods[LINEAR][0], clips, 16)
+
+
+def test_the_published_level_is_the_mean_of_both_directions():
+    assert published_level(1024) == ("published, N = 1,024", pytest.approx(10.0))
+    assert published_level(100) is None
+
+
+@pytest.mark.parametrize(
+    "law, grown", [("power law", lambda n: 0.5 * n**0.25), ("logarithm", lambda n: 3 * np.log(n))]
+)
+def test_a_law_is_continued_exactly(law: str, grown):
+    clips = np.array([1000, 2000, 4000, 8000])
+    found = extrapolate(clips, grown(clips), 64_000, law)
+    assert found == pytest.approx([grown(64_000)] * 3, rel=1e-6)
+
+
+@pytest.mark.parametrize("law", ["power law", "logarithm"])
+def test_the_interval_holds_what_it_says(law: str):
+    """Of 400 curves with noise, about 95 in 100 have the next point inside."""
+    rng = np.random.default_rng(0)
+    clips, inside = np.array([1000, 2000, 4000, 8000] * 2), 0
+    for _ in range(400):
+        plain = 1 + 0.3 * np.log([*clips, 32_000]) + 0.1 * rng.standard_normal(9)
+        curved = np.exp(plain) if law == "power law" else plain
+        _, low, high = extrapolate(clips, curved[:-1], 32_000, law)
+        inside += low <= curved[-1] <= high
+    assert stats.binomtest(inside, 400, 0.95).pvalue > 0.001
+
+
+def test_two_runs_give_a_line_without_interval():
+    recall, low, high = extrapolate(np.array([100, 200]), np.array([2.0, 4.0]), 400, "logarithm")
+    assert recall == pytest.approx(6) and np.isnan([low, high]).all()
+    points = pd.DataFrame({"method": "a", "clips": [100, 200], "seed": 0, "recall": [2.0, 4.0]})
+    assert curve_table(points, [400], None)["400 clips"].tolist() == ["8.0", "6.0"]
+
+
+def test_clips_for_a_recall_by_hand():
+    points = pd.DataFrame({"clips": [100, 200], "recall": [2.0, 4.0]})
+    assert clips_for(points, "power law", 16) == pytest.approx(800)
+    assert clips_for(points, "logarithm", 8) == pytest.approx(800)
+    assert np.isnan(clips_for(points.assign(recall=[4.0, 2.0]), "logarithm", 8))
+    assert np.isnan(clips_for(points.assign(recall=[4.0, 4.0]), "logarithm", 8))
+    slow = points.assign(recall=[2.0, 2.001])
+    assert clips_for(slow, "logarithm", 8) > 1e9
+    assert curve_table(slow.assign(method="a"), [400], ("told", 8.0)).iloc[0, -1] == ""
+
+
+def test_no_recall_is_above_a_hundred_percent():
+    clips = np.array([100, 200, 400])
+    assert extrapolate(clips, np.array([20.0, 41.0, 80.0]), 10_000, "power law")[0] == 100
+
+
+def test_the_table_says_what_the_curve_does():
+    points = pd.DataFrame(
+        {"method": "a", "clips": [100, 200, 400, 800], "seed": 0, "recall": [2.0, 4.1, 5.9, 8.0]}
+    )
+    table = curve_table(points, [1600], ("published", 10.0)).set_index("law")
+    (line,) = curve(points, "logarithm", [1600]).itertuples()
+    told = f"{line.recall:.1f} [{line.low:.1f}, {line.high:.1f}]"
+    assert table.loc["logarithm", "1,600 clips"] == told
+    assert table.loc["logarithm", "scatter"] < 0.1 < table.loc["power law", "scatter"]
+    assert table.loc["logarithm", "clips for 10.0 (published)"] == "1,600"
+    drawn = curve(points, "power law")
+    assert drawn["clips"].min() == 100 and drawn["clips"].max() == pytest.approx(4e6)
+
+
+def test_what_the_published_table_needs_is_said_in_numbers():
+    runs = RUNS.rename(columns=lambda name: name.replace("16", "1,024"))
+    runs["validation R@1, N = 1,024"] = runs["R@1, N = 1,024"]
+    points = learning_points(runs, "R@1, N = 1,024")
+    told = needs(runs, points, 1024, 1600)
+    assert "the text reaches a Recall@1 of 4.0 % where 10.0 is published" in told
+    assert "“one layer”, with 8.0 %" in told
+    # 2 at 100 clips and 4 at 400: doubled twice more, or one more each doubling
+    assert "Continued to 1,600 training clips, the curve of the text gives 8.0" in told
+    assert "or 6.0" in told

@@ -1,0 +1,147 @@
+"""The batch: its profile, a notebook that fails, and progress told in lines."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from pydantic import ValidationError
+
+from xmodal.pipeline.batch import Profile, Ticker, run_notebook
+
+BEYOND = {"base": {}, "rows": {"recipe": {"about": "the recipe"}}}
+PROFILE: dict[str, Any] = {
+    **{"name": "tiny", "data": {}, "train": {"steps": 3}, "dimensions": [256]},
+    "studies": {"beyond": BEYOND},
+}
+
+
+def test_a_profile_names_its_models_the_papers_first():
+    profile = Profile(**{**PROFILE, "dimensions": [1024, 250, 256], "seeds": [0, 2]})
+    assert profile.models() == [
+        *("dim250-seed0", "dim250-seed2"),
+        *("dim1024-seed0", "dim1024-seed2", "dim256-seed0", "dim256-seed2"),
+    ]
+    assert Profile(**PROFILE).models() == ["dim250-seed0", "dim256-seed0"]
+
+
+def test_a_profile_names_the_runs_of_its_studies_and_of_the_recipe():
+    rows = {"best": {"about": "the best"}, "wide": {"about": "wider", "change": {"margin": 0}}}
+    study = {"base": {"steps": 5}, "rows": rows, "seeds": [1]}
+    profile = Profile(**{**PROFILE, "studies": {"paper": study, "beyond": study}, "members": 2})
+    assert list(profile.study_runs()) == [
+        *("paper/best-seed1", "paper/wide-seed1"),
+        *("beyond/best-seed1", "beyond/wide-seed1"),
+    ]
+    assert profile.study_runs()["beyond/wide-seed1"] == {"steps": 5, "margin": 0, "seed": 1}
+    assert profile.recipe_runs() == {
+        f"beyond/best-seed{seed}": {"steps": 5, "seed": seed} for seed in (0, 1)
+    }
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        ({"dimensons": [1]}, "dimensons"),
+        ({"name": "Upper/case"}, "name"),
+        ({"seeds": []}, "seeds"),
+        ({"threads": 0}, "threads"),
+        ({"dimensions": None}, "dimensions"),
+    ],
+)
+def test_a_wrong_profile_is_refused(change: dict[str, Any], said: str):
+    with pytest.raises(ValidationError, match=said):
+        Profile(**{**PROFILE, **change})
+
+
+def write_notebook(path: Path, *cells: str) -> Path:
+    """Write a notebook with a title and these cells, the first of them its parameters."""
+    notebook = nbformat.v4.new_notebook(
+        cells=[
+            nbformat.v4.new_markdown_cell("# Title"),
+            *(nbformat.v4.new_code_cell(cell) for cell in cells),
+        ],
+        metadata={"kernelspec": {"name": "python3", "display_name": "", "language": "python"}},
+    )
+    notebook.cells[1].metadata["tags"] = ["parameters"]
+    nbformat.write(notebook, path)
+    return path
+
+
+def printed(path: Path) -> list[str]:
+    cells = nbformat.read(path, 4).cells
+    return [o.text for cell in cells for o in cell.get("outputs", []) if "text" in o]
+
+
+def test_notebooks_share_no_port(tmp_path: Path):
+    """Two that start together would now and then be given the same one, and one would die."""
+    notebook = write_notebook(
+        tmp_path / "sockets.ipynb",
+        "unused = 1",
+        "from ipykernel.kernelapp import IPKernelApp as App\n"
+        "print(App.instance().transport, App.instance().ip)",
+    )
+    said = []
+    for number in range(2):
+        out = tmp_path / f"{number}.ipynb"
+        run_notebook(notebook, out, {})
+        said += printed(out)
+    transports, folders = zip(*(line.split() for line in said), strict=True)
+    assert set(transports) == {"ipc"} and len(set(folders)) == 2
+    assert not any(Path(folder).parent.exists() for folder in folders)
+
+
+def test_a_failing_notebook_is_told_in_a_few_lines_and_kept(tmp_path: Path):
+    failing = write_notebook(
+        tmp_path / "failing.ipynb",
+        "steps = 1",
+        "said = 'before'\nprint(said)",
+        "number = 7\nraise ValueError('at step 3')",
+    )
+    out = tmp_path / "new" / "executed.ipynb"
+    with pytest.raises(SystemExit) as raised:
+        run_notebook(failing, out, {"steps": 2})
+    told = str(raised.value)
+    # the parameters' cell, papermill's own, the one that prints, the one that fails
+    assert told.splitlines()[:4] == [
+        "executed failed in cell 4:",
+        "    number = 7",
+        "    raise ValueError('at step 3')",
+        "  ValueError: at step 3",
+    ]
+    assert str(out) in told.splitlines()[4] and len(told.splitlines()) == 5
+    assert "\x1b" not in told
+    assert "before\n" in printed(out)
+    assert any("steps = 2" in cell.source for cell in nbformat.read(out, 4).cells)
+
+
+# --- progress ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    now = [100.0]
+    monkeypatch.setattr("xmodal.pipeline.batch.time.monotonic", lambda: now[0])
+    return now
+
+
+def test_the_ticker_passes_on_the_newest_state_now_and_then(clock: list[float]):
+    stream = io.StringIO()
+    ticker = Ticker("dim250", stream, seconds=10)
+    ticker.write("\rrun:  10%|#   | 1/10\rrun:  20%|##  | 2/10")
+    clock[0] += 5
+    ticker.write("\rrun:  30%|### | 3/10")
+    clock[0] += 6
+    ticker.write("\rrun:  40%|####| 4/10\n")
+    ticker.flush()
+    assert stream.getvalue() == "dim250: run:  20%|##  | 2/10\ndim250: run:  40%|####| 4/10\n"
+
+
+def test_the_ticker_keeps_other_remarks_to_itself(clock: list[float]):
+    stream = io.StringIO()
+    ticker = Ticker("dim250", stream)
+    ticker.write("UserWarning: 100% harmless\n")
+    assert stream.getvalue() == ""
+    ticker.write("run: 100%|####| 1/1")
+    assert stream.getvalue() == "dim250: run: 100%|####| 1/1\n"

@@ -1,0 +1,193 @@
+"""A notebook's parameters: in a real shell, and through papermill."""
+
+import json
+import os
+import shlex
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import papermill
+import pytest
+from IPython.core.interactiveshell import InteractiveShell
+from papermill.exceptions import PapermillExecutionError
+from pydantic import Field
+from traitlets.config import Config
+
+from xmodal.config import FigureConfig, InputError
+from xmodal.pipeline.notebook import check, literal_names, project_folder, provenance
+
+Run = Callable[..., Any]
+STAGE = """
+from pathlib import Path
+from xmodal.config import StageConfig
+from xmodal.pipeline.notebook import parameters
+
+class Stage(StageConfig):
+    batch_size: int = 1024
+    margin: float = 0.2
+    features: Path = Path("data")
+"""
+READ = "config = parameters(Stage)"
+
+
+class Figures(FigureConfig):
+    clips: int = Field(2000, gt=1)
+    split_seed: int = 0
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
+    """Run cells one after the other in a shell; give what the last of them raised, or config."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    InteractiveShell.clear_instance()
+    shell = InteractiveShell.instance(config=Config({"HistoryManager": {"enabled": False}}))
+    shell.run_cell(STAGE, store_history=True)
+
+    def cells(*sources: str) -> Any:
+        for source in sources:
+            result = shell.run_cell(source, store_history=True)
+        return result.error_in_exec or shell.user_ns["config"]
+
+    yield cells
+    InteractiveShell.clear_instance()
+
+
+# --- in a shell ----------------------------------------------------------------------------------
+
+
+def test_parameters_are_those_of_the_cells_before(run: Run):
+    config = run('batch_size = 512\nfeatures: str = "elsewhere"  # by hand', READ)
+    assert (config.batch_size, config.margin, config.features) == (512, 0.2, Path("elsewhere"))
+
+
+def test_later_parameters_win(run: Run):
+    assert run("batch_size = 512", "# Parameters\nbatch_size = 256", READ).batch_size == 256
+
+
+def test_no_parameters_are_the_defaults(run: Run):
+    assert run(READ).model_dump() == {"batch_size": 1024, "margin": 0.2, "features": Path("data")}
+
+
+def test_a_number_in_quotes_is_a_number(run: Run):
+    assert run('batch_size = "512"', READ).batch_size == 512
+
+
+@pytest.mark.parametrize(
+    "cell, said",
+    [
+        ("margn = 0.3", "there is no parameter margn; did you mean margin?"),
+        ("zzz = 1", "there is no parameter zzz; there are batch_size, margin, features"),
+        ("batch_size = 'many'", "parameter batch_size: .*integer.* \\(got 'many'\\)"),
+        ("batch_size = 1.5", "parameter batch_size: .*integer.* \\(got 1.5\\)"),
+        ("margin = None", "parameter margin: .*number.* \\(got None\\)"),
+        ("margin = -0.3\nmargn = -0.3", "did you mean margin?"),
+    ],
+)
+def test_a_wrong_parameter_is_refused_in_one_sentence(run: Run, cell: str, said: str):
+    error = run("batch_size = 512", cell, READ)
+    assert isinstance(error, InputError)
+    with pytest.raises(InputError, match=said):
+        raise error
+    assert "\n" not in str(error)
+
+
+def test_a_name_in_papermills_cell_is_refused_too(run: Run):
+    error = run("margin = 0.3", "# Parameters\nmargn = 0.4\n", READ)
+    assert "did you mean margin?" in str(error)
+
+
+def test_other_cells_may_use_any_name(run: Run):
+    config = run(
+        "anything = 1", "import math\nother = 2", "made = sorted([2])", "margin = 0.5", READ
+    )
+    assert config.margin == 0.5
+
+
+def test_a_mistake_can_be_mended(run: Run):
+    assert isinstance(run("margn = 0.3", READ), InputError)
+    assert run("margin = 0.3", READ).margin == 0.3
+
+
+def test_running_the_cell_again_mends_nothing(run: Run):
+    assert isinstance(run("margn = 0.3", READ), InputError)
+    assert isinstance(run(READ), InputError)
+    assert isinstance(run(READ), InputError)
+
+
+@pytest.mark.parametrize("start", ["", "notebooks", "data/sample"])
+def test_the_working_directory_becomes_the_projects(run: Run, tmp_path: Path, start: str):
+    for folder in ("notebooks", "data/sample"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "notebooks" / "02_train.ipynb").write_text("{}")
+    os.chdir(tmp_path / start)
+    run(READ)
+    assert Path.cwd() == tmp_path
+
+
+def test_elsewhere_the_working_directory_stays(run: Run, tmp_path: Path):
+    run(READ)
+    assert Path.cwd() == tmp_path == project_folder(tmp_path)
+
+
+# --- which cells count ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "cells, names",
+    [
+        (["a = 1", "b = [1, -2.5, {'c': None}]\nd: int = 3"], {"a", "b", "d"}),
+        (["a = 1", "print(1)", "b = 2"], {"b"}),
+        (["a = 1", "b = 2\nc = b"], set()),
+        (["a = 1", "", "b = 2"], {"b"}),
+        (["a = 1", "%%time\nb = 2"], set()),
+        (["a = b = 1"], set()),
+        (["a, b = 1, 2"], set()),
+        (["a: int"], set()),
+        (["x.y = 1"], set()),
+        ([], set()),
+    ],
+)
+def test_only_the_last_cells_of_literals_count(cells: list[str], names: set[str]):
+    assert set(literal_names(cells)) == names
+
+
+# --- through papermill ---------------------------------------------------------------------------
+
+
+def test_papermill_passes_parameters_strictly(tmp_path: Path):
+    notebook = nbformat.v4.new_notebook(
+        cells=[
+            nbformat.v4.new_code_cell(STAGE),
+            nbformat.v4.new_code_cell("batch_size = 512", metadata={"tags": ["parameters"]}),
+            nbformat.v4.new_code_cell(READ + "\nprint(config.batch_size + 1)"),
+        ],
+        metadata={"kernelspec": {"name": "python3", "display_name": "", "language": "python"}},
+    )
+    source, out = tmp_path / "in.ipynb", tmp_path / "out.ipynb"
+    nbformat.write(notebook, source)
+    papermill.execute_notebook(source, out, {"batch_size": "256"}, progress_bar=False)
+    assert nbformat.read(out, 4).cells[-1].outputs[0].text == "257\n"
+    with pytest.raises(PapermillExecutionError, match=r"did you mean batch_size\?"):
+        papermill.execute_notebook(source, out, {"batch_sizes": 256}, progress_bar=False)
+
+
+# --- without a notebook --------------------------------------------------------------------------
+
+
+def test_check_builds_the_configuration():
+    assert check(Figures, {"clips": "3"}).clips == 3
+    with pytest.raises(InputError, match=r"parameter clips: .* greater than 1 \(got 1\)"):
+        check(Figures, {"clips": 1})
+
+
+def test_provenance_holds_all_that_is_needed_to_run_again():
+    told = provenance("04_umap", Figures(clips=7, features=Path("some/data"), split_seed=3))
+    assert told.seeds == {"split_seed": 3}
+    assert told.parameters["clips"] == 7
+    words = shlex.split(told.command)
+    assert words[:3] == ["papermill", "notebooks/04_umap.ipynb", "runs/04_umap.ipynb"]
+    assert json.loads(words[4]) == {"clips": 7, "features": "some/data", "split_seed": 3}
+    assert len(shlex.split(provenance("04_umap", Figures()).command)) == 3

@@ -1,0 +1,132 @@
+"""The project's own files agree with each other."""
+
+import json
+import re
+import shutil
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+from xmodal.evaluation.ablation import StudyConfig
+from xmodal.evaluation.methods import BeyondConfig
+from xmodal.evaluation.recall import RecallConfig
+from xmodal.pipeline.batch import Profile
+from xmodal.pipeline.dataset import DataConfig
+from xmodal.pipeline.notebook import literal_target
+from xmodal.results.page import embed_files
+from xmodal.retrieval.examples import RetrievalConfig
+from xmodal.retrieval.projection import ProjectionConfig
+from xmodal.train import TrainConfig
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = {
+    "01_data": DataConfig,
+    "02_train": TrainConfig,
+    "03_recall": RecallConfig,
+    "04_umap": ProjectionConfig,
+    "05_retrieval": RetrievalConfig,
+    "06_beyond": BeyondConfig,
+    "07_study": StudyConfig,
+}
+
+
+def parameters_of(notebook: str) -> dict:
+    cells = json.loads((ROOT / "notebooks" / f"{notebook}.ipynb").read_text())["cells"]
+    (cell,) = [c for c in cells if "parameters" in c["metadata"].get("tags", [])]
+    space: dict = {}
+    exec("".join(cell["source"]), {}, space)  # literals only, as the test below makes sure
+    return space
+
+
+def test_environment_agrees_with_pyproject():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = project["dependencies"] + project["optional-dependencies"]["test"]
+    conda = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    (pip,) = [entry["pip"] for entry in conda if isinstance(entry, dict)]
+    assert sorted(pip) == sorted([*wanted, "-e ."])
+    assert f"python{project['requires-python']}" in conda
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda p: p.stem)
+def test_notebooks_are_committed_clean_and_thin(path):
+    import ast
+
+    book = json.loads(path.read_text())
+    assert "parameters" in book["cells"][1]["metadata"]["tags"]
+    for statement in ast.parse("".join(book["cells"][1]["source"])).body:
+        literal_target(statement)
+    for line in "".join(book["cells"][1]["source"]).splitlines():
+        assert re.match(r"^$|.*# .|(relu|joint|scale|sqrt|swapped)_\w+ = None$", line), line
+    for cell in book["cells"]:
+        if cell["cell_type"] == "code":
+            assert not cell["outputs"] and cell["execution_count"] is None
+            logic = (ast.If, ast.While, ast.For, ast.FunctionDef, ast.ClassDef)
+            assert not any(
+                isinstance(n, logic) for n in ast.walk(ast.parse("".join(cell["source"])))
+            )
+
+
+@pytest.mark.parametrize("notebook, config", CONFIGS.items(), ids=list(CONFIGS))
+def test_parameters_cells_are_valid_configurations(notebook, config):
+    config(**parameters_of(notebook))
+
+
+@pytest.mark.parametrize("profile", ["smoke", "sample", "yt8m"])
+def test_profiles_are_valid(profile):
+    values = yaml.safe_load((ROOT / "profiles" / f"{profile}.yaml").read_text())
+    loaded = Profile(**values)
+    assert loaded.name == profile
+    DataConfig(**loaded.data)
+    TrainConfig(**loaded.train)
+    RecallConfig(**loaded.recall)
+    ProjectionConfig(**loaded.projection)
+    RetrievalConfig(**loaded.retrieval)
+    BeyondConfig(**loaded.beyond)
+    StudyConfig(**loaded.study)
+    for study in loaded.studies.values():
+        configs = [TrainConfig(**fields).model_dump() for fields in study.runs().values()]
+        assert all(configs.count(config) == 1 for config in configs)  # each row changes something
+        words = [row.about for row in study.rows.values()]
+        assert len(set(words)) == len(words)
+
+
+def test_run_all_and_make_paper_train_the_same_model():
+    """A reader who opens 02_train after `make paper` finds its model there, complete."""
+    profile = Profile(**yaml.safe_load((ROOT / "profiles" / "sample.yaml").read_text()))
+    ignored = {"out", "overwrite"}
+    batch = TrainConfig(**profile.train, features="data/sample/features")
+    assert TrainConfig(**parameters_of("02_train")).model_dump(exclude=ignored) == batch.model_dump(
+        exclude=ignored
+    )
+    assert DataConfig(**parameters_of("01_data")) == DataConfig(**profile.data)
+
+
+def test_the_paper_is_the_default():
+    config = TrainConfig()
+    assert (config.batch_size, config.margin, config.p_negative) == (1024, 0.2, 0.6)
+    assert (config.class_weight, config.class_start_step, config.embedding_dim) == (
+        0.02,
+        10_000,
+        250,
+    )
+    assert config.visual_hidden == (2000, 2000, 700, 700)
+    assert config.audio_hidden == (450, 450, 200, 200)
+
+
+def test_the_numbers_of_the_readme_are_those_of_the_files(tmp_path):
+    shutil.copytree(ROOT / "figures" / "yt8m", tmp_path / "figures" / "yt8m")
+    page = tmp_path / "README.md"
+    shutil.copy(ROOT / "README.md", page)
+    embed_files(page)
+    assert page.read_text() == (ROOT / "README.md").read_text()
+    (tmp_path / "figures" / "yt8m" / "verdict.md").write_text("another verdict\n")
+    embed_files(page)
+    assert "another verdict" in page.read_text()
+
+
+def test_the_readme_names_files_that_exist():
+    page = (ROOT / "README.md").read_text()
+    for link in re.findall(r"\]\(([^)#]+)\)", page):
+        assert link.startswith("http") or (ROOT / link).exists(), link

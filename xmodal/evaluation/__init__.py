@@ -1,0 +1,1 @@
+"""Recall of runs, beside the published tables, controls and other methods."""

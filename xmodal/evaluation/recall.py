@@ -1,0 +1,282 @@
+"""From trained runs to tidy frames of recall (paper, section 4.1)."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from pydantic import Field, PositiveInt
+
+from xmodal.checkpoint import RunFolder, load_run, read_history
+from xmodal.config import FigureConfig, InputError, StageConfig
+from xmodal.data.features import FeatureSet, open_features
+from xmodal.metrics import gallery_ranks, recall
+from xmodal.model import Embeddings
+
+AUDIO_TO_VIDEO, VIDEO_TO_AUDIO = "audio→video", "video→audio"
+DIRECTIONS = (AUDIO_TO_VIDEO, VIDEO_TO_AUDIO)
+KS = (1, 5, 10)
+
+
+class RecallConfig(FigureConfig):
+    """What is measured."""
+
+    runs: list[Path] = Field([], description="training runs; none: all in runs_folder")
+    runs_folder: Path = Field(Path("runs/sample"), description="where 02_train left its runs")
+    dimension: int = Field(250, gt=0, description="the one of the gallery reading (section 3.1)")
+    galleries: list[PositiveInt] = Field(
+        [256, 512, 1024], description="row labels of Tables 1 and 2"
+    )
+    resamples: int = Field(1000, gt=0, description="of the bootstrap; our choice")
+    seed: int = Field(0, ge=0, description="draws the galleries; our choice")
+    tolerance: float = Field(2, ge=0, description="points a recall may differ when made again")
+
+
+class MeasureConfig(StageConfig):
+    """What is measured of one run; all is our choice."""
+
+    run: Path = Field(description="training run")
+    features: Path = Field(description="feature set; its validation and evaluation clips are used")
+    galleries: list[PositiveInt] = Field(
+        [256, 1024], description="candidates per query; all clips are a gallery too"
+    )
+    resamples: int = Field(1000, gt=0, description="of the bootstrap")
+    seed: int = Field(0, ge=0, description="draws the galleries")
+
+
+def find_runs(config: RecallConfig) -> list[Path]:
+    """Return the runs to measure: those named, or all finished ones of the folder, by name.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
+    runs = config.runs or sorted(p.parent for p in config.runs_folder.glob("*/result.json"))
+    if not runs:
+        raise InputError(
+            f"{config.runs_folder} holds no finished training run: run 02_train.ipynb first"
+        )
+    return runs
+
+
+def embed_run(run: Path, features: FeatureSet) -> Embeddings:
+    """Embed a split with a run's best weights.
+
+    Raises
+    ------
+    InputError
+        If there is no finished run, or it was trained on features of other sizes.
+    """
+    model, _ = load_run(run)
+    sizes = RunFolder(run).read("config.json")["sizes"]
+    wanted = (sizes["visual_dim"], sizes["audio_dim"])
+    found = (features.visual.shape[1], features.audio.shape[1])
+    if wanted != found:
+        raise InputError(
+            f"{run} was trained on features of sizes {wanted}, this split has {found}: "
+            "use the feature set that it was trained on"
+        )
+    return model.embed(features.visual, features.audio)
+
+
+def measure_run(config: MeasureConfig) -> pd.DataFrame:
+    """Measure a run on the clips that are not silent, and leave ``recall.csv`` in its folder.
+
+    Returns
+    -------
+    DataFrame
+        `recall_frame` with a column split ("validation", "evaluation").
+    """
+    parts = []
+    for split in ("validation", "evaluation"):
+        features = open_features(config.features, split)
+        sizes = [*config.galleries, int((~features.silent).sum())]
+        embedded = [embed_run(config.run, features)]
+        found = recall_frame(embedded, sizes, ~features.silent, config.seed, config.resamples)
+        parts.append(found.assign(split=split))
+    frame = pd.concat(parts, ignore_index=True)
+    temporary = config.run / "recall.csv.tmp"
+    frame.to_csv(temporary, index=False)
+    temporary.replace(config.run / "recall.csv")
+    return frame
+
+
+def joined(members: Sequence[Embeddings]) -> Embeddings:
+    """Join several models to one: its cosine is the mean of theirs (our choice of an ensemble)."""
+    scale = len(members) ** -0.5
+    return Embeddings(
+        torch.cat([m.visual for m in members], dim=1) * scale,
+        torch.cat([m.audio for m in members], dim=1) * scale,
+    )
+
+
+def embed_runs(runs: Sequence[Path], features: FeatureSet) -> dict[int, list[Embeddings]]:
+    """Embed a split with several runs: embedding dimension → one entry per seed.
+
+    Raises
+    ------
+    InputError
+        If two runs of one dimension differ in more than their seed, be it their training data.
+    """
+    first: dict[int, tuple[Path, dict]] = {}
+    embedded: dict[int, list[Embeddings]] = {}
+    for run in runs:
+        embeddings = embed_run(run, features)
+        stored = RunFolder(run).read("config.json")
+        ignored = ("seed", "out", "overwrite", "progress")
+        settings = {name: v for name, v in stored["config"].items() if name not in ignored}
+        settings["features"] = stored["data"]
+        dimension = settings["embedding_dim"]
+        other, same = first.setdefault(dimension, (run, settings))
+        differing = [name for name in settings if settings[name] != same[name]]
+        if differing:
+            raise InputError(
+                f"{other} and {run} differ in {', '.join(differing)}, so they cannot be averaged: "
+                "name the runs to compare with the parameter runs"
+            )
+        embedded.setdefault(dimension, []).append(embeddings)
+    return embedded
+
+
+def silence_frame(
+    models: Sequence[Embeddings], silent: np.ndarray, config: RecallConfig
+) -> pd.DataFrame:
+    """Measure recall with all clips and with those that are not silent, at the same sizes.
+
+    The audio of all silent clips is the same vector, so none of them can be told from another.
+    """
+    sizes = [*config.galleries, int((~silent).sum())]
+    parts = [
+        recall_frame(models, sizes, keep, config.seed, config.resamples).assign(clips=name)
+        for name, keep in (("all", None), ("not silent", ~silent))
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def recall_frame(
+    models: Sequence[Embeddings],
+    galleries: Sequence[int],
+    keep: np.ndarray | None = None,
+    seed: int = 0,
+    resamples: int = 1000,
+) -> pd.DataFrame:
+    """Measure recall in both directions at several gallery sizes.
+
+    Parameters
+    ----------
+    models : sequence of Embeddings
+        Of one model, or of several that differ in their seed alone, which are averaged.
+    galleries : sequence of int
+        Candidates per query, N; larger sizes than there are clips are left out.
+    keep : array of bool, (clips,), optional
+        Clips that take part, as query and as candidate; all if not given.
+    seed : int
+        Draws the galleries.
+    resamples : int
+        Of the bootstrap.
+
+    Returns
+    -------
+    DataFrame
+        Columns direction, gallery, galleries (how many), queries, k, recall, low, high (percent),
+        median_rank, mean_rank.
+    """
+    rows = []
+    for direction in DIRECTIONS:
+        pairs = [(m.audio, m.visual) for m in models]
+        if direction == VIDEO_TO_AUDIO:
+            pairs = [(visual, audio) for audio, visual in pairs]
+        if keep is not None:
+            pairs = [(query[keep], gallery[keep]) for query, gallery in pairs]
+        for size in [n for n in galleries if n <= len(pairs[0][0])]:
+            found = [gallery_ranks(query, gallery, size, seed) for query, gallery in pairs]
+            result = recall(*found, ks=KS, resamples=resamples)
+            rows += [
+                {
+                    "direction": direction,
+                    "gallery": size,
+                    "galleries": result.queries // size,
+                    "queries": result.queries,
+                    "k": k,
+                    "recall": 100 * value,
+                    "low": 100 * low,
+                    "high": 100 * high,
+                    "median_rank": result.median_rank,
+                    "mean_rank": result.mean_rank,
+                }
+                for k, value, low, high in zip(
+                    result.ks, result.recall, result.low, result.high, strict=True
+                )
+            ]
+    return pd.DataFrame(rows)
+
+
+def measure(
+    embedded: dict[int, list[Embeddings]], clips: int, config: RecallConfig
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Measure both readings of the paper's row labels.
+
+    Returns
+    -------
+    dimensions : DataFrame
+        `recall_frame` of every dimension over all clips, with a column ``embedding_dim``: what the
+        text says the rows are.
+    galleries : DataFrame
+        `recall_frame` of ``config.dimension`` over the galleries, larger ones up to all clips
+        included: what the numbers say the rows are.
+
+    Raises
+    ------
+    InputError
+        If no run has the paper's dimension.
+    """
+    if config.dimension not in embedded:
+        raise InputError(
+            f"no run has the embedding dimension {config.dimension}: train it with "
+            f"02_train.ipynb, embedding_dim = {config.dimension}"
+        )
+    dimensions = pd.concat(
+        [
+            recall_frame(models, [clips], None, config.seed, config.resamples).assign(
+                embedding_dim=dimension
+            )
+            for dimension, models in sorted(embedded.items())
+        ],
+        ignore_index=True,
+    )
+    sizes = sorted({16, 64, *config.galleries, 2048, clips})
+    galleries = recall_frame(embedded[config.dimension], sizes, None, config.seed, config.resamples)
+    return dimensions, galleries
+
+
+def training_frame(runs: Sequence[Path]) -> pd.DataFrame:
+    """Return one row a run: dimension, seed, steps made, step and recall of the best weights."""
+    rows = []
+    for run in runs:
+        folder = RunFolder(run)
+        config, result = folder.read("config.json")["config"], folder.read("result.json")
+        rows.append(
+            {
+                "run": run.name,
+                "dimension": config["embedding_dim"],
+                "seed": config["seed"],
+                "training clips": result["training_clips"],
+                "steps": result["step"],
+                "λ from step": config["class_start_step"],
+                "best step": result["best_step"],
+                "validation R@1": 100 * result["best_recall"],
+                "validation N": config["validation_gallery"],
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def history_frame(runs: Sequence[Path]) -> pd.DataFrame:
+    """Return the histories of several runs: columns of ``history.jsonl`` and run; percent."""
+    parts = [pd.DataFrame(read_history(run)).assign(run=run.name) for run in runs]
+    frame = pd.concat(parts, ignore_index=True)
+    recalls = [f"recall_at_{k}" for k in KS]
+    frame[recalls] *= 100
+    return frame

@@ -1,1 +1,0 @@
-"""What shards hold, what is wrong with them, and copies without it."""

@@ -1,0 +1,76 @@
+"""From nothing, or from a folder of real shards, to a feature set: what notebook 01 does first."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from xmodal.config import FigureConfig, InputError
+from xmodal.data.prepare import PrepareConfig, prepare
+from xmodal.synthetic.sample import SampleConfig, write_sample
+
+SPLITTING = {"evaluation_clips", "evaluation_shards", "validation_clips", "split_seed", "storage"}
+
+
+class DataConfig(FigureConfig):
+    """Where the clips come from and how they are split."""
+
+    sample_clips: int | None = Field(24_000, gt=0, description="synthetic clips; None: real shards")
+    sample_shared: float = Field(
+        SampleConfig.model_fields["shared"].default, description="see xmodal.synthetic.sample"
+    )
+    sample_seed: int = Field(0, ge=0, description="of the synthetic clips")
+    shards: Path = Field(Path("data/sample/shards"), description="folder of *.tfrecord files")
+    vocabulary: Path = Field(Path("data/sample/vocabulary.csv"), description="label names")
+    source: str = Field("synthetic sample", min_length=1, description="written on every figure")
+    evaluation_clips: int = Field(6000, gt=0, description="section 4")
+    evaluation_shards: str | None = Field(None, description="e.g. validate/*; None: any shard")
+    validation_clips: int = Field(1500, gt=0, description="our choice")
+    split_seed: int = Field(0, ge=0, description="of the order of the shards; our choice")
+    storage: Literal["float32", "float16"] = Field("float32", description="of the features")
+
+
+def make_data(config: DataConfig) -> dict[str, Any]:
+    """Write the synthetic sample if one is asked for, then the feature set; return its manifest.
+
+    What is there already, from the same configuration, is left as it is.
+
+    Raises
+    ------
+    InputError
+        If the shards cannot be read or split.
+    """
+    if config.sample_clips is not None:
+        write_sample(
+            SampleConfig(
+                out=config.shards.parent,
+                clips=config.sample_clips,
+                shared=config.sample_shared,
+                seed=config.sample_seed,
+            )
+        )
+    return prepare(
+        PrepareConfig(
+            shards=config.shards,
+            out=config.features,
+            vocabulary=config.vocabulary,
+            source=config.source,
+            **config.model_dump(include=SPLITTING),
+        )
+    )
+
+
+def need_features(features: Path) -> None:
+    """Make sure that a feature set is there; the embedded sample is made when it is missing.
+
+    Raises
+    ------
+    InputError
+        If another feature set than the embedded sample is missing.
+    """
+    if (features / "manifest.json").exists():
+        return
+    default = DataConfig()
+    if features != default.features:
+        raise InputError(f"{features} holds no feature set: run 01_data.ipynb for it first")
+    make_data(default)

@@ -1,0 +1,56 @@
+"""Which code a stage of the batch depends on, read from the imports: no list is kept by hand."""
+
+import ast
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def code_of(start: str) -> list[str]:
+    """Return the files of the package that a notebook or a module uses, directly or by others.
+
+    Imports inside functions count too. Paths are relative to the working directory, which is the
+    project's folder.
+
+    Parameters
+    ----------
+    start : str
+        Path of a notebook, or name of a module such as "xmodal.results.page".
+    """
+    found: set[Path] = set()
+    waiting = [Path(start)] if start.endswith(".ipynb") else list(_files(start))
+    while waiting:
+        path = waiting.pop()
+        if path in found:
+            continue
+        found.add(path)
+        for name in _imported(_source(path)):
+            waiting += _files(name)
+    return sorted(path.as_posix() for path in found if path.suffix == ".py")
+
+
+def _source(path: Path) -> str:
+    if path.suffix == ".py":
+        return path.read_text(encoding="utf-8")
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    return "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+
+
+def _imported(source: str) -> Iterator[str]:
+    """Yield the name of everything that is imported, be it a module or something inside one."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _files(name: str) -> Iterator[Path]:
+    """Yield the files that importing a name of the package runs: its module and those above it."""
+    parts = name.split(".")
+    if parts[0] != "xmodal":
+        return
+    for length in range(1, len(parts) + 1):
+        path = Path(*parts[:length])
+        candidates = (path / "__init__.py", path.with_suffix(".py"))
+        yield from (candidate for candidate in candidates if candidate.exists())

@@ -1,0 +1,1 @@
+"""Looking into the joint space: examples of retrieval, and its map."""

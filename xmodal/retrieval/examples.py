@@ -1,0 +1,104 @@
+"""Nearest neighbours in the joint space, and the examples to look at (paper, section 4.2)."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from pydantic import Field
+
+from xmodal.config import InputError, RunFigureConfig
+from xmodal.data.features import FeatureSet
+from xmodal.evaluation.recall import AUDIO_TO_VIDEO, DIRECTIONS
+from xmodal.metrics import nearest, ranks
+from xmodal.model import Embeddings
+
+
+class RetrievalConfig(RunFigureConfig):
+    """Which examples are shown. All defaults are our choice."""
+
+    seeded: int = Field(3, ge=0, description="queries drawn at random, in each direction")
+    extremes: int = Field(1, ge=0, description="best and worst queries, in each direction")
+    seed: int = Field(0, ge=0, description="of the queries drawn")
+    youtube_ids: Path = Field(
+        Path("data/youtube_ids.csv"), description="what `xmodal resolve` found; may be missing"
+    )
+
+
+def examples(embedded: Embeddings, features: FeatureSet, config: RetrievalConfig) -> pd.DataFrame:
+    """Pick queries in both directions and what they retrieve, as figure 2 of the paper shows.
+
+    Queries are clips drawn at random (seeded), those whose true match leads the other
+    candidates by most (best) and those whose true match ranks last (worst). Silent clips are no
+    queries: their audio is the same. As in section 4.2, where the most similar item is the query's
+    own clip the second is taken.
+
+    Returns
+    -------
+    DataFrame
+        Columns kind ("seeded", "best", "worst"), direction, query_id, query_labels, match_id,
+        match_labels, cosine, rank (of the true match among all clips of the split),
+        own_was_first, query_feature, match_feature.
+    """
+    sound = np.flatnonzero(~features.silent)
+    if len(sound) < max(config.seeded, config.extremes):
+        raise InputError(
+            f"{len(sound)} clips with sound are too few to choose examples from: "
+            "prepare more shards or ask for fewer"
+        )
+    rows: list[dict] = []
+    for number, direction in enumerate(DIRECTIONS):
+        query, gallery = embedded.visual, embedded.audio
+        query_features, match_features = features.visual, features.audio
+        if direction == AUDIO_TO_VIDEO:
+            query, gallery = gallery, query
+            query_features, match_features = match_features, query_features
+        cosine, item = nearest(query, gallery, 2)
+        rank = ranks(query, gallery).average().numpy()
+        own = (item[:, 0] == torch.arange(len(query))).numpy()
+        lead = np.where(own, (cosine[:, 0] - cosine[:, 1]).numpy(), -1.0)
+        chosen = {
+            "seeded": np.random.default_rng([config.seed, number]).permutation(sound),
+            "best": sound[np.argsort(-lead[sound], kind="stable")],
+            "worst": sound[np.argsort(-rank[sound], kind="stable")],
+        }
+        wanted = {"seeded": config.seeded, "best": config.extremes, "worst": config.extremes}
+        picks = [(kind, row) for kind, order in chosen.items() for row in order[: wanted[kind]]]
+        for kind, row in picks:
+            place = int(own[row])
+            match = int(item[row, place])
+            rows.append(
+                {
+                    "kind": kind,
+                    "direction": direction,
+                    "query_id": str(features.ids[row]),
+                    "query_labels": features.labels_of(row),
+                    "match_id": str(features.ids[match]),
+                    "match_labels": features.labels_of(match),
+                    "cosine": float(cosine[row, place]),
+                    "rank": float(rank[row]),
+                    "own_was_first": bool(own[row]),
+                    "query_feature": np.asarray(query_features[row]),
+                    "match_feature": np.asarray(match_features[match]),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def examples_table(
+    found: pd.DataFrame, youtube_ids: Mapping[str, str | None] | None = None
+) -> pd.DataFrame:
+    """Return `examples` as a table to read: labels as text, no features.
+
+    With ``youtube_ids`` (clip id → YouTube id, None: a deleted video) of some of the clips, each
+    clip's stands beside its id: the video is at youtu.be/<YouTube id>.
+    """
+    table = found.drop(columns=["query_feature", "match_feature"])
+    for role in ("query", "match"):
+        table[f"{role}_labels"] = table[f"{role}_labels"].map(", ".join)
+        known = {clip: name or "deleted" for clip, name in (youtube_ids or {}).items()}
+        ids = table[f"{role}_id"].map(known)
+        if ids.notna().any():
+            table.insert(table.columns.get_loc(f"{role}_id") + 1, f"{role}_on_youtube", ids)
+    return table.rename(columns=lambda name: name.replace("_", " "))
