@@ -12,6 +12,7 @@ ORDER = [
     {"youtube8m", "synthetic", "media"},
     {"model"},
     {"loss", "negatives", "contrastive", "metrics"},
+    {"devices"},
     {"checkpoint"},
     {"train"},
     {"evaluation"},

@@ -1,43 +1,31 @@
-"""The folder of one training run: what it holds, whose it is, and what is complete in it."""
+"""The folder of one training run: whose it is, what is complete in it, and how it is loaded."""
 
-import hashlib
 import json
 import shutil
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
 from safetensors.torch import load_file
 
 from xmodal.config import InputError, TrainConfig
 from xmodal.model import JointEmbedding
 
 TRAINING_VERSION = 1
-"""Of what a training computes. Raise it when numbers move: every run is then another one."""
+"""Of what a training computes. Raise it when its numbers move: every run is then another one."""
+
+BYSTANDERS = {"features", "out", "steps", "patience", "overwrite", "progress"}
+"""Settings that change how far a training goes, or where it is, but not its course."""
 
 
 class RunFolder:
-    """Files of a run: config.json, history.jsonl, model.safetensors, checkpoint/, result.json.
-
-    Parameters
-    ----------
-    path : Path
-        The folder.
-    """
+    """Files of a run: config.json, history.jsonl, model.safetensors, checkpoint/, result.json."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def claim(self, identity: str, steps: int, overwrite: bool) -> None:
-        """Make sure that the folder is this run's, or empty.
-
-        Parameters
-        ----------
-        identity : str
-            Digest of all that decides the course of the training.
-        steps : int
-            Steps that it shall make.
-        overwrite : bool
-            Remove another run that is there.
+    def claim(self, content: dict[str, Any], config: TrainConfig) -> None:
+        """Make the folder this run's; ``content`` decides its course, beside its settings.
 
         Raises
         ------
@@ -45,19 +33,20 @@ class RunFolder:
             If the folder holds another run, or this one with more steps, and ``overwrite`` is not
             set; or if it holds something else than a run, which is never removed.
         """
+        content = {"config": json.loads(config.model_dump_json()), **content}
         if (self.path / "config.json").exists():
-            foreign = self.read("config.json")["identity"] != identity
+            foreign = not same_course(self.read("config.json"), content)
             made = self.state().get("step", 0)
-            if (foreign or made > steps) and overwrite:
+            if (foreign or made > config.steps) and config.overwrite:
                 shutil.rmtree(self.path)
             elif foreign:
                 raise InputError(
-                    f"{self.path} holds a run of another configuration, data set or code: "
+                    f"{self.path} holds a run of another configuration, data set or version: "
                     "choose another `out`, or set overwrite=true to replace it"
                 )
-            elif made > steps:
+            elif made > config.steps:
                 raise InputError(
-                    f"{self.path} has made {made} steps, more than the {steps} asked for: "
+                    f"{self.path} has made {made} steps, more than the {config.steps} asked for: "
                     "choose another `out`, or set overwrite=true to start again"
                 )
         elif any(path.suffix != ".tmp" for path in self.path.glob("*")):
@@ -65,6 +54,17 @@ class RunFolder:
                 f"{self.path} holds something else than a training run, which is not replaced: "
                 "choose another `out` or remove it"
             )
+        if not self.complete(config):
+            self.path.mkdir(parents=True, exist_ok=True)
+            (self.path / "result.json").unlink(missing_ok=True)
+            self.write("config.json", content)
+
+    def complete(self, config: TrainConfig) -> bool:
+        """Tell whether the claimed run has made all its steps."""
+        if not (self.path / "result.json").exists():
+            return False
+        before = self.read("config.json")["config"]
+        return (before["steps"], before["patience"]) == (config.steps, config.patience)
 
     def state(self) -> dict[str, Any]:
         """Return where the last whole checkpoint stands; empty if there is none."""
@@ -83,13 +83,13 @@ class RunFolder:
         fresh.rename(latest)
         shutil.rmtree(old, ignore_errors=True)
 
-    def note(self, line: dict[str, Any]) -> int:
+    def add_to_history(self, line: dict[str, Any]) -> int:
         """Add a line to the history; return the history's length in bytes."""
         with open(self.path / "history.jsonl", "a") as history:
             history.write(json.dumps(line) + "\n")
             return history.tell()
 
-    def forget(self, size: int) -> None:
+    def cut_history(self, size: int) -> None:
         """Cut the history back to its length at the last checkpoint."""
         with open(self.path / "history.jsonl", "a") as history:
             history.truncate(size)
@@ -105,14 +105,30 @@ class RunFolder:
         temporary.replace(self.path / name)
 
 
+def same_course(stored: dict[str, Any], content: dict[str, Any]) -> bool:
+    """Tell whether two contents of ``config.json`` describe the same training."""
+
+    def course(one: dict[str, Any]) -> dict[str, Any]:
+        config = TrainConfig(**one["config"])  # a setting that is new since then has its default
+        # the rate of a cosine depends on the number of steps
+        ignored = BYSTANDERS - ({"steps"} if config.schedule == "cosine" else set())
+        return {**one, "config": config.model_dump(exclude=ignored)}
+
+    try:
+        return course(stored) == course(content)
+    except (ValidationError, KeyError):
+        return False
+
+
 def read_history(path: Path) -> list[dict[str, Any]]:
     """Return the lines of a run's ``history.jsonl``: one for each validation."""
     return [json.loads(line) for line in (path / "history.jsonl").read_text().splitlines()]
 
 
-def digest(*parts: str) -> str:
-    """Return a digest of texts."""
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+def build_model(config: TrainConfig, sizes: dict[str, int]) -> JointEmbedding:
+    """Return the untrained network of a run, for features and classes of the given sizes."""
+    temperature = config.temperature if config.objective in ("infonce", "sigmoid") else None
+    return JointEmbedding(config, **sizes, temperature=temperature)
 
 
 def load_run(out: Path) -> tuple[JointEmbedding, TrainConfig]:
@@ -121,34 +137,14 @@ def load_run(out: Path) -> tuple[JointEmbedding, TrainConfig]:
     Raises
     ------
     InputError
-        If there is no finished run in ``out``.
+        If there is no finished run in the folder ``out``.
     """
     if not (out / "result.json").exists():
         raise InputError(
             f"{out} holds no finished training run: run 02_train.ipynb (or xmodal train) first"
         )
-    stored = json.loads((out / "config.json").read_text())
+    stored = RunFolder(out).read("config.json")
     config = TrainConfig(**stored["config"])
-    model = build_model(config, **stored["sizes"])
+    model = build_model(config, stored["sizes"])
     model.load_state_dict(load_file(out / "model.safetensors"))
     return model.eval(), config
-
-
-def build_model(config: TrainConfig, visual_dim: int, audio_dim: int, classes: int):
-    """Return the untrained network that a configuration describes."""
-    return JointEmbedding(
-        visual_dim,
-        audio_dim,
-        config.visual_hidden,
-        config.audio_hidden or (),
-        config.embedding_dim,
-        classes,
-        bool(config.relu_embedding),
-        bool(config.joint_normalise),
-        config.dropout_input,
-        config.dropout,
-        config.activation,
-        config.standardise,
-        config.temperature if config.objective in ("infonce", "sigmoid") else None,
-        config.initialisation,
-    )

@@ -11,10 +11,7 @@ class InputError(ValueError):
 
 
 class StageConfig(BaseModel):
-    """Base of the configuration of a stage: unknown keys are refused, values never change.
-
-    Each field's ``description`` says where in the paper its default stands, or that it is ours.
-    """
+    """Base of the configuration of a stage: unknown keys are refused, values never change."""
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=()
@@ -34,16 +31,10 @@ class RunFigureConfig(FigureConfig):
     run: Path = Field(Path("runs/sample/dim250-seed0"), description="training run (02_train)")
 
 
-#: What ``variant`` stands for: settings of the loss and of the model that differ from each other.
+#: What ``variant`` sets, where it is not given itself: the text is the default, the authors' code
+#: differs from it.
 VARIANTS: dict[str, dict[str, Any]] = {
-    "text": {
-        "scale_negatives": False,
-        "sqrt_cross_entropy": False,
-        "swapped_labels": False,
-        "relu_embedding": False,
-        "joint_normalise": False,
-        "audio_hidden": (450, 450, 200, 200),
-    },
+    "text": {},
     "authors": {
         "scale_negatives": True,  # a negative pair can cost as much as a positive one: up to 1
         "sqrt_cross_entropy": True,  # the classification's pull weakens as it gets worse
@@ -54,8 +45,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     },
 }
 
-
-#: What ``recipe`` stands for, where a setting is not given itself.
+#: What ``recipe`` sets, where it is not given itself.
 RECIPES: dict[str, dict[str, Any]] = {
     "paper": {},
     "best": {  # of what was tried, by recall on validation clips of YouTube-8M
@@ -70,7 +60,8 @@ RECIPES: dict[str, dict[str, Any]] = {
         "mixup": 1.0,
         "temperature": 0.07,
         "optimiser": "adamw",
-        "weight_l2": 0.05,
+        "weight_l2": 0.0,
+        "weight_decay": 0.05,
         "learning_rate": 3e-3,
         "schedule": "cosine",
         "warmup_steps": 27,
@@ -81,10 +72,50 @@ RECIPES: dict[str, dict[str, Any]] = {
 }
 
 
-class TrainConfig(StageConfig):
-    """How one model is trained. A field that is None takes what ``variant`` says.
+class ModelConfig(StageConfig):
+    """The network; what is marked "beyond" is not in the paper, and off."""
 
-    The defaults are the paper's, and what is marked "beyond" is off; ``recipe`` sets other ones.
+    embedding_dim: int = Field(250, gt=0, description="size of the joint space (section 3.1)")
+    visual_hidden: tuple[PositiveInt, ...] = Field(
+        (2000, 2000, 700, 700), description="units of the hidden layers (section 3.1)"
+    )
+    audio_hidden: tuple[PositiveInt, ...] = Field(
+        (450, 450, 200, 200), description="section 3.1; authors: 450 450 250 250"
+    )
+    relu_embedding: bool = Field(False, description="authors: ReLU on the embedding too")
+    joint_normalise: bool = Field(False, description="authors: ‖visual‖² + ‖audio‖² = 1; it leaks")
+    initialisation: Literal["glorot", "he"] = Field(
+        "glorot", description="of weights; TensorFlow's"
+    )
+    activation: Literal["relu", "gelu"] = Field("relu", description="section 2; gelu: beyond")
+    standardise: bool = Field(False, description="shift and scale the features; beyond")
+    dropout_input: float = Field(0, ge=0, lt=1, description="of the features; beyond")
+    dropout: float = Field(0, ge=0, lt=1, description="of the hidden layers; beyond")
+
+
+class LossConfig(StageConfig):
+    """What is minimised; what is marked "beyond" is not in the paper."""
+
+    objective: Literal["paper", "infonce", "sigmoid", "triplet"] = Field(
+        "paper", description="similarity term (section 3); all but paper: beyond"
+    )
+    margin: float = Field(0.2, ge=0, lt=1, description="α (section 3.1)")
+    p_negative: float = Field(0.6, ge=0, le=1, description="share of negative pairs (section 3.1)")
+    class_weight: float = Field(0.02, ge=0, description="λ (section 3.1)")
+    class_start_step: int = Field(10_000, ge=0, description="steps with λ = 0 (section 3.1)")
+    weight_l2: float = Field(1e-8, ge=0, description="c of c/2 · ‖w‖²: section 2; 1e-8: authors")
+    mean_over_classes: bool = Field(False, description="cross entropy: mean, not sum; ours")
+    scale_negatives: bool = Field(False, description="authors: negative term over 1 − α")
+    sqrt_cross_entropy: bool = Field(False, description="authors: λ · √(cross entropies)")
+    swapped_labels: bool = Field(False, description="authors: classify audio as swapped")
+    temperature: float = Field(0.07, gt=0, description="to start from, of infonce and sigmoid")
+
+
+class TrainConfig(ModelConfig, LossConfig):
+    """How one model is trained; the defaults are the paper's.
+
+    Where the paper is silent they are the authors' code's, or else our choice. ``variant`` and
+    ``recipe`` set several at once; what is given itself wins, and None takes what they say.
     """
 
     features: Path = Field(Path("data/sample/features"), description="feature set to learn from")
@@ -92,83 +123,59 @@ class TrainConfig(StageConfig):
     overwrite: bool = Field(False, description="replace another run that is in `out`")
     progress: bool = Field(True, description="show a progress bar")
 
+    variant: Literal["text", "authors"] = Field("text", description="the paper's text or its code")
     recipe: Literal["paper", "best"] = Field("paper", description="best: beyond, for real features")
     training_clips: int | None = Field(None, gt=0, description="use only the first so many")
 
-    embedding_dim: int = Field(250, gt=0, description="size of the joint space (section 3.1)")
-    visual_hidden: tuple[PositiveInt, ...] = Field(
-        (2000, 2000, 700, 700), description="section 3.1"
-    )
-    audio_hidden: tuple[PositiveInt, ...] | None = Field(
-        None, description="section 3.1: 450 450 200 200"
-    )
-
-    activation: Literal["relu", "gelu"] = Field("relu", description="section 2; gelu: beyond")
-    initialisation: Literal["glorot", "he"] = Field("glorot", description="of the weights; ours")
-    standardise: bool = Field(False, description="shift and scale the features; beyond")
-    dropout_input: float = Field(0, ge=0, lt=1, description="of the features; beyond")
-    dropout: float = Field(0, ge=0, lt=1, description="of the hidden layers; beyond")
-
-    variant: Literal["text", "authors"] = Field("text", description="the paper's text or its code")
-    relu_embedding: bool | None = Field(None, description="authors: ReLU on the embedding too")
-    joint_normalise: bool | None = Field(None, description="authors: ‖visual‖² + ‖audio‖² = 1")
-    scale_negatives: bool | None = Field(None, description="authors: negative term over 1 − α")
-    sqrt_cross_entropy: bool | None = Field(None, description="authors: λ · √(cross entropies)")
-    swapped_labels: bool | None = Field(None, description="authors: classify audio as swapped")
-
-    objective: Literal["paper", "infonce", "sigmoid", "triplet"] = Field(
-        "paper", description="section 3.1; the others: beyond"
-    )
-    temperature: float = Field(0.07, gt=0, description="to start from, of infonce and sigmoid")
-    mixup: float = Field(0, ge=0, description="α of Beta(α, α), mixing clips of a batch; beyond")
-    margin: float = Field(0.2, ge=0, lt=1, description="α (section 3.1)")
-    p_negative: float = Field(0.6, ge=0, le=1, description="share of negative pairs (section 3.1)")
-    class_weight: float = Field(0.02, ge=0, description="λ (section 3.1)")
-    class_start_step: int = Field(10_000, ge=0, description="steps with λ = 0 (section 3.1)")
-    mean_over_classes: bool = Field(False, description="cross entropy: mean, not sum")
-    average: float = Field(0, ge=0, lt=1, description="decay of averaged weights; beyond")
-    weight_l2: float = Field(1e-8, ge=0, description="L2 on weights: section 2; 1e-8: authors")
-
-    steps: int = Field(12_000, gt=0, description="our choice: past the 10,000 of section 3.1")
+    steps: int = Field(12_000, gt=0, description="past the 10,000 of section 3.1")
     batch_size: int = Field(1024, gt=1, description="section 3.1; over all processes together")
     optimiser: Literal["adam", "adamw"] = Field("adam", description="authors; adamw: beyond")
-    learning_rate: float = Field(1e-4, gt=0, description="of Adam; authors, the text is silent")
+    weight_decay: float = Field(
+        0, ge=0, description="of adamw, which is no term of the loss; beyond"
+    )
+    learning_rate: float = Field(1e-4, gt=0, description="of the optimiser; authors")
     schedule: Literal["staircase", "cosine"] = Field("staircase", description="authors' decay")
     warmup_steps: int = Field(0, ge=0, description="of a rate that rises from 0; beyond")
     decay: float = Field(0.95, gt=0, le=1, description="of the learning rate; authors")
     decay_every: int = Field(4_000_000, gt=0, description="clips between two decays; authors")
     clip_norm: float | None = Field(1.0, gt=0, description="of the gradient; authors")
+    mixup: float = Field(0, ge=0, description="α of Beta(α, α), mixing clips of a batch; beyond")
+    average: float = Field(0, ge=0, lt=1, description="decay of averaged weights; beyond")
 
     readers: int = Field(1, gt=0, description="parts of the clips; each process reads its own")
     buffer_clips: int = Field(65_536, gt=0, description="clips shuffled and held together, twice")
     gather_negatives: bool = Field(False, description="draw negatives from all processes' clips")
-
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 if fast")
     validate_every: int = Field(250, gt=0, description="steps between validation and checkpoint")
-    validation_gallery: int = Field(256, gt=1, description="candidates in validation: our choice")
+    validation_gallery: int = Field(256, gt=1, description="candidates in validation")
     patience: int | None = Field(None, gt=0, description="stop after so many steps without gain")
     seed: int = Field(0, ge=0, description="of weights, order of clips and negatives")
 
     @model_validator(mode="before")
     @classmethod
     def fill_in(cls, values: Any) -> Any:
-        """Take what is None from the variant, and name the run after its data and dimension."""
+        """Set what is not given as variant and recipe say; name the run."""
         if not isinstance(values, dict):
             return values
         default = {name: field.default for name, field in cls.model_fields.items()}
-        values = {**RECIPES.get(str(values.get("recipe", "paper")), {}), **values}
-        chosen = {**default, **values}
-        switches = VARIANTS.get(str(chosen["variant"]), {})
-        filled = {name: value for name, value in switches.items() if chosen[name] is None}
-        if chosen["out"] is None:
-            data, recipe = Path(str(chosen["features"])).parent.name, chosen["recipe"]
+        given = {k: v for k, v in values.items() if v is not None or k not in VARIANTS["authors"]}
+        recipe = given.get("recipe", "paper")
+        filled = VARIANTS.get(str(given.get("variant")), {}) | RECIPES.get(str(recipe), {})
+        values = {**filled, **given}
+        if values.get("out") is None:
+            chosen = {**default, **values}
             name = f"dim{chosen['embedding_dim']}" if recipe == "paper" else recipe
-            filled["out"] = f"runs/{data}/{name}-seed{chosen['seed']}"
-        return {**values, **filled}
+            data = Path(str(chosen["features"])).parent.name
+            values["out"] = f"runs/{data}/{name}-seed{chosen['seed']}"
+        return values
 
     @model_validator(mode="after")
     def fit_together(self) -> "TrainConfig":
-        """Refuse to mix clips where labels count, as a mixture has none."""
+        """Refuse settings that contradict each other."""
         if self.mixup and (self.objective == "paper" or self.class_weight):
             raise ValueError("mixup is for other objectives than the paper's, with class_weight 0")
+        if self.weight_l2 if self.optimiser == "adamw" else self.weight_decay:
+            raise ValueError(
+                "weight_l2 is for adam, which minimises it, and weight_decay for adamw"
+            )
         return self

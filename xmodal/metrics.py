@@ -35,6 +35,9 @@ class Ranks(NamedTuple):
 def ranks(query: Tensor, gallery: Tensor, chunk: int = 1024, tolerance: float = 1e-6) -> Ranks:
     """Rank the true match of each query by cosine similarity.
 
+    The paper and the authors' code say nothing of ties; there, earlier items win, and a model that
+    maps everything to one point looks perfect. Averaged over the orders of ties it scores chance.
+
     Parameters
     ----------
     query, gallery : Tensor, float32, (clips, embedding_dim)
@@ -42,18 +45,13 @@ def ranks(query: Tensor, gallery: Tensor, chunk: int = 1024, tolerance: float = 
     chunk : int
         Queries compared at a time; memory is chunk × clips, never clips × clips.
     tolerance : float
-        Similarities closer than this are ties (our choice: float32 tells no finer difference
-        apart, and the same vector may come out of a matrix product with other last bits).
+        Similarities closer than this are ties (our choice: float32 resolves no finer difference,
+        and the same vector may come out of a matrix product with other last bits).
 
     Raises
     ------
     ValueError
         If the shapes differ or a value is not finite.
-
-    Notes
-    -----
-    The paper and the authors' code say nothing of ties; there, earlier items win, and a model that
-    maps everything to one point looks perfect. Averaged over the orders of ties it scores chance.
     """
     if query.shape != gallery.shape:
         raise ValueError(
@@ -70,17 +68,27 @@ def ranks(query: Tensor, gallery: Tensor, chunk: int = 1024, tolerance: float = 
     return Ranks(torch.cat(better), torch.cat(tied))
 
 
+def gallery_ranks(query: Tensor, gallery: Tensor, size: int, seed: int = 0) -> Ranks:
+    """Rank within disjoint galleries of ``size`` clips, drawn at random by ``seed``.
+
+    Clips beyond the last whole gallery are left out, so that every query meets ``size`` candidates.
+    ValueError if there are fewer clips than one gallery holds; else as `ranks`.
+    """
+    if not 1 <= size <= len(query):
+        raise ValueError(f"a gallery of {size} cannot be drawn from {len(query)} clips")
+    order = torch.randperm(len(query), generator=torch.Generator().manual_seed(seed))
+    members = order[: len(query) // size * size].to(query.device).split(size)
+    parts = [ranks(query[rows], gallery[rows]) for rows in members]
+    return Ranks(torch.cat([p.better for p in parts]), torch.cat([p.tied for p in parts]))
+
+
 def nearest(query: Tensor, gallery: Tensor, k: int, chunk: int = 1024) -> tuple[Tensor, Tensor]:
     """Return the k most similar items of the gallery for each query, most similar first.
 
     Parameters
     ----------
     query, gallery : Tensor, float32, (queries, embedding_dim) and (items, embedding_dim)
-        Unit vectors.
-    k : int
-        Neighbours per query, at most the number of items.
-    chunk : int
-        Queries compared at a time.
+        Unit vectors; ``chunk`` queries are compared at a time.
 
     Returns
     -------
@@ -92,61 +100,21 @@ def nearest(query: Tensor, gallery: Tensor, k: int, chunk: int = 1024) -> tuple[
     return torch.cat([p.values for p in parts]), torch.cat([p.indices for p in parts])
 
 
-def gallery_ranks(query: Tensor, gallery: Tensor, size: int, seed: int = 0) -> Ranks:
-    """Rank within disjoint galleries of ``size`` clips drawn at random.
-
-    Clips beyond the last whole gallery are left out, so that every query meets ``size`` candidates.
-
-    Parameters
-    ----------
-    query, gallery : Tensor, float32, (clips, embedding_dim)
-        As for `ranks`.
-    size : int
-        Candidates per query, the match among them.
-    seed : int
-        Draws the galleries.
-
-    Raises
-    ------
-    ValueError
-        If there are fewer clips than one gallery holds.
-    """
-    if not 1 <= size <= len(query):
-        raise ValueError(f"a gallery of {size} cannot be drawn from {len(query)} clips")
-    order = torch.randperm(len(query), generator=torch.Generator().manual_seed(seed))
-    members = order[: len(query) // size * size].to(query.device).split(size)
-    parts = [ranks(query[rows], gallery[rows]) for rows in members]
-    return Ranks(torch.cat([p.better for p in parts]), torch.cat([p.tied for p in parts]))
-
-
 def bootstrap(
     values: Tensor, resamples: int = 1000, level: float = 0.95, seed: int = 0
 ) -> tuple[Tensor, Tensor]:
-    """Return percentile bootstrap bounds of the mean over queries.
+    """Return percentile bootstrap bounds of the mean over queries: float64, (measures,) each.
 
-    Parameters
-    ----------
-    values : Tensor, float64, (queries, measures)
-        One column a measure, for instance the hits at each K.
-    resamples : int
-        How often the queries are drawn anew, with replacement.
-    level : float
-        Share of the resampled means between the bounds.
-    seed : int
-        Draws the resamples.
-
-    Returns
-    -------
-    low, high : Tensor, float64, (measures,)
+    ``values`` are float64, (queries, measures), such as the hits at each K. Queries are drawn anew,
+    with replacement, ``resamples`` times; ``level`` of the means lie between the bounds.
     """
     generator = torch.Generator().manual_seed(seed)
     n = len(values)
     means = torch.stack(
         [values[torch.randint(n, (n,), generator=generator)].mean(dim=0) for _ in range(resamples)]
     )
-    low, high = means.quantile(
-        torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=values.dtype), dim=0
-    )
+    bounds = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=values.dtype)
+    low, high = means.quantile(bounds, dim=0)
     return low, high
 
 
@@ -178,12 +146,6 @@ def recall(*found: Ranks, ks: Sequence[int] = (1, 5, 10), resamples: int = 1000)
     hits = torch.stack([torch.stack([r.hits(k) for k in ks], dim=1) for r in found]).mean(dim=0)
     low, high = bootstrap(hits, resamples) if resamples else (hits.mean(dim=0),) * 2
     average = torch.stack([r.average() for r in found])
-    return Recall(
-        tuple(ks),
-        tuple(hits.mean(dim=0).tolist()),
-        tuple(low.tolist()),
-        tuple(high.tolist()),
-        average.quantile(0.5, dim=1).mean().item(),
-        average.mean().item(),
-        len(hits),
-    )
+    mean, lower, upper = (tuple(values.tolist()) for values in (hits.mean(dim=0), low, high))
+    median_rank = average.quantile(0.5, dim=1).mean().item()
+    return Recall(tuple(ks), mean, lower, upper, median_rank, average.mean().item(), len(hits))

@@ -7,21 +7,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xmodal.config import VARIANTS
-from xmodal.loss import (
-    Labels,
-    Objective,
-    Peers,
-    cosine_loss,
-    cross_entropy,
-    draw_pairs,
-    info_nce,
-    l2_groups,
-    l2_term,
-    sigmoid_loss,
-    triplet_loss,
-)
+from xmodal.config import VARIANTS, LossConfig, ModelConfig
+from xmodal.contrastive import info_nce, sigmoid_loss, triplet_loss
+from xmodal.loss import Batch, cosine_loss, cross_entropy, l2_groups, l2_term, objective
 from xmodal.model import JointEmbedding
+from xmodal.negatives import Labels, Peers, draw_pairs
 
 
 def labels_of(*clips: list[int]) -> Labels:
@@ -29,14 +19,18 @@ def labels_of(*clips: list[int]) -> Labels:
     return Labels(indptr, torch.tensor([i for c in clips for i in c], dtype=torch.int64))
 
 
+def batch_of(visual, audio, labels: Labels, generator: torch.Generator) -> Batch:
+    return Batch(visual, audio, labels, Peers(labels), generator)
+
+
 def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def small_model(**kwargs) -> JointEmbedding:
+def small_model(temperature: float | None = None, **choices) -> JointEmbedding:
     torch.manual_seed(0)
-    sizes = {"visual_dim": 6, "audio_dim": 4, "visual_hidden": (8,), "audio_hidden": (5,)}
-    return JointEmbedding(**{**sizes, "embedding_dim": 3, "classes": 7, **kwargs})
+    config = ModelConfig(visual_hidden=(8,), audio_hidden=(5,), embedding_dim=3, **choices)
+    return JointEmbedding(config, 6, 4, classes=7, temperature=temperature)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -52,9 +46,7 @@ def test_scaled_negatives_by_hand():
     cosine, negative = torch.tensor([1.0, 0.7, 1.0]), torch.tensor([False, True, True])
     # a negative pair that coincides costs (1 - 0.2) / (1 - 0.2) = 1, as much as an orthogonal pair
     expected = (0.0 + 0.5 / 0.8 + 1.0) / 3
-    assert cosine_loss(cosine, negative, 0.2, scale_negatives=True).item() == pytest.approx(
-        expected
-    )
+    assert cosine_loss(cosine, negative, 0.2, divisor=0.8).item() == pytest.approx(expected)
 
 
 def test_the_margin_stops_the_gradient_of_distant_negatives_only():
@@ -104,34 +96,35 @@ def test_triplet_loss_by_hand():
     assert triplet_loss(cosine, match, 0.2).item() == pytest.approx(expected, rel=1e-6)
 
 
-@pytest.mark.parametrize("objective", ["infonce", "sigmoid", "triplet"])
-def test_contrastive_objectives_average_both_directions(objective):
+@pytest.mark.parametrize("term", ["infonce", "sigmoid", "triplet"])
+def test_contrastive_objectives_average_both_directions(term):
     model = small_model(temperature=0.5)
     with torch.no_grad():
         model.bias.fill_(-1.0)
     visual, audio = torch.randn(5, 6, generator=seeded(2)), torch.randn(5, 4, generator=seeded(3))
     labels = labels_of([0], [1], [2], [3], [4])
-    found = Objective(objective, class_start_step=9)(model, visual, audio, labels, 0, seeded())
+    config = LossConfig(objective=term, weight_l2=0)
+    found = objective(model, batch_of(visual, audio, labels, seeded()), 0, config)
     embedded = model(visual, audio)
     cosine, match = embedded.visual @ embedded.audio.T, torch.arange(5)
-    term = {
+    one_way = {
         "infonce": lambda c: info_nce(2 * c, match),
         "sigmoid": lambda c: sigmoid_loss(2 * c - 1, match),
         "triplet": lambda c: triplet_loss(c, match),
-    }[objective]
-    expected = (term(cosine) + term(cosine.T)) / 2
+    }[term]
+    expected = (one_way(cosine) + one_way(cosine.T)) / 2
     torch.testing.assert_close(found.total, expected)
     assert found.classification == 0
 
 
-@pytest.mark.parametrize("objective", ["paper", "infonce", "sigmoid", "triplet"])
-def test_two_halves_that_share_their_clips_make_the_whole(objective):
+@pytest.mark.parametrize("term", ["paper", "infonce", "sigmoid", "triplet"])
+def test_two_halves_that_share_their_clips_make_the_whole(term):
     """What two processes compute, one after the other, with nothing but the gathered rows."""
     model = small_model(temperature=0.5)
     visual, audio = torch.randn(6, 6, generator=seeded(2)), torch.randn(6, 4, generator=seeded(3))
     clips = [[0], [1], [2], [3], [4, 0], [5]]
-    loss = Objective(objective, class_start_step=0, swapped_labels=True)
-    whole = loss(model, visual, audio, labels_of(*clips), 0, seeded(1))
+    config = LossConfig(objective=term, class_start_step=0, swapped_labels=True)
+    whole = objective(model, batch_of(visual, audio, labels_of(*clips), seeded(1)), 0, config)
     embedded = model(visual, audio, classify=True)
     entropies = cross_entropy(embedded.audio_logits, labels_of(*clips))
     halves = []
@@ -145,7 +138,9 @@ def test_two_halves_that_share_their_clips_make_the_whole(objective):
 
         peers = Peers(labels_of(*clips), begin, gather)
         part = labels_of(*clips[mine])
-        halves.append(loss(model, visual[mine], audio[mine], part, 0, seeded(1), peers))
+        halves.append(
+            objective(model, Batch(visual[mine], audio[mine], part, peers, seeded(1)), 0, config)
+        )
     for one, two, both in zip(*halves, whole):
         torch.testing.assert_close((one + two) / 2, both)
 
@@ -158,7 +153,7 @@ def test_l2_is_half_the_square_of_weights_and_of_no_bias():
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     optimiser = torch.optim.SGD(l2_groups(model, 0.3), lr=1.0)
     penalty = sum(0.3 / 2 * p.square().sum() for n, p in model.named_parameters() if "weight" in n)
-    assert l2_term(model, 0.3) == pytest.approx(penalty.item())
+    assert l2_term(model, 0.3).item() == pytest.approx(penalty.item())
     gradients = torch.autograd.grad(
         penalty, [p for n, p in model.named_parameters() if "weight" in n]
     )
@@ -175,7 +170,7 @@ def test_l2_is_half_the_square_of_weights_and_of_no_bias():
 @pytest.mark.parametrize("variant", ["text", "authors"])
 def test_objective_by_hand(variant, start, total_has_classes):
     """Every term written out with plain Python numbers, pair by pair."""
-    switches = VARIANTS[variant]
+    switches = LossConfig().model_dump() | ModelConfig().model_dump() | VARIANTS[variant]
     model = small_model(
         relu_embedding=switches["relu_embedding"], joint_normalise=switches["joint_normalise"]
     )
@@ -183,10 +178,13 @@ def test_objective_by_hand(variant, start, total_has_classes):
     clips = [[0], [1, 2], [0, 3], [4], [5, 6]]
     labels = labels_of(*clips)
     loss_switches = ("scale_negatives", "sqrt_cross_entropy", "swapped_labels")
-    objective = Objective(
-        class_weight=0.5, class_start_step=start, **{k: switches[k] for k in loss_switches}
+    config = LossConfig(
+        class_weight=0.5,
+        class_start_step=start,
+        weight_l2=0.01,
+        **{k: switches[k] for k in loss_switches},
     )
-    found = objective(model, visual, audio, labels, step=3, generator=seeded(4))
+    found = objective(model, batch_of(visual, audio, labels, seeded(4)), 3, config)
 
     pairs = draw_pairs(labels, 0.6, seeded(4))
     assert 0 < pairs.negative.sum() < 5
@@ -214,7 +212,10 @@ def test_objective_by_hand(variant, start, total_has_classes):
     if variant == "authors":
         class_part = math.sqrt(class_part)
     assert found.cosine.item() == pytest.approx(cosine_part, rel=1e-5)
-    expected = cosine_part + 0.5 * class_part if total_has_classes else cosine_part
+    weights = [p for name, p in model.named_parameters() if name.endswith("weight")]
+    l2 = 0.01 / 2 * sum(w.square().sum().item() for w in weights)
+    assert found.l2.item() == pytest.approx(l2, rel=1e-5)
+    expected = l2 + cosine_part + (0.5 * class_part if total_has_classes else 0)
     assert found.total.item() == pytest.approx(expected, rel=1e-5)
     assert found.classification.item() == pytest.approx(
         class_part if total_has_classes else 0.0, rel=1e-5

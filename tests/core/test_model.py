@@ -4,7 +4,17 @@ import numpy as np
 import pytest
 import torch
 
+from xmodal.config import ModelConfig
 from xmodal.model import Branch, JointEmbedding, Standardise
+
+
+def network(
+    visual: int, audio: int, visual_hidden=(6,), audio_hidden=(3,), temperature=None, **choices
+) -> JointEmbedding:
+    """Return a small network of 2 dimensions and 9 classes, if nothing else is asked for."""
+    fields = {"embedding_dim": 2, **choices}
+    config = ModelConfig(visual_hidden=visual_hidden, audio_hidden=audio_hidden, **fields)
+    return JointEmbedding(config, visual, audio, 9, temperature)
 
 
 def test_layers_are_those_of_section_3_1():
@@ -21,7 +31,7 @@ def test_layers_are_those_of_section_3_1():
 def test_forward_is_relu_layers_then_unit_length():
     """One branch written out with matrix products."""
     torch.manual_seed(0)
-    model = JointEmbedding(5, 4, (6, 7), (30,), 2, 9)
+    model = network(5, 4, (6, 7), (30,))
     visual, audio = torch.randn(8, 5), torch.randn(8, 4)
     w1, b1, w2, b2, w3, b3 = model.visual.parameters()
     hidden = ((visual @ w1.T + b1).clamp_min(0) @ w2.T + b2).clamp_min(0)
@@ -38,12 +48,12 @@ def test_forward_is_relu_layers_then_unit_length():
 def test_text_has_signed_embeddings_and_authors_have_none():
     x = torch.randn(100, 5)
     torch.manual_seed(0)
-    assert (Branch(5, (6,), 4)(x) < 0).any()
-    assert (Branch(5, (6,), 4, relu_embedding=True)(x) >= 0).all()
+    assert (Branch(5, (6,), ModelConfig(embedding_dim=4))(x) < 0).any()
+    assert (Branch(5, (6,), ModelConfig(embedding_dim=4, relu_embedding=True))(x) >= 0).all()
 
 
 def test_joint_normalisation_makes_the_norms_of_a_clip_determine_each_other():
-    model = JointEmbedding(5, 4, (), (), 4, 3, joint_normalise=True)
+    model = network(5, 4, (), (), embedding_dim=4, joint_normalise=True)
     with torch.no_grad():  # audio passes unchanged, so that its norm is seen before unit length
         model.audio[0].weight.copy_(torch.eye(4))
     seen = []
@@ -56,7 +66,7 @@ def test_joint_normalisation_makes_the_norms_of_a_clip_determine_each_other():
 
 
 def test_embed_in_batches_is_forward():
-    model = JointEmbedding(5, 4, (6,), (3,), 2, 9)
+    model = network(5, 4, (6,), (3,))
     visual, audio = torch.randn(10, 5), torch.randn(10, 4)
     whole = model(visual, audio)
     parts = model.embed(visual.numpy(), audio.numpy(), batch=3)
@@ -78,9 +88,9 @@ def test_standardised_features_have_mean_0_and_one_scale():
 
 def test_a_standardising_model_takes_its_features_as_they_are():
     torch.manual_seed(0)
-    plain = JointEmbedding(5, 4, (6,), (3,), 2, 9)
+    plain = network(5, 4, (6,), (3,))
     torch.manual_seed(0)
-    scaled = JointEmbedding(5, 4, (6,), (3,), 2, 9, standardise=True)
+    scaled = network(5, 4, (6,), (3,), standardise=True)
     visual, audio = 4 * torch.randn(50, 5) + 7, 2 * torch.randn(50, 4) - 1
     scaled.visual_scaler.fit(visual.numpy())
     scaled.audio_scaler.fit(audio.numpy())
@@ -91,33 +101,31 @@ def test_a_standardising_model_takes_its_features_as_they_are():
 
 def test_dropout_is_for_training_only():
     torch.manual_seed(0)
-    plain = JointEmbedding(5, 4, (60,), (3,), 2, 9)
+    plain = network(5, 4, (60,), (3,))
     torch.manual_seed(0)
-    model = JointEmbedding(5, 4, (60,), (3,), 2, 9, dropout_input=0.2, dropout=0.5)
+    model = network(5, 4, (60,), (3,), dropout_input=0.2, dropout=0.5)
     visual, audio = torch.randn(10, 5), torch.randn(10, 4)
     assert not torch.equal(model(visual, audio).visual, model(visual, audio).visual)
     torch.testing.assert_close(model.eval()(visual, audio).visual, plain(visual, audio).visual)
 
 
 def test_the_learned_scale_starts_at_one_over_the_temperature():
-    model = JointEmbedding(5, 4, (6,), (3,), 2, 9, temperature=0.25)
+    model = network(5, 4, (6,), (3,), temperature=0.25)
     found = model(torch.randn(3, 5), torch.randn(3, 4))
     assert (found.scale.item(), found.bias.item()) == (pytest.approx(4), 0)
-    assert (
-        JointEmbedding(5, 4, (6,), (3,), 2, 9)(torch.randn(3, 5), torch.randn(3, 4)).scale is None
-    )
+    assert network(5, 4, (6,), (3,))(torch.randn(3, 5), torch.randn(3, 4)).scale is None
 
 
 def test_he_weights_are_wider_than_glorot_weights():
     """Variances of a layer of 200 inputs and 50 outputs: 2 / 200, and 2 / (200 + 50)."""
     for initialisation, variance in (("he", 2 / 200), ("glorot", 2 / 250)):
-        model = JointEmbedding(200, 4, (50,), (3,), 2, 9, initialisation=initialisation)
+        model = network(200, 4, (50,), (3,), initialisation=initialisation)
         weight = model.visual[0].weight
         assert weight.var().item() == pytest.approx(variance, rel=0.05)
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1e30])
 def test_embeddings_of_extreme_features_are_finite(scale):
-    model = JointEmbedding(5, 4, (6,), (3,), 2, 9)
+    model = network(5, 4, (6,), (3,))
     embedded = model(torch.randn(3, 5) * scale, torch.randn(3, 4) * scale)
     assert embedded.visual.isfinite().all() and embedded.audio.isfinite().all()

@@ -71,7 +71,7 @@ def test_classification_is_switched_on_at_its_step(whole: Path):
     history = read_history(whole)
     assert [line["classification"] > 0 for line in history] == [False, False, True, True]
     for line in history:
-        total = line["cosine"] + 0.02 * line["classification"]
+        total = line["cosine"] + 0.02 * line["classification"] + line["l2"]
         assert line["loss"] == pytest.approx(total, rel=1e-5)
 
 

@@ -1,0 +1,69 @@
+"""Pairs of a batch: which are negative, and how the audio of these is drawn (section 3)."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Labels(NamedTuple):
+    """The labels of a batch: clip i carries ``indices[indptr[i]:indptr[i + 1]]``; both int64."""
+
+    indptr: Tensor
+    indices: Tensor
+
+    def rows(self) -> Tensor:
+        """Return the clip that each entry of ``indices`` belongs to: int64, (labels,)."""
+        counts = self.indptr.diff()
+        return torch.arange(len(counts), device=counts.device).repeat_interleave(counts)
+
+
+class Pairs(NamedTuple):
+    """Which audio each video is compared with: ``audio`` int64 and ``negative`` bool, (clips,)."""
+
+    audio: Tensor
+    negative: Tensor
+
+
+class Peers(NamedTuple):
+    """The processes that train together, for candidates taken from the clips of all of them.
+
+    ``labels`` are those of all clips of the batch, process after process; ``begin`` is where this
+    process's clips begin; ``gather`` joins the rows of a tensor from all processes in that order,
+    and passes gradients back to where the rows came from.
+    """
+
+    labels: Labels
+    begin: int = 0
+    gather: Callable[[Tensor], Tensor] = lambda rows: rows
+
+
+def draw_pairs(labels: Labels, p_negative: float, generator: torch.Generator) -> Pairs:
+    """Make each clip of a batch a positive pair, or with ``p_negative`` a negative one.
+
+    The audio of a negative pair is another clip's of the batch, drawn uniformly among those that
+    share no label with the video: the authors' code, the text is silent. Where there is none, the
+    pair stays positive (our choice).
+
+    The generator is one of the CPU, so that every device has the same draws.
+    """
+    device, clips = labels.indptr.device, len(labels.indptr) - 1
+    present, column = labels.indices.unique(return_inverse=True)
+    incidence = torch.zeros(clips, len(present), device=device)
+    incidence[labels.rows(), column] = 1
+
+    chance, choice = torch.rand(2, clips, dtype=torch.float64, generator=generator)
+    chosen = (chance < p_negative).nonzero().squeeze(1)
+    drawn = chosen.to(device)
+    strangers = incidence[drawn] @ incidence.T == 0
+    strangers[torch.arange(len(drawn), device=device), drawn] = False
+    count = strangers.sum(dim=1)
+    nth = (choice[chosen] * count.cpu()).int().to(device) + 1
+    swapped = (strangers.cumsum(dim=1, dtype=torch.int32) == nth[:, None]).byte().argmax(dim=1)
+
+    audio = torch.arange(clips, device=device)
+    negative = torch.zeros(clips, dtype=torch.bool, device=device)
+    negative[drawn] = count > 0
+    audio[drawn] = torch.where(count > 0, swapped, drawn)
+    return Pairs(audio, negative)
