@@ -1,8 +1,5 @@
-"""Not in the paper: objectives that compare each clip with all candidates of its batch; mixup."""
+"""Not in the paper: objectives that compare each clip with all candidates of its batch."""
 
-from collections.abc import Sequence
-
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -57,14 +54,3 @@ def contrastive_loss(
         else:
             terms.append(info_nce(cosine * scale, match))
     return (terms[0] + terms[1]) / 2
-
-
-def mix(visual: Tensor, audio: Tensor, alpha: float, seed: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Mix each clip with another of the batch, both modalities alike (Zhang et al., 2018)."""
-    rng = np.random.default_rng(seed)
-    share = rng.beta(alpha, alpha, len(visual))
-    share = np.maximum(share, 1 - share)  # it stays closer to itself than to the other
-    own = torch.from_numpy(share[:, None]).to(visual)
-    other = torch.from_numpy(rng.permutation(len(visual))).to(visual.device)
-    visual, audio = (own * x + (1 - own) * x[other] for x in (visual, audio))
-    return visual, audio

@@ -3,7 +3,6 @@
 import math
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, set_seed
@@ -13,8 +12,7 @@ from tqdm import tqdm
 
 from xmodal.checkpoint import TRAINING_VERSION, RunFolder, build_model
 from xmodal.config import InputError, TrainConfig
-from xmodal.contrastive import mix
-from xmodal.data.batches import Batches
+from xmodal.data.batches import Batches, Drawn
 from xmodal.data.features import FeatureSet, open_features
 from xmodal.devices import all_gather, reproducible, start_accelerator
 from xmodal.loss import Batch, l2_groups, objective
@@ -52,7 +50,9 @@ def train(config: TrainConfig) -> dict[str, Any]:
         batch holds, or if the loss stops being finite.
     """
     accelerator = start_accelerator(config)
-    batches = Batches(config, accelerator.process_index, accelerator.num_processes)
+    batches = Batches(
+        config, accelerator.device, accelerator.process_index, accelerator.num_processes
+    )
     validation = open_features(config.features, "validation")
     folder = RunFolder(config.out)
     if accelerator.is_main_process:
@@ -104,7 +104,7 @@ def run_steps(
             break
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(config, step)
-        losses = objective(model, batch_of(step, batches, config, accelerator), step, config)
+        losses = objective(model, batch_of(batches(step), batches.begin), step, config)
         optimiser.zero_grad()
         accelerator.backward(losses.total)
         if config.clip_norm:
@@ -220,21 +220,11 @@ def resume(accelerator: Accelerator, folder: RunFolder) -> dict[str, Any]:
     return state
 
 
-def batch_of(step: int, batches: Batches, config: TrainConfig, accelerator: Accelerator) -> Batch:
-    """Return this process's share of a step's batch: the same whenever it is asked for."""
-
-    def labels_of(rows: np.ndarray) -> Labels:
-        return Labels(*(torch.from_numpy(x).to(accelerator.device) for x in batches.labels(rows)))
-
-    rows, *features = batches.reader(step)
-    visual, audio = (torch.from_numpy(x).to(accelerator.device).float() for x in features)
-    process, labels = accelerator.process_index, labels_of(rows)
-    if config.mixup:
-        visual, audio = mix(visual, audio, config.mixup, [config.seed, step, process])
+def batch_of(drawn: Drawn, begin: int) -> Batch:
+    """Return a step's batch with its candidates: of this process, which begins there, or of all."""
+    labels = Labels(*drawn.labels)
     peers = Peers(labels)
-    if config.gather_negatives:  # all draw alike from the clips of all; labels are read, not sent
-        process = 0
-        if accelerator.num_processes > 1:
-            peers = Peers(labels_of(batches.order.rows(step)), batches.begin, all_gather)
-    seed = np.random.SeedSequence([config.seed, step, process]).generate_state(1, np.uint64)[0]
-    return Batch(visual, audio, labels, peers, torch.Generator().manual_seed(int(seed)))
+    if drawn.all_labels:
+        peers = Peers(Labels(*drawn.all_labels), begin, all_gather)
+    generator = torch.Generator().manual_seed(drawn.seed)
+    return Batch(drawn.visual, drawn.audio, labels, peers, generator)

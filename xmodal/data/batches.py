@@ -1,11 +1,31 @@
 """One process's share of the training clips, step by step."""
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import numpy as np
+import torch
+from torch import Tensor
 
 from xmodal.config import InputError, TrainConfig
 from xmodal.data.features import open_features
 from xmodal.data.loader import Order, Reader, batch_labels
 from xmodal.data.storage import take_rows
+
+
+class Drawn(NamedTuple):
+    """What is drawn for a step.
+
+    Features are float32, (clips, dimensions). Labels are compressed sparse rows, indptr and
+    indices, int64: of this process's clips, and of all processes' if they share their clips.
+    ``seed`` is for what the step draws at random.
+    """
+
+    visual: Tensor
+    audio: Tensor
+    labels: tuple[Tensor, Tensor]
+    all_labels: tuple[Tensor, Tensor] | None
+    seed: int
 
 
 class Batches:
@@ -15,6 +35,8 @@ class Batches:
     ----------
     config : TrainConfig
         Names the feature set, and how many of its clips make up the training set and a batch.
+    device : torch.device
+        Where the batches are wanted.
     process, processes : int
         Which of how many processes this is: each takes its stretch of every batch.
 
@@ -24,7 +46,10 @@ class Batches:
         If there are too few training clips, or a batch cannot be cut into equal parts.
     """
 
-    def __init__(self, config: TrainConfig, process: int = 0, processes: int = 1) -> None:
+    def __init__(
+        self, config: TrainConfig, device: torch.device, process: int = 0, processes: int = 1
+    ) -> None:
+        self.config, self.device, self.process, self.processes = config, device, process, processes
         self.features = features = open_features(config.features, "train")
         self.clips = min(len(features), config.training_clips or len(features))
         for wanted, what, name in (
@@ -55,11 +80,37 @@ class Batches:
         stretch = slice(self.begin, self.begin + share)
         self.reader = Reader(features, self.order, stretch, config.steps)
 
-    def labels(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the labels of some clips as compressed sparse rows: indptr and indices, int64."""
-        return batch_labels(self.features, rows)
+    def __call__(self, step: int) -> Drawn:
+        """Return this process's stretch of a step's batch."""
+        config, process, all_labels = self.config, self.process, None
+        rows, *features = self.reader(step)
+        visual, audio = (torch.from_numpy(x).to(self.device).float() for x in features)
+        if config.mixup:
+            visual, audio = mix(visual, audio, config.mixup, [config.seed, step, process])
+        if config.gather_negatives:  # all draw alike; labels are read, not sent
+            process = 0
+            if self.processes > 1:
+                all_labels = self.labels(self.order.rows(step))
+        seed = np.random.SeedSequence([config.seed, step, process]).generate_state(1, np.uint64)[0]
+        return Drawn(visual, audio, self.labels(rows), all_labels, int(seed))
+
+    def labels(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Return the labels of some clips as compressed sparse rows."""
+        indptr, indices = batch_labels(self.features, rows)
+        return torch.from_numpy(indptr).to(self.device), torch.from_numpy(indices).to(self.device)
 
     def spread(self, most: int = 65_536) -> tuple[np.ndarray, np.ndarray]:
         """Return visual and audio features of clips from all over the training set."""
         rows = np.linspace(0, self.clips - 1, min(self.clips, most)).astype(int)
         return take_rows(self.features.visual, rows), take_rows(self.features.audio, rows)
+
+
+def mix(visual: Tensor, audio: Tensor, alpha: float, seed: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Mix each clip with another of the batch, both modalities alike (Zhang et al., 2018)."""
+    rng = np.random.default_rng(seed)
+    share = rng.beta(alpha, alpha, len(visual))
+    share = np.maximum(share, 1 - share)  # it stays closer to itself than to the other
+    own = torch.from_numpy(share[:, None]).to(visual)
+    other = torch.from_numpy(rng.permutation(len(visual))).to(visual.device)
+    visual, audio = (own * x + (1 - own) * x[other] for x in (visual, audio))
+    return visual, audio
