@@ -28,9 +28,9 @@ from xmodal.youtube8m.resolve import (
     SUSPICIOUS,
     ResolveConfig,
     Resolved,
+    read_youtube_ids,
     resolve,
 )
-from xmodal.youtube8m.youtube_ids import read_youtube_ids
 
 FOUND = {"nXSc": "abcdefghijk", "AB12": "-_-_-_-_-_0", "ab12": "ABCDEFGHIJK"}
 GONE, FORBIDDEN = "gone", "priv"
@@ -266,7 +266,7 @@ def test_a_cache_that_cannot_be_reached_is_named(config, tmp_path):
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 def test_a_cache_on_a_full_disk_is_named(config, monkeypatch):
-    monkeypatch.setattr(module, "open_cache", lambda path: open("/dev/full", "ab"))  # noqa: SIM115
+    monkeypatch.setattr(module, "_open_cache", lambda path: open("/dev/full", "ab"))  # noqa: SIM115
     with pytest.raises(InputError, match=r"ids.csv: cannot be written \(No space left on device\)"):
         resolve(config)
 

@@ -5,11 +5,12 @@ The features name a video by four letters or digits. For the clip ``ABCD`` the a
 (YouTube-8M, "Translating Video IDs").
 """
 
+import os
 import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
 import requests
 from pydantic import Field
@@ -18,8 +19,12 @@ from tqdm import tqdm
 from xmodal.config import InputError
 from xmodal.data.features import open_features
 from xmodal.youtube8m.web import WebConfig, WebError, open_session, read
-from xmodal.youtube8m.youtube_ids import CLIP_ID, YOUTUBE_ID, open_cache, read_youtube_ids
 
+CLIP_ID = "[A-Za-z0-9]{4}"
+"""What YouTube-8M calls a video, as a regular expression."""
+YOUTUBE_ID = "[A-Za-z0-9_-]{11}"
+"""What YouTube calls it."""
+HEADER = "id,youtube_id"
 SUSPICIOUS = 50
 """Deleted videos in a row that rather mean a wrong server; our choice."""
 
@@ -89,7 +94,7 @@ def resolve(config: ResolveConfig) -> Resolved:
     found = in_row = 0
     pace = Pace(config.rate)
     try:
-        with open_session(config, before_retry=pace) as session, open_cache(config.cache) as file:
+        with open_session(config, before_retry=pace) as session, _open_cache(config.cache) as file:
             believed = file.tell()  # the answers up to here are beyond doubt
             for clip in tqdm(asked, "resolving", unit="id", disable=None):
                 pace()
@@ -113,6 +118,55 @@ def resolve(config: ResolveConfig) -> Resolved:
             "same command goes on."
         ) from error
     return Resolved(found, len(asked) - found, len(wanted) - len(asked), config.cache)
+
+
+def read_youtube_ids(path: str | os.PathLike[str]) -> dict[str, str | None]:
+    """Read what `resolve` noted.
+
+    Parameters
+    ----------
+    path
+        A CSV file with the columns ``id`` and ``youtube_id``. A last line without its line end was
+        cut off by an interruption and does not count.
+
+    Returns
+    -------
+    dict
+        The YouTube id of each clip id, None for a deleted video; empty when there is no file.
+
+    Raises
+    ------
+    InputError
+        It is not such a file, or cannot be read.
+    """
+    try:
+        text = Path(path).read_bytes().decode(errors="replace")
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); check the path.") from error
+    header, *lines = text.split("\n")
+    if not (header == HEADER if lines else HEADER.startswith(header)):
+        raise InputError(f"{path}: is no CSV file of {HEADER}; choose another one.")
+    known: dict[str, str | None] = {}
+    for number, line in enumerate(lines[:-1], 2):
+        row = re.fullmatch(f"({CLIP_ID}),({YOUTUBE_ID})?", line)
+        if not row:
+            raise InputError(f"{path}: line {number} is not {HEADER}; mend or remove that line.")
+        known[row[1]] = row[2]
+    return known
+
+
+def _open_cache(path: Path) -> BinaryIO:
+    """Open the cache to add to it, without a last line that was cut off."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.open("ab")
+    file.truncate(path.read_bytes().rfind(b"\n") + 1)
+    file.seek(0, os.SEEK_END)
+    if not file.tell():
+        file.write(f"{HEADER}\n".encode())
+        file.flush()
+    return file
 
 
 def _wanted(config: ResolveConfig) -> list[str]:
