@@ -1,8 +1,7 @@
 """A web server on this machine that misbehaves as told."""
 
 import itertools
-import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,14 +16,13 @@ class Fault:
     status: int = 0  # answered in place of the file
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes | None = None  # sent in place of the file
-    ignores_range: bool = False
     cut: int | None = None  # bytes of the body sent before the connection is closed
     stall: int | None = None  # bytes of the body sent before the server falls silent
     mute: bool = False  # never answers at all
 
 
 class Server:
-    """Files by path; what went wrong, was asked for and was sent, for the tests to look at.
+    """Files by path, and what was asked for.
 
     ``faults[path]`` says how the answers to come go wrong, one after the other, then all is well.
     """
@@ -32,57 +30,41 @@ class Server:
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
         self.faults: defaultdict[str, Iterator[Fault]] = defaultdict(lambda: iter(()))
-        self.asked: list[tuple[str, int]] = []  # path, first byte asked for
-        self.sent: Counter[str] = Counter()  # bytes of bodies, by path
-        self.silent = Event()  # set while a stalled answer waits
+        self.asked: list[str] = []
+        self.silent = Event()  # set while an answer stalls
         self.over = Event()  # ends the stalls
 
     def fail(self, path: str, *faults: Fault, always: Fault | None = None) -> None:
         self.faults[path] = itertools.chain(faults, itertools.repeat(always) if always else ())
 
-    def first_bytes(self, path: str) -> list[int]:
-        return [first for asked, first in self.asked if asked == path]
-
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    told: Server
+    disable_nagle_algorithm = True  # or the body would wait for the header's arrival
+    site: Server
 
     def do_GET(self) -> None:
-        fault = next(self.told.faults[self.path], Fault())
-        asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
-        self.told.asked.append((self.path, int(asked[1]) if asked else 0))
-        first = int(asked[1]) if asked and not fault.ignores_range else 0
-        if fault.mute:
-            self.told.silent.set()
-            self.told.over.wait(30)
+        fault = next(self.site.faults[self.path], Fault())
+        self.site.asked.append(self.path)
+        if not fault.mute:
+            self.answer(fault)
+        if fault.mute or fault.stall is not None:
+            self.site.silent.set()
+            self.site.over.wait(30)
+        if fault.mute or fault.cut is not None or fault.stall is not None:
             self.close_connection = True
-            return
-        whole = self.told.files.get(self.path) if fault.body is None else fault.body
-        headers = dict(fault.headers)
-        if fault.status or whole is None:
-            status, body = fault.status or 404, b"told why"
-        elif first and first >= len(whole):
-            status, body = 416, b""
-            headers["Content-Range"] = f"bytes */{len(whole)}"
-        else:
-            status, body = (206, whole[first:]) if first else (200, whole)
-            if first:
-                last = len(whole) - 1
-                headers.setdefault("Content-Range", f"bytes {first}-{last}/{len(whole)}")
-        self.send_response(status)
-        for name, value in {"Content-Length": str(len(body)), **headers}.items():
+
+    def answer(self, fault: Fault) -> None:
+        body = self.site.files.get(self.path) if fault.body is None else fault.body
+        missing = body is None
+        if body is None or fault.status:
+            body = b"why it failed"
+        self.send_response(fault.status or (404 if missing else 200))
+        for name, value in {"Content-Length": str(len(body)), **fault.headers}.items():
             self.send_header(name, value)
         self.end_headers()
-        stop = fault.cut if fault.cut is not None else fault.stall
-        self.wfile.write(body[:stop])
+        self.wfile.write(body[: fault.cut if fault.cut is not None else fault.stall])
         self.wfile.flush()
-        self.told.sent[self.path] += len(body[:stop])
-        if stop is not None:
-            self.close_connection = True
-            if fault.stall is not None:
-                self.told.silent.set()
-                self.told.over.wait(30)
 
     def log_message(self, format: str, *args: object) -> None:
         pass
@@ -98,10 +80,9 @@ class Quiet(ThreadingHTTPServer):
 @contextmanager
 def serving() -> Iterator[tuple[Server, str]]:
     """Give a server and its address."""
-    told = Server()
-    handler = type("Told", (Handler,), {"told": told})
-    with Quiet(("127.0.0.1", 0), handler) as server:
+    site = Server()
+    with Quiet(("127.0.0.1", 0), type("Site", (Handler,), {"site": site})) as server:
         Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-        yield told, f"http://127.0.0.1:{server.server_port}"
-        told.over.set()
+        yield site, f"http://127.0.0.1:{server.server_port}"
+        site.over.set()
         server.shutdown()

@@ -23,8 +23,14 @@ from xmodal.data.framing import write_records
 from xmodal.data.prepare import PrepareConfig, prepare
 from xmodal.data.schema import Clip, encode_example
 from xmodal.data.vocabulary import write_vocabulary
-from xmodal.youtube8m.resolve import SUSPICIOUS, ResolveConfig, Resolved, resolve
-from xmodal.youtube8m.youtube_ids import read_youtube_ids
+from xmodal.youtube8m import resolve as module
+from xmodal.youtube8m.resolve import (
+    SUSPICIOUS,
+    ResolveConfig,
+    Resolved,
+    read_youtube_ids,
+    resolve,
+)
 
 FOUND = {"nXSc": "abcdefghijk", "AB12": "-_-_-_-_-_0", "ab12": "ABCDEFGHIJK"}
 GONE, FORBIDDEN = "gone", "priv"
@@ -59,21 +65,20 @@ def changed(config: ResolveConfig, **changes: Any) -> ResolveConfig:
     return ResolveConfig(**{**config.model_dump(), **changes})
 
 
-def asked(server: Server) -> list[str]:
-    return [path for path, _ in server.asked]
-
-
 def test_ids_are_found_noted_and_never_asked_for_again(site, config):
     server, _ = site
     assert resolve(config) == Resolved(3, 2, 0, config.cache)
     assert read_youtube_ids(config.cache) == {**FOUND, GONE: None, FORBIDDEN: None}
     assert config.cache.read_text().splitlines()[:2] == ["id,youtube_id", "nXSc,abcdefghijk"]
-    assert asked(server) == [path_of(clip) for clip in config.ids]
+    assert server.asked == [path_of(clip) for clip in config.ids]
     server.asked.clear()
     assert resolve(config) == Resolved(0, 0, 5, config.cache)
     server.files[path_of("more")] = b'i("more","00000000000");\n'
     assert resolve(changed(config, ids=("more", "nXSc", "more"))) == Resolved(1, 0, 1, config.cache)
-    assert asked(server) == [path_of("more")]
+    assert server.asked == [path_of("more")]
+
+
+# --- patience ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -85,32 +90,35 @@ def test_a_busy_server_is_asked_again(site, config, fault):
     server, _ = site
     server.fail(path_of("nXSc"), fault, fault)
     assert resolve(config).found == 3
-    assert asked(server).count(path_of("nXSc")) == 3
+    assert server.asked.count(path_of("nXSc")) == 3
+
+
+@pytest.fixture
+def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Give the seconds of sleep asked for, which then are not slept; no pace is that slow."""
+    seconds: list[float] = []
+    monkeypatch.setattr(time, "sleep", lambda s: seconds.append(s) if s > 1e-3 else None)
+    return seconds
 
 
 @pytest.mark.parametrize(
     "after, least",
-    [("7", 7), ("Fri, 31 Dec 9999 23:59:59 GMT", 1e9), ("soon", 0), ("", 0)],
+    [("7", 7), ("Fri, 31 Dec 9999 23:59:59 GMT", 3600), ("soon", 0), ("", 0)],
     ids=["seconds", "date", "no time", "empty"],
 )
-def test_the_wait_a_server_asks_for_is_kept(site, config, monkeypatch, after, least):
-    slept: list[float] = []
-    monkeypatch.setattr("tenacity.sleep_using_event", lambda event: slept.append)
+def test_the_wait_a_server_asks_for_is_kept(site, config, slept, after, least):
     site[0].fail(path_of("nXSc"), Fault(status=429, headers={"Retry-After": after}))
     assert resolve(config).found == 3
-    (wait,) = slept
-    assert least <= wait and (least or wait <= 0.02)
+    assert [wait >= least for wait in slept] == ([True] if least else [])
 
 
-def test_waits_grow_and_then_the_last_error_is_told(site, config, monkeypatch):
-    slept: list[float] = []
-    monkeypatch.setattr("tenacity.sleep_using_event", lambda event: slept.append)
-    site[0].fail(path_of("AB12"), always=Fault(status=503))
-    with pytest.raises(InputError, match=r"AB12\.js: the server answers 503 .*kept in .*ids\.csv"):
+@pytest.mark.parametrize("fault", [Fault(status=503), Fault(cut=5)], ids=["503", "cut"])
+def test_waits_grow_until_the_last_error_is_raised(site, config, slept, fault):
+    site[0].fail(path_of("AB12"), always=fault)
+    with pytest.raises(InputError, match=r"AB12\.js: the (server answers 503|connection broke)"):
         resolve(changed(config, wait=2, tries=4))
-    assert [least <= wait <= least + 2 for least, wait in zip([2, 4, 8], slept, strict=True)] == [
-        True
-    ] * 3
+    (second, third) = slept  # there is none before the first try again
+    assert 4 <= second <= 6 and 8 <= third <= 10
     assert read_youtube_ids(config.cache) == {"nXSc": FOUND["nXSc"]}
 
 
@@ -118,18 +126,24 @@ def test_requests_keep_to_the_rate_with_retries_counted(site, config, monkeypatc
     """On a clock that only sleeping moves, no second sees more than the rate."""
     now = [100.0]
     at: list[float] = []
+
+    class Noted(list):
+        def append(self, path: str) -> None:
+            at.append(now[0])
+
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     monkeypatch.setattr(time, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
-    from xmodal.youtube8m import resolve as module
-
-    read = module.read_answer
-    monkeypatch.setattr(module, "read_answer", lambda *a: at.append(now[0]) or read(*a))
+    site[0].asked = Noted()
     site[0].fail(path_of("AB12"), Fault(status=503))
+    site[0].fail(path_of("ab12"), Fault(cut=5))
     resolve(changed(config, rate=4))
-    assert np.diff(at).tolist() == [0.25] * 5
+    assert np.diff(at).tolist() == [0.25] * 6
 
 
-def test_a_server_that_is_not_there_is_told_at_once(site, config):
+# --- what is not believed ------------------------------------------------------------------------
+
+
+def test_a_server_that_is_not_there_is_given_up_at_once(site, config):
     with serving() as (_, gone):
         pass
     with pytest.raises(InputError, match=r"no connection to the server .*the same command goes on"):
@@ -142,9 +156,7 @@ def test_a_server_that_is_not_there_is_told_at_once(site, config):
     [
         b'i("AB13","abcdefghijk");',
         b'i("AB12","abcdefghij");',
-        b'i("AB12","abcdefghijkl");',
         b'i("AB12","abcdefghij!");',
-        b'i("AB12","abcdefghijk")',
         b'x;i("AB12","abcdefghijk");',
         b"<html>log in</html>",
         b"",
@@ -160,8 +172,9 @@ def test_an_answer_of_another_form_is_refused(site, config, body):
 
 def test_another_status_is_no_deleted_video(site, config):
     site[0].fail(path_of("AB12"), Fault(status=401))
-    with pytest.raises(InputError, match=r"answers 401 \(Unauthorized\); check the address"):
+    with pytest.raises(InputError, match=r"answers 401 \(Unauthorized\); check .*address"):
         resolve(config)
+    assert read_youtube_ids(config.cache) == {"nXSc": FOUND["nXSc"]}
 
 
 @pytest.mark.parametrize("found_first", [True, False])
@@ -205,10 +218,20 @@ def test_a_torn_last_line_is_dropped_and_asked_for_again(site, config):
     config.cache.parent.mkdir()
     config.cache.write_text("id,youtube_id\nnXSc,abcdefghijk\nAB12,-_-_")
     assert resolve(config) == Resolved(2, 2, 1, config.cache)
-    assert config.cache.read_text().startswith(
-        "id,youtube_id\nnXSc,abcdefghijk\nAB12,-_-_-_-_-_0\n"
-    )
     assert read_youtube_ids(config.cache) == {**FOUND, GONE: None, FORBIDDEN: None}
+
+
+def test_a_killed_call_loses_nothing(site, config):
+    server, address = site
+    server.fail(path_of("ab12"), Fault(mute=True))
+    words = [sys.executable, "-m", "xmodal", "resolve", "--server", address, "--rate", "1e6"]
+    ids = [word for clip in FOUND for word in ("--id", clip)]
+    killed = subprocess.Popen([*words, "--cache", str(config.cache), *ids], env=dict(os.environ))
+    assert server.silent.wait(20)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    assert read_youtube_ids(config.cache) == {clip: FOUND[clip] for clip in ("nXSc", "AB12")}
+    assert resolve(config) == Resolved(1, 2, 2, config.cache)
 
 
 @pytest.mark.parametrize(
@@ -219,15 +242,12 @@ def test_a_torn_last_line_is_dropped_and_asked_for_again(site, config):
         (b"\xff\xfe", "is no CSV file of id,youtube_id"),
         (b"id,youtube_id\nabcd,abcdefghijk\nabcd;abcdefghijk\n", "line 3 is not id,youtube_id"),
         (b"id,youtube_id\nabcd,short\n", "line 2 is not id,youtube_id"),
-        (b"id,youtube_id\nabcd\n", "line 2 is not id,youtube_id"),
     ],
 )
 def test_another_file_is_no_cache_and_stays_as_it_is(site, config, text, said):
     config.cache.parent.mkdir()
     config.cache.write_bytes(text)
     with pytest.raises(InputError, match=f"{re.escape(str(config.cache))}: {said}"):
-        read_youtube_ids(config.cache)
-    with pytest.raises(InputError, match=said):
         resolve(config)
     assert config.cache.read_bytes() == text
 
@@ -238,10 +258,17 @@ def test_no_file_is_an_empty_cache_and_a_folder_is_none(tmp_path):
         read_youtube_ids(tmp_path)
 
 
-def test_a_cache_that_cannot_be_written_is_told(config, tmp_path):
+def test_a_cache_that_cannot_be_reached_is_named(config, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="cannot be (read|written)"):
+    with pytest.raises(InputError, match=r"ids.csv: cannot be read \(Not a directory"):
         resolve(changed(config, cache=tmp_path / "file" / "ids.csv"))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_cache_on_a_full_disk_is_named(config, monkeypatch):
+    monkeypatch.setattr(module, "_open_cache", lambda path: open("/dev/full", "ab"))  # noqa: SIM115
+    with pytest.raises(InputError, match=r"ids.csv: cannot be written \(No space left on device\)"):
+        resolve(config)
 
 
 def test_the_ids_that_were_found_for_real_shards_are_read(real_shards):
@@ -274,27 +301,19 @@ def features(tmp_path: Path, make_clips: Callable[..., list[Clip]]) -> Path:
     return out
 
 
-def test_the_command_resolves_a_split(site, config, call, features):
+@pytest.mark.parametrize("split, clips", [("evaluation", 3), ("validation", 2)])
+def test_the_command_resolves_a_split_and_given_ids(site, config, call, features, split, clips):
     server, address = site
-    for split, clips in {"evaluation": 3, "validation": 2}.items():
-        ids = np.load(features / split / "ids.npy").tolist()
-        for clip in ids:
-            server.files[path_of(clip)] = f'i("{clip}","{clip}0123456");'.encode()
-        server.asked.clear()
-        words = ["--cache", config.cache, "--server", address, "--rate", "1e6", features]
-        status, out, err = call(
-            "resolve", *words, *(["--split", split] if split != "evaluation" else [])
-        )
-        assert (status, err) == (0, "")
-        assert out == f"{config.cache}: {clips} found, 0 deleted videos, 0 already known\n"
-        assert asked(server) == [path_of(clip) for clip in ids]
-        assert set(ids) <= set(read_youtube_ids(config.cache))
-
-
-def test_the_command_resolves_given_ids(site, config, call):
-    words = ["--cache", config.cache, "--server", site[1] + "/", "--rate", "1e6"]
-    status, out, _ = call("resolve", *words, "--id", "nXSc", "--id", GONE)
-    assert (status, out) == (0, f"{config.cache}: 1 found, 1 deleted videos, 0 already known\n")
+    ids = np.load(features / split / "ids.npy").tolist()
+    for clip in ids:
+        server.files[path_of(clip)] = f'i("{clip}","{clip}0123456");'.encode()
+    words = ["--cache", config.cache, "--server", address + "/", "--rate", "1e6", features]
+    words += ["--id", "nXSc", "--id", GONE, *(["--split", split] if split == "validation" else [])]
+    status, out, err = call("resolve", *words)
+    assert (status, err) == (0, "")
+    assert out == f"{config.cache}: {clips + 1} found, 1 deleted videos, 0 already known\n"
+    assert server.asked == [path_of(clip) for clip in ("nXSc", GONE, *ids)]
+    assert set(read_youtube_ids(config.cache)) == {"nXSc", GONE, *ids}
 
 
 @pytest.mark.parametrize(
@@ -309,7 +328,7 @@ def test_the_command_resolves_given_ids(site, config, call):
         (["--server", "data.yt8m.org", "--id", "abcd"], "parameter server: "),
     ],
 )
-def test_a_wrong_option_is_told_in_one_sentence(tmp_path, monkeypatch, call, words, said):
+def test_a_wrong_option_is_refused_in_one_sentence(tmp_path, monkeypatch, call, words, said):
     monkeypatch.chdir(tmp_path)
     status, out, err = call("resolve", *words)
     assert (status, out, err.count("\n")) == (2, "", 1)
@@ -321,16 +340,3 @@ def test_the_command_has_the_defaults_of_the_configuration(tmp_path, call, monke
     monkeypatch.setattr("xmodal.youtube8m.resolve.resolve", lambda config: taken.append(config))
     assert call("resolve", "--id", "abcd")[0] == 0
     assert taken == [ResolveConfig(ids=("abcd",))]
-
-
-def test_a_killed_call_loses_nothing(site, config):
-    server, address = site
-    server.fail(path_of("ab12"), Fault(mute=True))
-    words = [sys.executable, "-m", "xmodal", "resolve", "--server", address, "--rate", "1e6"]
-    ids = [word for clip in FOUND for word in ("--id", clip)]
-    killed = subprocess.Popen([*words, "--cache", str(config.cache), *ids], env=dict(os.environ))
-    assert server.silent.wait(20)
-    killed.send_signal(signal.SIGKILL)
-    killed.wait()
-    assert read_youtube_ids(config.cache) == {clip: FOUND[clip] for clip in ("nXSc", "AB12")}
-    assert resolve(config) == Resolved(1, 2, 2, config.cache)

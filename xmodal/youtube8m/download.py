@@ -1,69 +1,60 @@
-"""YouTube-8M from its servers: the shards of a download plan, and the vocabulary."""
+"""YouTube-8M from its servers: the shards of a download plan, and the vocabulary.
+
+A plan is JSON, ``{"files": {name: md5}}``. Shard names end in two characters of upper and lower
+case (``trainaA.tfrecord`` and ``trainAa.tfrecord``), so some collide on the file systems that do
+not tell the cases apart; files on disk therefore have other names (our choice, see `safe_name`).
+"""
 
 import fcntl
+import hashlib
+import os
+import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
+from threading import Event, Lock
 from time import monotonic
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import requests
-from pydantic import Field, field_validator
+from pydantic import BaseModel, Field, StringConstraints, ValidationError, field_validator
 from tqdm import tqdm
 
 from xmodal.config import InputError
 from xmodal.data.vocabulary import read_vocabulary
-from xmodal.youtube8m.plan import Source, in_part, parse_plan, safe_name
-from xmodal.youtube8m.transfer import Fetcher, Progress, RemoteFile, has_md5
-from xmodal.youtube8m.web import (
-    BusyError,
-    RefusedError,
-    UnreachableError,
-    WebConfig,
-    open_session,
-    patiently,
-    read_answer,
-)
+from xmodal.youtube8m.web import UnreachableError, WebConfig, WebError, open_session, read
 
 
 class DownloadConfig(WebConfig):
-    """What `download` fetches, from where and to where."""
+    """What `download` fetches, from where and to where; the number of jobs is our choice."""
 
-    folder: Path = Field(description="Folder to fetch to: a subfolder a split, vocabulary.csv.")
+    folder: Path = Field(description="folder to fetch to: a subfolder a split, vocabulary.csv")
     release: Literal[1, 2] = Field(
-        2,
-        description="Of YouTube-8M: 2 (2018, 3,862 classes) or 1 (2017, 4,716 classes), which "
-        "Google announced to remove in 2018, so that only a mirror of your own may have it.",
+        2, description="2 (2018), or 1 (2017), which only a mirror of your own may still have"
     )
     splits: tuple[Literal["train", "validate"], ...] = Field(
-        ("train", "validate"), min_length=1, description="Google's splits that have labels."
+        ("train", "validate"), min_length=1, description="Google's splits that have labels"
     )
     shards: tuple[int, int] = Field(
-        (1, 1),
-        description="m,n: the m-th of n parts of the shards, the parts of the data set's own "
-        "script; 1,50 is about 2 % of them, always the same ones.",
+        (1, 1), description="m,n: the m-th of n parts; 1,50 is about 2 %, always the same shards"
     )
     mirror: str = Field(
-        "us", description="us, eu or asia; or an address that serves the same paths as Google's."
+        "us", description="us, eu or asia; or an address that serves the same paths as Google's"
     )
-    jobs: int = Field(8, ge=1, le=32, description="Files fetched at once; our choice.")
-    verify: bool = Field(
-        False, description="Check what is there already too, and fetch what is damaged again."
-    )
+    jobs: int = Field(8, ge=1, le=32, description="files fetched at once")
+    verify: bool = Field(False, description="check what is there, fetch what is damaged again")
 
-    @field_validator("shards", mode="before")
+    @field_validator("shards", mode="wrap")
     @classmethod
-    def _split_at_comma(cls, value: Any) -> Any:
-        return value.split(",") if isinstance(value, str) else value
-
-    @field_validator("shards")
-    @classmethod
-    def _is_a_part(cls, value: tuple[int, int]) -> tuple[int, int]:
-        if not 1 <= value[0] <= value[1]:
+    def _is_a_part(cls, value: Any, parse: Callable[[Any], tuple[int, int]]) -> tuple[int, int]:
+        part, parts = parse(value.split(",") if isinstance(value, str) else value)
+        if not 1 <= part <= parts:
             raise ValueError("m,n needs an m from 1 to n, as in 1,50")
-        return value
+        return part, parts
 
     @field_validator("mirror")
     @classmethod
@@ -71,6 +62,54 @@ class DownloadConfig(WebConfig):
         if value not in ("us", "eu", "asia") and not value.startswith(("http://", "https://")):
             raise ValueError("a mirror is us, eu, asia or an address that begins with http")
         return value.rstrip("/")
+
+    def url(self, path: str, google: str = "http://data.yt8m.org") -> str:
+        """Return the address of a path on a server of Google's, or on a mirror of one's own."""
+        return f"{self.mirror if self.mirror.startswith('http') else google}/{path}"
+
+
+class Plan(BaseModel):
+    """The MD5 (hexadecimal) of each shard, by name; a name is never a path, nor hidden."""
+
+    files: dict[
+        Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]*$")],
+        Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")],
+    ]
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file to fetch: its address, its path when it is whole, and its MD5 (hexadecimal) then.
+
+    No plan names the MD5 of the vocabulary (None): that it can be read has to do.
+    """
+
+    url: str
+    path: Path
+    md5: str | None
+
+    def is_whole(self, path: Path) -> bool:
+        """Tell whether the file at ``path`` is this one, undamaged."""
+        if self.md5:  # strict systems forbid MD5 for security; here it only finds damage
+            return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() == self.md5
+        try:
+            return bool(read_vocabulary(path))
+        except InputError:
+            return False
+
+    def put(self, content: bytes) -> bool:
+        """Write the file under a temporary name, and give it its own if it is whole."""
+        partial = self.path.with_name(f".{self.path.name}.partial")
+        try:
+            with partial.open("wb") as out:
+                out.write(content)
+                out.flush()
+                os.fsync(out.fileno())  # or the name might outlive a power cut, and the bytes not
+            if whole := self.is_whole(partial):
+                partial.replace(self.path)
+            return whole
+        finally:
+            partial.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
@@ -85,7 +124,7 @@ class Downloaded:
     seconds: float
 
     def __str__(self) -> str:
-        """Tell it in a few lines, with the command to go on with."""
+        """Sum it up in a few lines, with the command to go on with."""
         rate = self.received / max(self.seconds, 1e-9)
         lines = [
             f"{self.folder}: {self.fetched} files fetched, {self.present} already there, "
@@ -108,7 +147,7 @@ def download(config: DownloadConfig) -> Downloaded:
 
     A shard has its final name, ``folder/split/name``, only when it is whole and its MD5 is that of
     the plan; so what is there is not fetched again, and after an interruption of any kind the same
-    call goes on in the middle of a file. Names are those that `safe_name` gives.
+    call goes on with the files that are missing. Names are those that `safe_name` gives.
 
     Returns
     -------
@@ -123,25 +162,29 @@ def download(config: DownloadConfig) -> Downloaded:
         then is kept.
     """
     begun = monotonic()
-    with open_session(config.jobs) as session:
-        files = [
-            file
-            for split in dict.fromkeys(config.splits)
-            for file in _choose(session, config, split)
-        ]
+    stopped = Event()
+    with open_session(config, config.jobs, lambda: _go_on(stopped)) as session:
+        splits = dict.fromkeys(config.splits)
+        files = [file for split in splits for file in _choose(session, config, split)]
         if not files:
             raise InputError(
                 f"the {config.shards[0]}. of {config.shards[1]} parts of the shards is empty; "
                 "choose fewer parts or another one."
             )
+        vocabulary = config.url(
+            f"csv/{config.release}/vocabulary.csv", "https://research.google.com/youtube8m"
+        )
+        files.insert(0, RemoteFile(vocabulary, config.folder / "vocabulary.csv", None))
         try:
-            for split in config.splits:
+            for split in splits:
                 (config.folder / split).mkdir(parents=True, exist_ok=True)
             with _claimed(config):
-                missing = _missing(config, files)
-                fetcher = Fetcher(session, config, Progress(len(missing)))
-                had_vocabulary, failed = _fetch_vocabulary(fetcher, config)
-                failed |= fetcher.fetch_all(missing, config.jobs)
+                if config.verify:
+                    for file in tqdm(files, "verifying", unit="file", disable=None):
+                        if file.path.exists() and not file.is_whole(file.path):
+                            file.path.unlink()
+                missing = [file for file in files if not file.path.exists()]
+                received, failed = _fetch(session, config, missing, stopped)
         except UnreachableError as error:
             raise InputError(f"{error}; the same command goes on when it is back.") from error
         except OSError as error:
@@ -149,33 +192,53 @@ def download(config: DownloadConfig) -> Downloaded:
                 f"{config.folder}: cannot be written ({error.strerror}); make room or choose "
                 "another folder: what was fetched is kept, and the same command goes on."
             ) from error
-    present = len(files) - len(missing) + had_vocabulary
-    return Downloaded(
-        config.folder,
-        len(files) + 1 - present - len(failed),
-        present,
-        {path.relative_to(config.folder).as_posix(): reason for path, reason in failed.items()},
-        fetcher.progress.received,
-        monotonic() - begun,
-    )
+    fetched, present = len(missing) - len(failed), len(files) - len(missing)
+    return Downloaded(config.folder, fetched, present, failed, received, monotonic() - begun)
 
 
 def _choose(session: requests.Session, config: DownloadConfig, split: str) -> list[RemoteFile]:
     """Fetch the plan of a split, and choose the shards of the part asked for."""
-    source = Source(config.mirror, config.release)
-    url = source.plan(split)
+    level = {1: "video_level", 2: "video"}[config.release]
+    url = config.url(f"{config.release}/download_plans/{level}_{split}.json")
     try:
-        text = patiently(config, first_contact=True)(read_answer, session, url, config.timeout)
-    except (BusyError, RefusedError) as error:
+        plan = Plan.model_validate_json(read(session, url, config.timeout)).files
+    except WebError as error:
         raise InputError(
             f"{error}; nothing can be fetched without this download plan, so check the network, "
             f"the release ({config.release}), the split ({split}) and the mirror ({config.mirror})."
         ) from error
+    except ValidationError as error:
+        raise InputError(f"{url}: is no YouTube-8M download plan; try another mirror.") from error
+    google = f"http://{config.mirror}.data.yt8m.org"
+    shards = config.url(f"{config.release}/{level}/{split}", google)
     return [
-        RemoteFile(source.shard(split, name), config.folder / split / safe_name(name), md5)
-        for name, md5 in sorted(parse_plan(text, url).items())
+        RemoteFile(f"{shards}/{name}", config.folder / split / safe_name(name), md5)
+        for name, md5 in sorted(plan.items())
         if in_part(name, *config.shards)
     ]
+
+
+def in_part(name: str, part: int, parts: int) -> bool:
+    """Tell whether a shard is in the ``part``-th of ``parts`` parts, as YouTube-8M's script does.
+
+    The MD5 of its name decides (``shard=m,n``).
+    """
+    digest = hashlib.md5(name.encode(), usedforsecurity=False).hexdigest()
+    return int(digest, 16) % parts == part - 1
+
+
+def safe_name(name: str) -> str:
+    """Return a name that no other shard's differs from in upper and lower case alone.
+
+    An upper-case letter becomes ``_`` and its lower-case form, ``_`` becomes ``__``:
+    ``trainaA.tfrecord`` is ``traina_a.tfrecord`` on disk. `original_name` is the inverse.
+    """
+    return re.sub("[A-Z_]", lambda found: "_" + found[0].lower(), name)
+
+
+def original_name(name: str) -> str:
+    """Return the shard name that `safe_name` was given."""
+    return re.sub("_([a-z_])", lambda found: found[1].upper(), name)
 
 
 @contextmanager
@@ -203,43 +266,47 @@ def _claimed(config: DownloadConfig) -> Iterator[None]:
         yield
 
 
-def _missing(config: DownloadConfig, files: list[RemoteFile]) -> list[RemoteFile]:
-    """Return the files that are not there; with ``verify``, damaged ones are removed first."""
-    if config.verify:
-        there = [file for file in files if file.path.exists()]
-        for file in tqdm(there, "verifying", unit="file", disable=None):
-            if not has_md5(file.path, file.md5):
-                file.path.unlink()
-    return [file for file in files if not file.path.exists()]
+def _fetch(
+    session: requests.Session, config: DownloadConfig, files: list[RemoteFile], stopped: Event
+) -> tuple[int, dict[str, str]]:
+    """Fetch files, some at once; return the bytes received, and the reason for each that failed.
 
-
-def _fetch_vocabulary(fetcher: Fetcher, config: DownloadConfig) -> tuple[bool, dict[Path, str]]:
-    """Fetch the vocabulary; return whether it was there already, and why it failed if it did.
-
-    No plan names its MD5: that it can be read as a vocabulary has to do.
+    What would fail for all of them is raised and stops all; so does Ctrl-C.
     """
-    path = config.folder / "vocabulary.csv"
-    url = Source(config.mirror, config.release).vocabulary()
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        if config.verify and path.exists():
-            read_vocabulary(path)
-    except InputError:
-        path.unlink()
-    if path.exists():
-        return True, {}
-    try:
-        text = patiently(config, first_contact=True)(
-            read_answer, fetcher.session, url, config.timeout
-        )
-        partial.write_bytes(text)
-        read_vocabulary(partial)
-        partial.replace(path)
-        fetcher.progress.received += len(text)
-    except (BusyError, RefusedError) as error:
-        return False, {path: str(error)}
-    except InputError:
-        return False, {path: f"{url}: is no YouTube-8M vocabulary"}
-    finally:
-        partial.unlink(missing_ok=True)
-    return False, {}
+    writing = Lock()
+
+    def fetch(file: RemoteFile) -> tuple[RemoteFile, int, str]:
+        try:
+            for _ in range(2):  # a wrong MD5 is worth a second try
+                _go_on(stopped)
+                content = read(session, file.url, config.timeout)
+                with writing:
+                    _go_on(stopped)
+                    if file.put(content):
+                        return file, len(content), ""
+        except WebError as error:
+            if isinstance(error, UnreachableError) and file.md5:
+                raise  # the vocabulary's server is another one than that of all shards
+            return file, 0, str(error)
+        what = "has not the MD5 of the plan" if file.md5 else "is no YouTube-8M vocabulary"
+        return file, 0, f"{file.url}: what the server sends {what}"
+
+    received, failed = 0, {}
+    bar = tqdm(total=len(files), desc="fetching", unit="file", disable=None)
+    with bar, ThreadPool(config.jobs) as pool:  # its threads are daemons: none is waited for
+        try:
+            for file, size, reason in pool.imap_unordered(fetch, files):
+                received += size
+                if reason:
+                    failed[file.path.relative_to(config.folder).as_posix()] = reason
+                bar.set_postfix_str(f"{received / 1e6:.1f} MB", refresh=False)
+                bar.update()
+        finally:
+            with writing:  # no file is half written, and none is begun from now on
+                stopped.set()
+    return received, dict(sorted(failed.items()))
+
+
+def _go_on(stopped: Event) -> None:
+    if stopped.is_set():
+        raise CancelledError

@@ -5,11 +5,12 @@ The features name a video by four letters or digits. For the clip ``ABCD`` the a
 (YouTube-8M, "Translating Video IDs").
 """
 
+import os
 import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
 import requests
 from pydantic import Field
@@ -17,36 +18,29 @@ from tqdm import tqdm
 
 from xmodal.config import InputError
 from xmodal.data.features import open_features
-from xmodal.youtube8m.web import (
-    BusyError,
-    RefusedError,
-    WebConfig,
-    open_session,
-    patiently,
-    read_answer,
-)
-from xmodal.youtube8m.youtube_ids import CLIP_ID, YOUTUBE_ID, open_cache, read_youtube_ids
+from xmodal.youtube8m.web import WebConfig, WebError, open_session, read
 
+CLIP_ID = "[A-Za-z0-9]{4}"
+"""What YouTube-8M calls a video, as a regular expression."""
+YOUTUBE_ID = "[A-Za-z0-9_-]{11}"
+"""What YouTube calls it."""
+HEADER = "id,youtube_id"
 SUSPICIOUS = 50
 """Deleted videos in a row that rather mean a wrong server; our choice."""
 
 
 class ResolveConfig(WebConfig):
-    """Which ids `resolve` asks for, and how."""
+    """Which ids `resolve` asks for, and how; the rate is our choice."""
 
-    features: Path | None = Field(None, description="Feature set whose ids to resolve (01_data).")
+    features: Path | None = Field(None, description="feature set whose ids to resolve (01_data)")
     split: Literal["train", "validation", "evaluation"] = Field(
-        "evaluation", description="Split of the feature set."
+        "evaluation", description="split of the feature set"
     )
-    ids: tuple[str, ...] = Field((), description="Clip ids, besides those of the feature set.")
-    cache: Path = Field(
-        Path("data/youtube_ids.csv"), description="CSV of what is known; it is added to."
-    )
-    rate: float = Field(10, gt=0, description="Requests a second at most; our choice.")
+    ids: tuple[str, ...] = Field((), description="clip ids, besides those of the feature set")
+    cache: Path = Field(Path("data/youtube_ids.csv"), description="CSV that is added to")
+    rate: float = Field(10, gt=0, description="requests a second at most")
     server: str = Field(
-        "http://data.yt8m.org",
-        pattern="^https?://",
-        description="Address of the lookup service, without /2/j/i.",
+        "http://data.yt8m.org", pattern="^https?://", description="address of the lookup service"
     )
 
 
@@ -64,6 +58,19 @@ class Resolved:
             f"{self.cache}: {self.found} found, {self.deleted} deleted videos, "
             f"{self.known} already known"
         )
+
+
+class Pace:
+    """Called before each request, waits until there are no more of them than ``rate`` a second."""
+
+    def __init__(self, rate: float):
+        self.interval = 1 / rate
+        self.next = time.monotonic()
+
+    def __call__(self) -> None:
+        now = time.monotonic()
+        time.sleep(max(0.0, self.next - now))
+        self.next = max(now, self.next) + self.interval
 
 
 def resolve(config: ResolveConfig) -> Resolved:
@@ -84,14 +91,14 @@ def resolve(config: ResolveConfig) -> Resolved:
     wanted = _wanted(config)
     known = read_youtube_ids(config.cache)
     asked = [clip for clip in wanted if clip not in known]
-    found = 0
+    found = in_row = 0
+    pace = Pace(config.rate)
     try:
-        with open_session() as session, open_cache(config.cache) as file:
-            lookup = Lookup(session, config)
+        with open_session(config, before_retry=pace) as session, _open_cache(config.cache) as file:
             believed = file.tell()  # the answers up to here are beyond doubt
-            in_row = 0
             for clip in tqdm(asked, "resolving", unit="id", disable=None):
-                youtube_id = lookup.ask(clip)
+                pace()
+                youtube_id = _look_up(session, config, clip)
                 file.write(f"{clip},{youtube_id or ''}\n".encode())
                 file.flush()
                 if youtube_id:
@@ -113,6 +120,55 @@ def resolve(config: ResolveConfig) -> Resolved:
     return Resolved(found, len(asked) - found, len(wanted) - len(asked), config.cache)
 
 
+def read_youtube_ids(path: str | os.PathLike[str]) -> dict[str, str | None]:
+    """Read what `resolve` noted.
+
+    Parameters
+    ----------
+    path
+        A CSV file with the columns ``id`` and ``youtube_id``. A last line without its line end was
+        cut off by an interruption and does not count.
+
+    Returns
+    -------
+    dict
+        The YouTube id of each clip id, None for a deleted video; empty when there is no file.
+
+    Raises
+    ------
+    InputError
+        It is not such a file, or cannot be read.
+    """
+    try:
+        text = Path(path).read_bytes().decode(errors="replace")
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); check the path.") from error
+    header, *lines = text.split("\n")
+    if not (header == HEADER if lines else HEADER.startswith(header)):
+        raise InputError(f"{path}: is no CSV file of {HEADER}; choose another one.")
+    known: dict[str, str | None] = {}
+    for number, line in enumerate(lines[:-1], 2):
+        row = re.fullmatch(f"({CLIP_ID}),({YOUTUBE_ID})?", line)
+        if not row:
+            raise InputError(f"{path}: line {number} is not {HEADER}; mend or remove that line.")
+        known[row[1]] = row[2]
+    return known
+
+
+def _open_cache(path: Path) -> BinaryIO:
+    """Open the cache to add to it, without a last line that was cut off."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.open("ab")
+    file.truncate(path.read_bytes().rfind(b"\n") + 1)
+    file.seek(0, os.SEEK_END)
+    if not file.tell():
+        file.write(f"{HEADER}\n".encode())
+        file.flush()
+    return file
+
+
 def _wanted(config: ResolveConfig) -> list[str]:
     """Return the ids to resolve, each once."""
     ids = list(config.ids)
@@ -129,42 +185,22 @@ def _wanted(config: ResolveConfig) -> list[str]:
     return list(dict.fromkeys(ids))
 
 
-class Lookup:
-    """The lookup service, asked one id at a time and never more often than allowed."""
-
-    def __init__(self, session: requests.Session, config: ResolveConfig):
-        self.session = session
-        self.config = config
-        self._next = time.monotonic()
-        self._reached = False
-
-    def ask(self, clip: str) -> str | None:
-        """Return the YouTube id of a clip, None if the video is deleted; InputError otherwise."""
-        url = f"{self.config.server.rstrip('/')}/2/j/i/{clip[:2]}/{clip}.js"
-        try:
-            retry = patiently(self.config, first_contact=not self._reached)
-            text = retry(self._ask_once, url).decode("utf-8", "replace")
-        except BusyError as error:
-            raise InputError(
-                f"{error}; what is known is kept in {self.config.cache}, and the same command "
-                "goes on."
-            ) from error
-        except RefusedError as error:
-            if error.status not in (403, 404):
-                raise InputError(f"{error}; check the address of the server.") from error
-            self._reached = True
+def _look_up(session: requests.Session, config: ResolveConfig, clip: str) -> str | None:
+    """Return the YouTube id of a clip, None if the video is deleted; InputError otherwise."""
+    url = f"{config.server.rstrip('/')}/2/j/i/{clip[:2]}/{clip}.js"
+    try:
+        text = read(session, url, config.timeout).decode(errors="replace")
+    except WebError as error:
+        if error.status in (403, 404):
             return None
-        self._reached = True
-        answered = re.fullmatch(rf'i\("{clip}","({YOUTUBE_ID})"\);\s*', text)
-        if not answered:
-            raise InputError(
-                f"{url}: the answer is not that of the lookup service ({text[:40]!r}); check the "
-                "address of the server."
-            )
-        return answered[1]
-
-    def _ask_once(self, url: str) -> bytes:
-        now = time.monotonic()
-        time.sleep(max(0.0, self._next - now))
-        self._next = max(now, self._next) + 1 / self.config.rate
-        return read_answer(self.session, url, self.config.timeout)
+        raise InputError(
+            f"{error}; check the network and the address of the server: what is known is kept in "
+            f"{config.cache}, and the same command goes on."
+        ) from error
+    answered = re.fullmatch(rf'i\("{clip}","({YOUTUBE_ID})"\);\s*', text)
+    if not answered:
+        raise InputError(
+            f"{url}: the answer is not that of the lookup service ({text[:40]!r}); check the "
+            "address of the server."
+        )
+    return answered[1]
