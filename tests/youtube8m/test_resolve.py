@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import requests
 from hypothesis import given
 from hypothesis import strategies as st
 from server import Fault, Server, serving
@@ -112,10 +113,27 @@ def test_the_wait_a_server_asks_for_is_kept(site, config, slept, after, least):
     assert [wait >= least for wait in slept] == ([True] if least else [])
 
 
-@pytest.mark.parametrize("fault", [Fault(status=503), Fault(cut=5)], ids=["503", "cut"])
-def test_waits_grow_until_the_last_error_is_raised(site, config, slept, fault):
+@pytest.mark.parametrize(
+    "fault, said",
+    [
+        (Fault(status=503), "the server answers 503"),
+        (Fault(cut=5), "the connection broke off"),
+        (None, "no connection to the server"),  # after an answer, so the address is right
+    ],
+    ids=["503", "cut", "gone"],
+)
+def test_waits_grow_until_the_last_error_is_raised(site, config, slept, monkeypatch, fault, said):
     site[0].fail(path_of("AB12"), always=fault)
-    with pytest.raises(InputError, match=r"AB12\.js: the (server answers 503|connection broke)"):
+    if not fault:
+        get = requests.Session.get
+        with serving() as (_, gone):
+            pass
+        monkeypatch.setattr(
+            requests.Session,
+            "get",
+            lambda self, url, **how: get(self, url if "nXSc" in url else gone, **how),
+        )
+    with pytest.raises(InputError, match=rf"AB12\.js: {said}"):
         resolve(changed(config, wait=2, tries=4))
     (second, third) = slept  # there is none before the first try again
     assert 4 <= second <= 6 and 8 <= third <= 10
