@@ -1,4 +1,4 @@
-"""Feature sets and runs made by hand."""
+"""Feature sets, ``tf.train.Example`` messages and runs made by hand."""
 
 import json
 from collections.abc import Sequence
@@ -29,6 +29,34 @@ def by_hand(
         source="by hand",
         split="train",
     )
+
+
+# The protocol-buffer wire format, byte by byte (protobuf encoding guide).
+
+
+def varint(value: int) -> bytes:
+    """Write a number: seven bits a byte, the least significant first, the last byte below 128."""
+    groups = []
+    while value >= 128:
+        groups.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*groups, value])
+
+
+def delimited(number: int, content: bytes) -> bytes:
+    """Write a field that holds a text, a message or packed values."""
+    return varint(number << 3 | 2) + varint(len(content)) + content
+
+
+def entry(key: str, kind: int, values: bytes) -> bytes:
+    """Write a key of ``tf.train.Features``; kind 1 is one text, 2 packed floats, 3 varints."""
+    feature = delimited(kind, delimited(1, values))
+    return delimited(1, delimited(1, key.encode()) + delimited(2, feature))
+
+
+def example(*entries: bytes) -> bytes:
+    """Write a ``tf.train.Example`` of these entries."""
+    return delimited(1, b"".join(entries))
 
 
 def leave_run(
