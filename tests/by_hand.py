@@ -6,8 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
 
 from xmodal.data.features import FeatureSet
+
+
+def incidence(labels: Sequence[Sequence[int]], classes: int = 10) -> sparse.csr_array:
+    """Return the labels of some clips, each as a list, as a feature set holds them."""
+    indices = np.array([c for row in labels for c in row], np.int32)
+    indptr = np.cumsum([0, *map(len, labels)])
+    ones = np.ones(len(indices), np.float32)
+    return sparse.csr_array((ones, indices, indptr), shape=(len(labels), classes))
 
 
 def by_hand(
@@ -22,8 +31,7 @@ def by_hand(
         visual=np.asarray(zeros if visual is None else visual, np.float32),
         audio=np.asarray(zeros if audio is None else audio, np.float32),
         ids=np.array([f"clip{i}" for i in range(n)]),
-        label_indptr=np.cumsum([0, *map(len, labels)]),
-        label_indices=np.array([c for row in labels for c in row], np.int32),
+        labels=incidence(labels),
         label_names=[f"name {c}" for c in range(10)],
         fingerprint="",
         source="by hand",

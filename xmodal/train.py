@@ -19,9 +19,8 @@ from tqdm import tqdm
 
 from xmodal.checkpoint import TRAINING_VERSION, RunFolder, build_model, digest
 from xmodal.config import InputError, TrainConfig
-from xmodal.data.features import open_features
+from xmodal.data.features import open_features, read_rows
 from xmodal.data.loader import Order, Reader, batch_labels
-from xmodal.data.storage import take_rows
 from xmodal.loss import (
     Labels,
     Objective,
@@ -256,8 +255,8 @@ class Trainer:
     def fit_scalers(self, model: JointEmbedding) -> None:
         """Fit `Standardise` to training clips from all over the set, at most 65,536."""
         rows = np.linspace(0, self.clips - 1, min(self.clips, 65_536)).astype(int)
-        model.visual_scaler.fit(take_rows(self.features.visual, rows))
-        model.audio_scaler.fit(take_rows(self.features.audio, rows))
+        model.visual_scaler.fit(read_rows(self.features.visual, rows))
+        model.audio_scaler.fit(read_rows(self.features.audio, rows))
 
     def labels(self, rows: np.ndarray) -> Labels:
         """Return the labels of some clips."""

@@ -107,7 +107,7 @@ def test_silent_clips_are_those_of_a_feature_set(tmp_path: Path, make_clips: Mak
     write_records(tmp_path / "b.tfrecord", map(encode_example, clips[5:]))
     audio = np.stack([clip.audio for clip in clips])
     none = np.zeros(0)
-    features = FeatureSet(none, audio, none, none, none, [], "", "", "")
+    features = FeatureSet(none, audio, none, none, [], "", "", "")
     found = inspect(tmp_path)
     silent = [found.totals.silent, *(shard.contents.silent for shard in found.shards)]
     assert silent == [features.silent.sum(), features.silent[:5].sum(), features.silent[5:].sum()]
