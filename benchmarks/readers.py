@@ -110,11 +110,11 @@ def read_columns(paths: list[Path], clips: int) -> Product:
 
 def read_in_parallel(paths: list[Path], clips: int) -> Product:
     """Read on all cores with this project's reader, into a file that is mapped at the end."""
-    from xmodal.data.framing import count_records
+    from xmodal.data.framing import scan_records
     from xmodal.data.parallel import each
 
     jobs = len(os.sched_getaffinity(0))
-    firsts = np.cumsum([0, *map(count_records, paths)]).tolist()
+    firsts = np.cumsum([0, *(scan_records(path)[0] for path in paths)]).tolist()
     share = -(-len(paths) // (4 * jobs))  # four tasks a process: each task has a cost of its own
     with TemporaryDirectory() as folder:
         file = Path(folder, "features")
@@ -360,10 +360,10 @@ def installed(package: str) -> str | None:
 
 def measure(folder: Path, repeats: int) -> dict[str, Any]:
     """Run all contenders that are installed, one after the other, in every round."""
-    from xmodal.data.framing import count_records
+    from xmodal.data.framing import scan_records
 
     paths = sorted(folder.rglob("*.tfrecord"))
-    clips = sum(map(count_records, paths))
+    clips = sum(scan_records(path)[0] for path in paths)
     versions = {c.package: installed(c.package) for c in CONTENDERS.values()}
     keys = [key for key, contender in CONTENDERS.items() if versions[contender.package]]
     for package in [package for package, version in versions.items() if not version]:

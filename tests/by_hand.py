@@ -1,4 +1,4 @@
-"""Feature sets and runs made by hand."""
+"""Feature sets, ``tf.train.Example`` messages and runs made by hand."""
 
 import json
 from collections.abc import Sequence
@@ -6,8 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
 
 from xmodal.data.features import FeatureSet
+
+
+def incidence(labels: Sequence[Sequence[int]], classes: int = 10) -> sparse.csr_array:
+    """Return the labels of some clips, each as a list, as a feature set holds them."""
+    indices = np.array([c for row in labels for c in row], np.int32)
+    indptr = np.cumsum([0, *map(len, labels)])
+    ones = np.ones(len(indices), np.float32)
+    return sparse.csr_array((ones, indices, indptr), shape=(len(labels), classes))
 
 
 def by_hand(
@@ -22,13 +31,40 @@ def by_hand(
         visual=np.asarray(zeros if visual is None else visual, np.float32),
         audio=np.asarray(zeros if audio is None else audio, np.float32),
         ids=np.array([f"clip{i}" for i in range(n)]),
-        label_indptr=np.cumsum([0, *map(len, labels)]),
-        label_indices=np.array([c for row in labels for c in row], np.int32),
+        labels=incidence(labels),
         label_names=[f"name {c}" for c in range(10)],
         fingerprint="",
         source="by hand",
         split="train",
     )
+
+
+# The protocol-buffer wire format, byte by byte (protobuf encoding guide).
+
+
+def varint(value: int) -> bytes:
+    """Write a number: seven bits a byte, the least significant first, the last byte below 128."""
+    groups = []
+    while value >= 128:
+        groups.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*groups, value])
+
+
+def delimited(number: int, content: bytes) -> bytes:
+    """Write a field that holds a text, a message or packed values."""
+    return varint(number << 3 | 2) + varint(len(content)) + content
+
+
+def entry(key: str, kind: int, values: bytes) -> bytes:
+    """Write a key of ``tf.train.Features``; kind 1 is one text, 2 packed floats, 3 varints."""
+    feature = delimited(kind, delimited(1, values))
+    return delimited(1, delimited(1, key.encode()) + delimited(2, feature))
+
+
+def example(*entries: bytes) -> bytes:
+    """Write a ``tf.train.Example`` of these entries."""
+    return delimited(1, b"".join(entries))
 
 
 def leave_run(

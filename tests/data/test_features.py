@@ -20,9 +20,8 @@ from pydantic import ValidationError
 from xmodal.config import InputError
 from xmodal.data.features import SPLITS, FeatureSet, open_features
 from xmodal.data.framing import read_records, write_records
-from xmodal.data.prepare import PrepareConfig, prepare
+from xmodal.data.prepare import PrepareConfig, _write_rows, prepare
 from xmodal.data.schema import AUDIO_DIM, Clip, encode_example, read_columns, read_shard
-from xmodal.data.storage import write_rows
 
 MakeClips = Callable[..., list[Clip]]
 
@@ -50,8 +49,7 @@ def snapshot(folder: Path) -> dict[str, tuple[bytes, int]]:
 
 def clips_of(features: FeatureSet) -> Iterator[Clip]:
     for row in range(len(features)):
-        begin, end = features.label_indptr[row : row + 2]
-        labels = features.label_indices[begin:end]
+        labels = features.labels[[row]].indices
         yield Clip(features.ids[row], labels, features.visual[row], features.audio[row])
 
 
@@ -153,7 +151,7 @@ def test_silent_clips_are_those_that_share_their_audio() -> None:
     audio[4] = audio[1]
     audio[5, :-1] = audio[1, :-1]  # all but the last value: not the same
     none = np.zeros(0)
-    features = FeatureSet(none, audio, none, none, none, [], "", "", "train")
+    features = FeatureSet(none, audio, none, none, [], "", "", "train")
     assert features.silent.tolist() == [False, True, False, False, True, False]
 
 
@@ -342,8 +340,8 @@ def fail_after(function: Callable[..., Any], calls: int, error: BaseException) -
 @pytest.mark.parametrize(
     ("target", "calls", "error"),
     [
-        (write_rows, 5, OSError(28, "No space left on device")),
-        (write_rows, 5, KeyboardInterrupt()),
+        (_write_rows, 5, OSError(28, "No space left on device")),
+        (_write_rows, 5, KeyboardInterrupt()),
         (read_columns, 3, KeyboardInterrupt()),
         (np.savez, 3, OSError(28, "No space left on device")),
     ],
@@ -359,7 +357,7 @@ def test_an_interruption_leaves_the_earlier_set_and_goes_on(
     prepare(config)
     before = snapshot(config.out)
     later = config.model_copy(update={"split_seed": 9})
-    where = "numpy" if target is np.savez else "xmodal.data.convert"
+    where = "numpy" if target is np.savez else "xmodal.data.prepare"
     with monkeypatch.context() as patch:
         patch.setattr(f"{where}.{target.__name__}", fail_after(target, calls, error))
         with pytest.raises((InputError, KeyboardInterrupt)):
@@ -368,7 +366,7 @@ def test_an_interruption_leaves_the_earlier_set_and_goes_on(
     read = []
     with monkeypatch.context() as patch:
         patch.setattr(
-            "xmodal.data.convert.read_columns",
+            "xmodal.data.prepare.read_columns",
             lambda path, classes: read.append(path) or read_columns(path, classes),
         )
         manifest = prepare(later)
@@ -385,7 +383,9 @@ def test_what_an_interrupted_call_left_is_not_trusted_blindly(
 ) -> None:
     """Rows may be lost with the power although what was written after them is there."""
     with monkeypatch.context() as patch:
-        patch.setattr("xmodal.data.prepare.refuse_repeated", fail_after(len, 0, KeyboardInterrupt))
+        patch.setattr(
+            "xmodal.data.prepare._refuse_repeated_ids", fail_after(len, 0, KeyboardInterrupt)
+        )
         with pytest.raises(KeyboardInterrupt):
             prepare(config)
     visual = config.out.with_name(".features.partial") / "new" / "train" / "visual.npy"
@@ -401,7 +401,7 @@ def test_another_preparation_does_not_go_on_with_it(
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(
-            "xmodal.data.convert.read_columns", fail_after(read_columns, 3, OSError(5, "x"))
+            "xmodal.data.prepare.read_columns", fail_after(read_columns, 3, OSError(5, "x"))
         )
         with pytest.raises(InputError, match="What is done so far is kept"):
             prepare(config)
@@ -554,7 +554,7 @@ def test_real_shards_prepare(real_shards: Path, tmp_path: Path) -> None:
     features = open_features(config.out, "evaluation")
     assert manifest["classes"] == 3862
     assert len(features) == 600
-    assert 2 < features.label_indptr[-1] / 600 < 4  # labels a clip
+    assert 2 < features.labels.nnz / 600 < 4  # labels a clip
     silent = features.audio[features.silent]
     assert (silent == silent[:1]).all()  # every repeated vector is that of silence
     assert 0 < len(silent) < 60

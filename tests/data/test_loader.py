@@ -8,9 +8,8 @@ from by_hand import by_hand
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xmodal.data.features import open_features
+from xmodal.data.features import open_features, read_rows
 from xmodal.data.loader import BLOCK, Order, Reader, _epoch_order, batch_labels
-from xmodal.data.storage import take_rows
 
 
 def an_epoch(order: Order, epoch: int) -> list[np.ndarray]:
@@ -117,8 +116,8 @@ def test_a_reader_gives_the_features_of_its_stretch(
     order = Order(0, len(features), 12, readers=2, window=36)
     read = []
     monkeypatch.setattr(
-        "xmodal.data.loader.take_rows",
-        lambda values, rows: read.append(rows) or take_rows(values, rows),
+        "xmodal.data.loader.read_rows",
+        lambda values, rows: read.append(rows) or read_rows(values, rows),
     )
     reader = Reader(features, order, stretch, steps=45)
     for step in [*range(5), *range(15, 45)]:  # as a training that is resumed

@@ -1,14 +1,13 @@
-"""The YouTube-8M schema, against protobuf as the oracle, and the vocabulary."""
+"""The schema: protobuf against bytes made by hand, and the fast path against protobuf."""
 
 import re
+import struct
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
-from google.protobuf.message import DecodeError
+from by_hand import delimited, entry, example, varint
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,182 +18,119 @@ from xmodal.data.schema import (
     FEATURE_RANGE,
     VISUAL_DIM,
     Clip,
+    Columns,
     encode_example,
+    is_release_1,
     parse_example,
+    read_columns,
+    read_ordinary,
     read_shard,
 )
-from xmodal.data.vocabulary import read_vocabulary, write_vocabulary
+from xmodal.data.vocabulary import read_vocabulary
 
+MakeClips = Callable[..., list[Clip]]
 ID, LABELS, VISUAL, AUDIO = "id", "labels", "mean_rgb", "mean_audio"
-Features = dict[str, tuple[str, list[Any]]]
 
 
-def example_class(packed: bool) -> Any:
-    """Build the message class `tf.train.Example` from its published definition."""
-    kind = descriptor_pb2.FieldDescriptorProto
-    file = descriptor_pb2.FileDescriptorProto(
-        name=f"example_{packed}.proto", package="oracle", syntax="proto3"
-    )
-
-    def message(parent: Any, name: str, **fields: tuple[int, int, int, str | None]) -> Any:
-        declared = parent.add(name=name)
-        for field, (number, label, type_, type_name) in fields.items():
-            added = declared.field.add(name=field, number=number, label=label, type=type_)
-            if type_name:
-                added.type_name = f".oracle.{type_name}"
-            elif type_ != kind.TYPE_BYTES and label == kind.LABEL_REPEATED:
-                added.options.packed = packed
-        return declared
-
-    one, many, sub = kind.LABEL_OPTIONAL, kind.LABEL_REPEATED, kind.TYPE_MESSAGE
-    message(file.message_type, "BytesList", value=(1, many, kind.TYPE_BYTES, None))
-    message(file.message_type, "FloatList", value=(1, many, kind.TYPE_FLOAT, None))
-    message(file.message_type, "Int64List", value=(1, many, kind.TYPE_INT64, None))
-    feature = message(
-        file.message_type,
-        "Feature",
-        bytes_list=(1, one, sub, "BytesList"),
-        float_list=(2, one, sub, "FloatList"),
-        int64_list=(3, one, sub, "Int64List"),
-    )
-    feature.oneof_decl.add(name="kind")
-    for field in feature.field:
-        field.oneof_index = 0
-    features = message(
-        file.message_type, "Features", feature=(1, many, sub, "Features.FeatureEntry")
-    )
-    entry = message(
-        features.nested_type,
-        "FeatureEntry",
-        key=(1, one, kind.TYPE_STRING, None),
-        value=(2, one, sub, "Feature"),
-    )
-    entry.options.map_entry = True
-    message(file.message_type, "Example", features=(1, one, sub, "Features"))
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName("oracle.Example"))
+def packed(numbers: list[float]) -> bytes:
+    return struct.pack(f"<{len(numbers)}f", *numbers)
 
 
-PACKED, UNPACKED = example_class(packed=True), example_class(packed=False)
-
-
-def features_of(clip: Clip) -> Features:
+def entries_of(clip: Clip, id_key: str = ID) -> dict[str, bytes]:
+    """The entries of a clip, in the order of release 2's keys."""
     return {
-        ID: ("bytes_list", [clip.id.encode()]),
-        LABELS: ("int64_list", clip.labels.tolist()),
-        VISUAL: ("float_list", clip.visual.tolist()),
-        AUDIO: ("float_list", clip.audio.tolist()),
+        id_key: entry(id_key, 1, clip.id.encode()),
+        LABELS: entry(LABELS, 3, b"".join(varint(int(label)) for label in clip.labels)),
+        AUDIO: entry(AUDIO, 2, packed(clip.audio.tolist())),
+        VISUAL: entry(VISUAL, 2, packed(clip.visual.tolist())),
     }
 
 
-def serialise(features: Features, example: Any = PACKED) -> bytes:
-    message = example()
-    for key, (kind, values) in features.items():
-        getattr(message.features.feature[key], kind).value.extend(values)
-    return message.SerializeToString()
+def written(clip: Clip, id_key: str = ID, **replaced: bytes) -> bytes:
+    return example(*{**entries_of(clip, id_key), **replaced}.values())
 
 
-def assert_same(clip: Clip, expected: Clip) -> None:
-    assert clip.id == expected.id
-    for ours, theirs in zip(clip[1:], expected[1:], strict=True):
-        assert ours.dtype == theirs.dtype
-        np.testing.assert_array_equal(ours, theirs)
+def columns_of(clips: list[Clip]) -> Columns:
+    ids, labels, visual, audio = zip(*clips)
+    counts = np.array([len(some) for some in labels], np.int64)
+    return Columns(list(ids), counts, np.concatenate(labels), np.array(visual), np.array(audio))
+
+
+def assert_same(ours: Clip | Columns, theirs: Clip | Columns) -> None:
+    assert ours[0] == theirs[0]
+    for one, other in zip(ours[1:], theirs[1:], strict=True):
+        assert one.dtype == other.dtype
+        np.testing.assert_array_equal(one, other)
 
 
 @pytest.fixture(scope="module")
-def clip(make_clips: Callable[..., list[Clip]]) -> Clip:
+def clip(make_clips: MakeClips) -> Clip:
     return make_clips(1, seed=0)[0]
 
 
-@pytest.mark.parametrize("example", [PACKED, UNPACKED], ids=["packed", "unpacked"])
-@pytest.mark.parametrize("key", ["id", "video_id"])
-def test_what_protobuf_writes_is_read(clip: Clip, example: Any, key: str) -> None:
-    features = features_of(clip)
-    features[key] = features.pop(ID)
-    assert_same(parse_example(serialise(features, example)), clip)
+# --- one clip ------------------------------------------------------------------------------------
 
 
 @given(
-    labels=st.lists(st.integers(0, 2**31 - 1), unique=True, max_size=20).map(sorted),
+    labels=st.lists(st.integers(0, 2**31 - 1), unique=True, min_size=1, max_size=20).map(sorted),
     seed=st.integers(0, 99),
 )
-def test_what_is_written_protobuf_reads(
-    make_clips: Callable[..., list[Clip]], labels: list[int], seed: int
+def test_what_is_written_is_the_wire_format_and_is_read(
+    make_clips: MakeClips, labels: list[int], seed: int
 ) -> None:
     clip = make_clips(1, seed)[0]._replace(labels=np.array(labels, np.int32))
     payload = encode_example(clip)
-    message = PACKED.FromString(payload)
-    read = {
-        key: (feature.WhichOneof("kind"), list(getattr(feature, feature.WhichOneof("kind")).value))
-        for key, feature in message.features.feature.items()
-    }
-    assert read == features_of(clip)
+    assert payload == written(clip)
     assert_same(parse_example(payload), clip)
 
 
-def test_packed_and_single_values_may_mix_and_features_be_spread(clip: Clip) -> None:
-    head, tail = features_of(clip), features_of(clip)
-    del head[AUDIO], tail[ID], tail[LABELS], tail[VISUAL]
-    # Concatenated messages merge (protobuf encoding guide).
-    assert_same(parse_example(serialise(head) + serialise(tail, UNPACKED)), clip)
+@pytest.mark.parametrize("id_key", ["id", "video_id"])
+def test_both_releases_are_read(clip: Clip, id_key: str) -> None:
+    payload = written(clip, id_key)
+    assert_same(parse_example(payload), clip)
+    assert is_release_1(payload) == (id_key == "video_id")
+
+
+def test_a_clip_with_both_ids_is_of_release_2(clip: Clip) -> None:
+    both = written(clip) + example(entry("video_id", 1, b"another"))
+    assert not is_release_1(both)
+    assert_same(parse_example(both), clip)
+
+
+def test_no_labels_are_read_back(clip: Clip) -> None:
+    unlabelled = clip._replace(labels=np.zeros(0, np.int32))
+    assert_same(parse_example(encode_example(unlabelled)), unlabelled)
+    assert_same(parse_example(written(unlabelled)), unlabelled)
+
+
+def single(key: str, kind: int, values: list[bytes]) -> bytes:
+    """An entry whose values stand one by one, each in a field of its own."""
+    feature = delimited(kind, b"".join(values))
+    return delimited(1, delimited(1, key.encode()) + delimited(2, feature))
+
+
+def test_values_need_not_be_packed_nor_features_together(clip: Clip) -> None:
+    labels = single(LABELS, 3, [b"\x08" + varint(int(label)) for label in clip.labels])
+    audio = single(AUDIO, 2, [b"\x0d" + packed([value]) for value in clip.audio.tolist()])
+    assert_same(parse_example(written(clip, labels=labels, mean_audio=audio)), clip)
+    apart = b"".join(map(example, entries_of(clip).values()))
+    assert_same(parse_example(apart), clip)  # concatenated messages merge (encoding guide)
 
 
 def test_of_two_entries_with_one_key_the_last_stands(clip: Clip) -> None:
-    first = {LABELS: ("int64_list", [5, 6])}
-    assert_same(parse_example(serialise(first) + serialise(features_of(clip))), clip)
+    first = example(entry(LABELS, 3, b"\x05\x06"))
+    assert_same(parse_example(first + written(clip)), clip)
 
 
 def test_unknown_keys_and_fields_are_passed_over(clip: Clip) -> None:
-    features = features_of(clip)
-    features["title"] = ("bytes_list", [b"a film"])
     # Fields 15 (varint 300), 16 (8 bytes) and 17 (4 bytes) are not the message's.
     stray = b"\x78\xac\x02" + b"\x81\x01" + bytes(8) + b"\x8d\x01" + bytes(4)
-    assert_same(parse_example(serialise(features) + stray), clip)
+    assert_same(parse_example(written(clip, title=entry("title", 1, b"a film")) + stray), clip)
 
 
 def test_labels_come_ascending_and_once(clip: Clip) -> None:
-    features = features_of(clip)
-    features[LABELS] = ("int64_list", [6, 2, 6, 3861])
-    assert parse_example(serialise(features)).labels.tolist() == [2, 6, 3861]
-
-
-def test_clips_own_their_memory(tmp_path: Path, make_clips: Callable[..., list[Clip]]) -> None:
-    clips = make_clips(3, seed=1)
-    write_records(tmp_path / "a.tfrecord", map(encode_example, clips))
-    first, second, third = read_shard(tmp_path / "a.tfrecord")
-    second.visual[:] = second.audio[:] = 0
-    assert_same(first, clips[0])
-    assert_same(third, clips[2])
-
-
-@given(data=st.data())
-@settings(max_examples=300)
-def test_a_changed_payload_is_refused_or_read_as_protobuf_reads_it(
-    clip: Clip, data: st.DataObject
-) -> None:
-    payload = bytearray(encode_example(clip))
-    # The first 60 bytes and the ends of the entries hold the structure; the rest is numbers.
-    audio, visual = payload.find(b"mean_audio"), payload.find(b"mean_rgb")
-    places = [*range(60), *range(audio - 8, audio + 24), *range(visual - 8, visual + 24)]
-    for position in data.draw(st.lists(st.sampled_from(places), min_size=1, max_size=3)):
-        payload[position] = data.draw(st.integers(0, 255))
-    changed = bytes(payload)
-    try:
-        ours = parse_example(changed)
-    except InputError:
-        return
-    try:
-        feature = PACKED.FromString(changed).features.feature
-    except DecodeError:
-        return  # protobuf also reads what we pass over, such as the text of other keys
-    theirs = Clip(
-        feature["id" if "id" in feature else "video_id"].bytes_list.value[0].decode(),
-        np.unique(np.array(feature[LABELS].int64_list.value, np.int32)),
-        np.array(feature[VISUAL].float_list.value, np.float32),
-        np.array(feature[AUDIO].float_list.value, np.float32),
-    )
-    assert_same(ours, theirs)
+    payload = written(clip, labels=entry(LABELS, 3, b"\x06\x02\x06" + varint(3861)))
+    assert parse_example(payload).labels.tolist() == [2, 6, 3861]
 
 
 @given(payload=st.binary(max_size=200))
@@ -211,47 +147,49 @@ def test_a_message_cut_anywhere_is_refused(clip: Clip) -> None:
 
 
 NAN_AT_5 = [0.0] * 5 + [float("nan")] + [0.0] * (VISUAL_DIM - 6)
-FAULTS: dict[str, tuple[str, tuple[str, list[Any]] | None, str]] = {
-    "no id": (ID, None, "`id` (or `video_id`) is missing (found: labels, mean_audio, mean_rgb)"),
-    "no labels": (LABELS, None, "`labels` is missing"),
-    "no visual": (VISUAL, None, "`mean_rgb` is missing"),
-    "no audio": (AUDIO, None, "`mean_audio` is missing"),
-    "short visual": (VISUAL, ("float_list", [0.0] * 1023), "`mean_rgb` holds 1023 values where"),
-    "long audio": (AUDIO, ("float_list", [0.0] * 129), "`mean_audio` holds 129 values where 128"),
-    "empty audio": (AUDIO, ("float_list", []), "`mean_audio` holds 0 values where 128"),
-    "bytes for floats": (VISUAL, ("bytes_list", [b"x"]), "holds bytes values where float values"),
-    "floats for labels": (LABELS, ("float_list", [1.0]), "holds float values where int64 values"),
-    "number for id": (ID, ("int64_list", [1]), "`id` holds int64 values where bytes values"),
-    "two ids": (ID, ("bytes_list", [b"a", b"b"]), "`id` must be one printable ASCII text"),
-    "empty id": (ID, ("bytes_list", [b""]), "`id` must be one printable ASCII text"),
-    "unprintable id": (ID, ("bytes_list", [b"a\0"]), "`id` must be one printable ASCII text"),
-    "not a number": (VISUAL, ("float_list", NAN_AT_5), "`mean_rgb` holds nan at position 5"),
-    "infinite": (AUDIO, ("float_list", [float("-inf")] * AUDIO_DIM), "holds -inf at position 0"),
-    "negative label": (LABELS, ("int64_list", [3, -1]), "label -1 is not a class index"),
-    "huge label": (LABELS, ("int64_list", [2**40]), "label 1099511627776 is not a class index"),
-    "unknown label": (LABELS, ("int64_list", [1, 7]), "label 7 is outside the vocabulary of 7"),
+MINUS_ONE = varint(2**64 - 1)
+FAULTS: dict[str, tuple[str, bytes, str]] = {
+    "no id": (ID, b"", "`id` (or `video_id`) is missing (found: labels, mean_audio, mean_rgb)"),
+    "no labels": (LABELS, b"", "`labels` is missing"),
+    "no visual": (VISUAL, b"", "`mean_rgb` is missing"),
+    "no audio": (AUDIO, b"", "`mean_audio` is missing"),
+    "short visual": (VISUAL, entry(VISUAL, 2, bytes(4 * 1023)), "`mean_rgb` holds 1023 values whe"),
+    "long audio": (AUDIO, entry(AUDIO, 2, bytes(4 * 129)), "`mean_audio` holds 129 values where "),
+    "empty audio": (AUDIO, entry(AUDIO, 2, b""), "`mean_audio` holds 0 values where 128"),
+    "bytes for floats": (VISUAL, entry(VISUAL, 1, b"x"), "holds bytes values where float values"),
+    "floats for labels": (LABELS, entry(LABELS, 2, bytes(4)), "holds float values where int64 val"),
+    "number for id": (ID, entry(ID, 3, b"\x01"), "`id` holds int64 values where bytes values"),
+    "nothing for id": (ID, delimited(1, delimited(1, b"id")), "`id` holds no values where bytes"),
+    "two ids": (ID, single(ID, 1, [delimited(1, b"a")] * 2), "`id` must be one printable ASCII"),
+    "empty id": (ID, entry(ID, 1, b""), "`id` must be one printable ASCII text"),
+    "unprintable id": (ID, entry(ID, 1, b"a\0"), "`id` must be one printable ASCII text"),
+    "not a number": (VISUAL, entry(VISUAL, 2, packed(NAN_AT_5)), "holds nan at position 5"),
+    "infinite": (AUDIO, entry(AUDIO, 2, packed([-np.inf] * AUDIO_DIM)), "holds -inf at position 0"),
+    "negative label": (LABELS, entry(LABELS, 3, b"\x03" + MINUS_ONE), "label -1 is not a class in"),
+    "huge label": (LABELS, entry(LABELS, 3, varint(2**40)), "label 1099511627776 is not a class"),
+    "unknown label": (LABELS, entry(LABELS, 3, b"\x01\x07"), "label 7 is outside the vocabulary "),
 }
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_bad_clip_is_refused_with_its_place(clip: Clip, tmp_path: Path, fault: str) -> None:
     key, replacement, message = FAULTS[fault]
-    features = features_of(clip)
-    del features[key]
-    if replacement:
-        features[key] = replacement
     path = tmp_path / "bad.tfrecord"
-    good = serialise(features_of(clip))
-    write_records(path, [good, serialise(features)])
+    good = written(clip)
+    write_records(path, [good, written(clip, **{key: replacement})])
     place = f"{path}: record 1 at byte {len(good) + 16}: "
-    with pytest.raises(InputError, match="^" + re.escape(place) + ".*" + re.escape(message)):
-        list(read_shard(path, num_classes=7))
+    for read in (read_columns, lambda *words: list(read_shard(*words))):
+        with pytest.raises(InputError, match="^" + re.escape(place) + ".*" + re.escape(message)):
+            read(path, 7)
 
 
 def test_a_payload_that_is_no_example_is_refused(tmp_path: Path) -> None:
     write_records(tmp_path / "bad.tfrecord", [b"hello, world"])
     with pytest.raises(InputError, match="record 0 at byte 0: the payload is not a tf"):
-        list(read_shard(tmp_path / "bad.tfrecord"))
+        read_columns(tmp_path / "bad.tfrecord")
+
+
+# --- a shard -------------------------------------------------------------------------------------
 
 
 def test_any_label_goes_without_a_vocabulary(clip: Clip, tmp_path: Path) -> None:
@@ -261,86 +199,129 @@ def test_any_label_goes_without_a_vocabulary(clip: Clip, tmp_path: Path) -> None
     assert_same(read, expected)
 
 
-# --- vocabulary ----------------------------------------------------------------------------------
-
-HEADER = "Index,TrainVideoCount,KnowledgeGraphId,Name,WikiUrl,Vertical1,Vertical2,Vertical3,Wiki"
-
-
-@given(names=st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), min_size=1))
-def test_names_survive_the_round_trip(
-    tmp_path_factory: pytest.TempPathFactory, names: list[str]
-) -> None:
-    path = tmp_path_factory.mktemp("vocabulary") / "vocabulary.csv"
-    write_vocabulary(path, names, range(len(names)))
-    assert read_vocabulary(path) == names
+def test_clips_can_be_changed_one_by_one(tmp_path: Path, make_clips: MakeClips) -> None:
+    clips = make_clips(3, seed=1)
+    write_records(tmp_path / "a.tfrecord", map(encode_example, clips))
+    first, second, third = read_shard(tmp_path / "a.tfrecord")
+    second.visual[:] = second.audio[:] = 0
+    assert_same(first, clips[0])
+    assert_same(third, clips[2])
 
 
-def test_rows_may_be_unordered_quoted_and_nameless(tmp_path: Path) -> None:
-    path = tmp_path / "vocabulary.csv"
-    rows = [
-        '1,20,/m/b,"Nike, Inc.",,,,,"A company,\nin ""two"" lines"',
-        '0,30,/m/a,"Toys ""R"" Us",,,,,',
-        "2,10,/m/c,,,,,,",
-    ]
-    path.write_text("\n".join([HEADER, *rows]) + "\n")
-    assert read_vocabulary(path) == ['Toys "R" Us', "Nike, Inc.", "/m/c"]
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"", "no column Index or Name"),
-        (b"Index,Title\n0,Game\n", "no column Name"),
-        (b"Index,Name\n", "0 classes are not numbered"),
-        (b"Index,Name\n0,Game\n2,Car\n", "2 classes are not numbered"),
-        (b"Index,Name\n0,Game\n0,Car\n", "line 3 repeats class 0"),
-        (b"Index,Name\n0,Game\nx,Car\n", "line 3 is not a vocabulary row"),
-        (b"Index,Name\n-1,Game\n", "line 2 is not a vocabulary row"),
-        (b"Index,Name\n0\n", "line 2 is not a vocabulary row"),
-        (b"Index,Name\n0,Nike, Inc.\n", "line 2 is not a vocabulary row"),
-        (b'Index,Name\n0,"Game\n', "not a UTF-8 CSV file"),
-        (b"Index,Name\n0,\xff\xfe\n", "not a UTF-8 CSV file"),
-    ],
+@given(
+    labels=st.lists(
+        st.lists(st.integers(0, 2**28 - 1), min_size=1, max_size=20, unique=True).map(sorted),
+        min_size=1,
+        max_size=5,
+    ),
+    order=st.permutations([ID, LABELS, VISUAL, AUDIO]),
+    tail=st.sampled_from([b"", b"\x12\x00"]),
 )
-def test_a_bad_vocabulary_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
-    path = tmp_path / "vocabulary.csv"
+@settings(max_examples=50)
+def test_an_ordinary_shard_is_read_fast(
+    tmp_path_factory: pytest.TempPathFactory,
+    make_clips: MakeClips,
+    labels: list[list[int]],
+    order: list[str],
+    tail: bytes,
+) -> None:
+    path = tmp_path_factory.mktemp("ordinary") / "a.tfrecord"
+    clips = [
+        clip._replace(labels=np.array(some, np.int32))
+        for clip, some in zip(make_clips(len(labels), seed=0), labels, strict=True)
+    ]
+    write_records(path, [example(*map(entries_of(clip).get, order)) + tail for clip in clips])
+    columns = read_ordinary(path)
+    assert columns is not None
+    assert_same(columns, columns_of(clips))
+    assert_same(columns_of(list(read_shard(path))), columns)
+
+
+def assert_fast_or_left_alone(path: Path, payloads: list[bytes]) -> None:
+    """The fast path gives what protobuf gives, or nothing."""
+    write_records(path, payloads)
+    columns = read_ordinary(path)
+    if columns is not None:
+        assert_same(columns, columns_of([parse_example(payload) for payload in payloads]))
+
+
+@given(data=st.data())
+@settings(max_examples=300)
+def test_a_changed_shard_is_left_alone_or_read_as_protobuf_reads_it(
+    tmp_path_factory: pytest.TempPathFactory, make_clips: MakeClips, data: st.DataObject
+) -> None:
+    first, second, third = map(encode_example, make_clips(3, seed=1))
+    payload = bytearray(second)
+    # The first 60 bytes and the ends of the entries hold the structure; the rest is numbers.
+    audio, visual = payload.find(b"mean_audio"), payload.find(b"mean_rgb")
+    places = [*range(60), *range(audio - 8, audio + 24), *range(visual - 8, visual + 24)]
+    for position in data.draw(st.lists(st.sampled_from(places), min_size=1, max_size=2)):
+        payload[position] = data.draw(st.integers(0, 255))
+    path = tmp_path_factory.mktemp("changed") / "a.tfrecord"
+    assert_fast_or_left_alone(path, [first, bytes(payload), third])
+
+
+@given(labels=st.binary(min_size=1, max_size=12))
+@settings(max_examples=300)
+def test_any_bytes_as_labels_are_left_alone_or_read_as_protobuf_reads_them(
+    tmp_path_factory: pytest.TempPathFactory, make_clips: MakeClips, labels: bytes
+) -> None:
+    first, second, third = make_clips(3, seed=1)
+    changed = written(second, labels=entry(LABELS, 3, labels))
+    path = tmp_path_factory.mktemp("labels") / "a.tfrecord"
+    assert_fast_or_left_alone(path, [encode_example(first), changed, encode_example(third)])
+
+
+def test_what_is_not_ordinary_is_left_to_protobuf(tmp_path: Path, make_clips: MakeClips) -> None:
+    clip, other = make_clips(2, seed=2)
+    ids, labels, *features = entries_of(clip).values()
+    cases = {
+        "unsorted": written(clip, labels=entry(LABELS, 3, b"\x05\x01")),
+        "repeated": written(clip, labels=entry(LABELS, 3, b"\x05\x05")),
+        "large": written(clip, labels=entry(LABELS, 3, varint(2**30))),
+        "none": written(clip, labels=entry(LABELS, 3, b"")),
+        "another key": written(clip, title=entry("title", 1, b"a film")),
+        "release 1": written(clip, "video_id"),
+        "spread": example(ids, labels) + example(*features),
+    }
+    for name, payload in cases.items():
+        path = tmp_path / f"{name}.tfrecord"
+        payloads = [encode_example(other), payload]
+        write_records(path, payloads)
+        assert read_ordinary(path) is None, name
+        expected = columns_of([parse_example(payload) for payload in payloads])
+        assert_same(read_columns(path), expected)
+        assert_same(columns_of(list(read_shard(path))), expected)
+
+
+def test_damage_is_found_shard_by_shard(tmp_path: Path, make_clips: MakeClips) -> None:
+    path = tmp_path / "a.tfrecord"
+    write_records(path, map(encode_example, make_clips(3, seed=4)))
+    content = bytearray(path.read_bytes())
+    content[-3000] ^= 1  # inside the last clip's numbers: only the checksum can tell
     path.write_bytes(content)
-    with pytest.raises(InputError, match="^" + re.escape(str(path)) + ".*" + message):
-        read_vocabulary(path)
+    with pytest.raises(InputError, match="record 2 at byte .*: the checksum of the payload"):
+        read_columns(path)
 
 
-def test_a_missing_vocabulary_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"absent\.csv: the vocabulary cannot be read"):
-        read_vocabulary(tmp_path / "absent.csv")
+def test_huge_but_finite_features_are_read_fast(tmp_path: Path, make_clips: MakeClips) -> None:
+    [clip] = make_clips(1, seed=5)
+    clip.visual[:] = np.finfo(np.float32).max
+    write_records(tmp_path / "a.tfrecord", [encode_example(clip)])
+    columns = read_ordinary(tmp_path / "a.tfrecord")
+    assert columns is not None
+    np.testing.assert_array_equal(columns.visual, clip.visual[None])
 
 
-def test_a_count_for_each_name_or_nothing_is_written(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="shorter"):
-        write_vocabulary(tmp_path / "vocabulary.csv", ["a", "b"], [1])
-    assert not list(tmp_path.iterdir())
-
-
-# --- real shards ---------------------------------------------------------------------------------
-
-
-def test_real_shards_read_as_protobuf_reads_them(real_shards: Path) -> None:
-    names = read_vocabulary(real_shards / "vocabulary.csv")
-    assert len(names) == 3862
-    assert all(names)
-    paths = sorted((real_shards / "validate").glob("*.tfrecord"))[:2]
-    for path in paths:
-        clips = list(read_shard(path, len(names)))
-        assert 200 < len(clips) < 400
-        assert len({clip.id for clip in clips}) == len(clips)
-        for record, clip in zip(read_records(path), clips, strict=True):
-            feature = PACKED.FromString(record.payload).features.feature
-            assert [clip.id.encode()] == feature[ID].bytes_list.value
-            assert clip.labels.tolist() == feature[LABELS].int64_list.value
-            np.testing.assert_array_equal(
-                clip.visual, np.array(feature[VISUAL].float_list.value, np.float32)
-            )
-            np.testing.assert_array_equal(
-                clip.audio, np.array(feature[AUDIO].float_list.value, np.float32)
-            )
-            for values in (clip.visual, clip.audio):
-                assert FEATURE_RANGE[0] <= values.min() <= values.max() <= FEATURE_RANGE[1]
+def test_real_shards_are_ordinary_and_read_as_protobuf_reads_them(real_shards: Path) -> None:
+    classes = len(read_vocabulary(real_shards / "vocabulary.csv"))
+    assert classes == 3862
+    for path in sorted((real_shards / "validate").glob("*.tfrecord"))[:3]:
+        columns = read_ordinary(path)
+        assert columns is not None
+        assert 200 < len(columns.ids) < 400
+        parsed = [parse_example(record.payload) for record in read_records(path)]
+        assert_same(columns, columns_of(parsed))
+        assert columns.labels.max() < classes
+        for values in (columns.visual, columns.audio):
+            assert FEATURE_RANGE[0] <= values.min() <= values.max() <= FEATURE_RANGE[1]

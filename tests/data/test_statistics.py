@@ -4,10 +4,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from by_hand import incidence
 
-from xmodal.data import storage as stored
-from xmodal.data.moments import moments, whitener
-from xmodal.data.statistics import label_counts, overview, spectrum
+from xmodal.data.statistics import label_counts, moments, overview, spectrum, whitener
 from xmodal.evaluation.cca import canonical_correlations
 
 
@@ -50,12 +49,12 @@ def test_spectrum_is_the_variance_along_the_axes_of_an_ellipsoid():
     assert spectrum(np.cov(draws.T)) == pytest.approx([9, 4, 1], rel=0.05)
 
 
-@pytest.mark.parametrize("piece", [1, 7, 50, 8192])
+@pytest.mark.parametrize("chunk", [1, 7, 50, 8192])
 @pytest.mark.parametrize("storage", [np.float32, np.float16])
 def test_moments_are_those_of_all_clips_at_once(
-    piece: int, storage: type, monkeypatch: pytest.MonkeyPatch
+    chunk: int, storage: type, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(stored, "PIECE", piece)
+    monkeypatch.setattr("xmodal.data.features.CHUNK", chunk)
     split = Split(**{k: v.astype(storage) for k, v in vars(clips(50, (0.9, 0.3), 0)).items()})
     both = np.hstack([split.visual, split.audio]).astype(np.float64)
     covariance, found = np.cov(both.T, bias=True), moments(split)
@@ -79,7 +78,7 @@ def test_label_counts_and_overview_by_hand():
         visual=np.array([[3.0, 4.0], [0.0, 1.0]], dtype=np.float32),
         audio=np.array([[1.0, 0.0], [0.0, 3.0]], dtype=np.float32),
         silent=np.array([False, True]),
-        label_indices=np.array([0, 2, 2]),
+        labels=incidence([[0, 2], [2]], classes=3),
         label_names=["a", "b", "c"],
     )
     assert label_counts(features).tolist() == [1, 0, 2]

@@ -8,8 +8,8 @@ import torch
 from by_hand import by_hand
 
 from xmodal.data.features import FeatureSet
-from xmodal.data.moments import moments
 from xmodal.data.schema import read_columns
+from xmodal.data.statistics import moments
 from xmodal.evaluation import controls
 from xmodal.evaluation.cca import embed_cca, fit_cca
 from xmodal.evaluation.controls import frame_counts

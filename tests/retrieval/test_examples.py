@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from by_hand import incidence
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn.functional import normalize
@@ -29,8 +30,7 @@ def clips(n: int, silent: tuple[int, ...] = ()) -> FeatureSet:
         visual=np.repeat(np.arange(n, dtype=np.float32)[:, None], VISUAL_DIM, axis=1),
         audio=audio,
         ids=np.array([f"clip{i}" for i in range(n)]),
-        label_indptr=np.arange(n + 1),
-        label_indices=(np.arange(n) % 3).astype(np.int32),
+        labels=incidence([[i % 3] for i in range(n)], classes=3),
         label_names=["zero", "one", "two"],
         fingerprint="",
         source="by hand",

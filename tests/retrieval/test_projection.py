@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from by_hand import incidence
 from torch.nn.functional import normalize
 
 from xmodal.data.features import FeatureSet
@@ -24,8 +25,7 @@ def clips(labels: list[list[int]]) -> FeatureSet:
         visual=np.zeros((n, 2), np.float32),
         audio=np.arange(2 * n, dtype=np.float32).reshape(n, 2),
         ids=np.array([f"{i:04}" for i in range(n)]),
-        label_indptr=np.cumsum([0, *map(len, labels)]),
-        label_indices=np.array([c for row in labels for c in row], np.int32),
+        labels=incidence(labels, classes=4),
         label_names=["Game", "Car", "None", "12"],
         fingerprint="",
         source="by hand",

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from by_hand import delimited, entry, varint
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xmodal.config import InputError
-from xmodal.data.example import delimited, encode_varint, entry
 from xmodal.data.features import FeatureSet
 from xmodal.data.framing import write_records
 from xmodal.data.schema import AUDIO_DIM, VISUAL_DIM, Clip, encode_example, read_shard
@@ -29,7 +29,7 @@ def example(id_key: str = "id", **changes: object) -> bytes:
     values |= {"mean_audio": [0.5] * AUDIO_DIM, **changes}
     parts = {
         "id": lambda v: entry(id_key, 1, v),
-        "labels": lambda v: entry("labels", 3, b"".join(map(encode_varint, v))),
+        "labels": lambda v: entry("labels", 3, b"".join(map(varint, v))),
         "mean_rgb": lambda v: entry("mean_rgb", 2, np.array(v, "<f4").tobytes()),
         "mean_audio": lambda v: entry("mean_audio", 2, np.array(v, "<f4").tobytes()),
     }
@@ -107,7 +107,7 @@ def test_silent_clips_are_those_of_a_feature_set(tmp_path: Path, make_clips: Mak
     write_records(tmp_path / "b.tfrecord", map(encode_example, clips[5:]))
     audio = np.stack([clip.audio for clip in clips])
     none = np.zeros(0)
-    features = FeatureSet(none, audio, none, none, none, [], "", "", "")
+    features = FeatureSet(none, audio, none, none, [], "", "", "")
     found = inspect(tmp_path)
     silent = [found.totals.silent, *(shard.contents.silent for shard in found.shards)]
     assert silent == [features.silent.sum(), features.silent[:5].sum(), features.silent[5:].sum()]

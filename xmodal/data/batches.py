@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 
 from xmodal.config import InputError, TrainConfig
-from xmodal.data.features import open_features
+from xmodal.data.features import open_features, read_rows
 from xmodal.data.loader import Order, Reader, batch_labels
-from xmodal.data.storage import take_rows
 
 
 class Drawn(NamedTuple):
@@ -102,7 +101,7 @@ class Batches:
     def spread(self, most: int = 65_536) -> tuple[np.ndarray, np.ndarray]:
         """Return visual and audio features of clips from all over the training set."""
         rows = np.linspace(0, self.clips - 1, min(self.clips, most)).astype(int)
-        return take_rows(self.features.visual, rows), take_rows(self.features.audio, rows)
+        return read_rows(self.features.visual, rows), read_rows(self.features.audio, rows)
 
 
 def mix(visual: Tensor, audio: Tensor, alpha: float, seed: Sequence[int]) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""Feature sets: one split of checked clips as arrays that open in an instant.
+"""Feature sets: one split of clips as arrays that open in an instant.
 
 A prepared folder holds ``manifest.json``, ``label_names.json``, and for each split the arrays
 ``visual``, ``audio``, ``ids``, ``label_indptr`` and ``label_indices`` as ``.npy`` files. Layout,
@@ -7,26 +7,29 @@ split and fingerprint are our choice; the paper says only that 6,000 clips were 
 
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from scipy import sparse
 
 from xmodal.config import InputError
 from xmodal.data.schema import AUDIO_DIM, VISUAL_DIM
-from xmodal.data.storage import load_arrays, repeated
 
 SPLITS = ("train", "validation", "evaluation")
 FORMAT = "xmodal features 2"
 """What the manifest of a feature set says it is; the number changes with the layout."""
+CHUNK = 8192
+"""Rows of features in memory at once where all of them are read."""
 
 
 @dataclass(frozen=True, eq=False)
 class FeatureSet:
-    """One split of a feature set; the arrays are mapped from disk, read-only.
+    """One split of a feature set; the features are mapped from disk, read-only.
 
     Attributes
     ----------
@@ -35,9 +38,8 @@ class FeatureSet:
         clip i.
     ids
         Unicode text, shape (n,).
-    label_indptr, label_indices
-        Labels as compressed sparse rows: int64, shape (n + 1,), and int32, shape (nnz,); the
-        classes of clip i are ``label_indices[label_indptr[i] : label_indptr[i + 1]]``, ascending.
+    labels
+        Which clip carries which label: sparse, float32, shape (n, classes), ones.
     label_names
         By class index.
     fingerprint
@@ -49,8 +51,7 @@ class FeatureSet:
     visual: np.ndarray
     audio: np.ndarray
     ids: np.ndarray
-    label_indptr: np.ndarray
-    label_indices: np.ndarray
+    labels: sparse.csr_array
     label_names: list[str]
     fingerprint: str
     source: str
@@ -68,26 +69,17 @@ class FeatureSet:
         clip alone in its split is not marked; it ties with no other.
         """
         audio = np.asarray(self.audio)
-        # 64 bits a clip, so that millions fit: two vectors that differ are taken for the same once
-        # in a million sets of six million clips
+        # in 64 bits a clip: of a million sets of six million clips, one will have a collision
         hashes = np.fromiter((hash(row.tobytes()) for row in audio), np.int64, len(audio))
-        return repeated(hashes)
-
-    @cached_property
-    def labels(self) -> sparse.csr_array:
-        """Which clip carries which label: float32, shape (n, classes), ones."""
-        ones = np.ones(len(self.label_indices), np.float32)
-        shape = (len(self), len(self.label_names))
-        return sparse.csr_array((ones, self.label_indices, self.label_indptr), shape=shape)
+        return pd.Index(hashes).duplicated(keep=False)
 
     def labels_of(self, row: int) -> list[str]:
         """Return the label names of one clip."""
-        begin, end = self.label_indptr[row], self.label_indptr[row + 1]
-        return [self.label_names[index] for index in self.label_indices[begin:end]]
+        return [self.label_names[index] for index in self.labels[[row]].indices]
 
 
 def open_features(folder: str | os.PathLike[str], split: str) -> FeatureSet:
-    """Open a split that `prepare` made; nothing is read until it is used.
+    """Open a split that `prepare` made; features are read only when they are used.
 
     Parameters
     ----------
@@ -105,43 +97,35 @@ def open_features(folder: str | os.PathLike[str], split: str) -> FeatureSet:
     if split not in SPLITS:
         raise InputError(f"{split!r} is no split; choose one of {', '.join(SPLITS)}.")
     manifest = read_manifest(folder)
-    try:
-        arrays = load_arrays(folder / split)
-        label_names = json.loads((folder / "label_names.json").read_text(encoding="utf-8"))
-        noted = manifest["splits"][split]
-        shapes = [values.shape for values in arrays.values()]
-        clips, labels = noted["clips"], noted["labels"]
-        whole = shapes == [
-            (clips, VISUAL_DIM),
-            (clips, AUDIO_DIM),
-            (clips,),
-            (clips + 1,),
-            (labels,),
-        ] and (len(label_names) == manifest["classes"])
-    except (OSError, ValueError, KeyError):
-        whole = False
-    if not whole:
-        raise InputError(f"{folder}: the {split} split is damaged; prepare it again.")
-    return FeatureSet(
-        **arrays,
-        label_names=label_names,
-        fingerprint=noted["fingerprint"],
-        source=manifest["source"],
-        split=split,
-    )
-
-
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """Return the manifest of a feature set, or say that the folder holds none of this layout."""
-    manifest = read_any_manifest(folder)
     if manifest.get("format") != FORMAT:
         raise InputError(
             f"{folder}: holds no feature set; run 01_data.ipynb (or `xmodal prepare`) to make one."
         )
-    return manifest
+    try:
+        visual, audio, ids, indptr, indices = (
+            np.load(folder / split / f"{name}.npy", mmap_mode="r")
+            for name in ("visual", "audio", "ids", "label_indptr", "label_indices")
+        )
+        label_names = json.loads((folder / "label_names.json").read_text(encoding="utf-8"))
+        labels = sparse.csr_array(
+            (np.ones(len(indices), np.float32), indices, indptr), (len(ids), len(label_names))
+        )
+        noted = manifest["splits"][split]
+        clips = noted["clips"]
+        whole = (
+            (visual.shape, audio.shape) == ((clips, VISUAL_DIM), (clips, AUDIO_DIM))
+            and labels.shape == (clips, manifest["classes"])
+            and labels.nnz == noted["labels"]
+        )
+    except (OSError, ValueError, KeyError):
+        whole = False
+    if not whole:
+        raise InputError(f"{folder}: the {split} split is damaged; prepare it again.")
+    arrays = (visual, audio, ids, labels, label_names)
+    return FeatureSet(*arrays, noted["fingerprint"], manifest["source"], split)
 
 
-def read_any_manifest(folder: Path) -> dict[str, Any]:
+def read_manifest(folder: Path) -> dict[str, Any]:
     """Return the manifest of a feature set, of an earlier layout too; {} if there is none."""
     try:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
@@ -149,3 +133,17 @@ def read_any_manifest(folder: Path) -> dict[str, Any]:
         return {}
     ours = isinstance(manifest, dict) and str(manifest.get("format", "")).startswith("xmodal ")
     return manifest if ours else {}
+
+
+def read_rows(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Copy some rows; a mapped file is mapped anew, or all that was ever read would stay."""
+    if isinstance(values, np.memmap):
+        values = np.memmap(str(values.filename), values.dtype, "r", values.offset, values.shape)
+    return np.asarray(values)[rows]
+
+
+def read_chunks(*arrays: np.ndarray) -> Iterator[list[np.ndarray]]:
+    """Read arrays of any length together, `CHUNK` rows at a time, as float32."""
+    for start in range(0, len(arrays[0]), CHUNK):
+        rows = np.arange(start, min(start + CHUNK, len(arrays[0])))
+        yield [read_rows(values, rows).astype(np.float32) for values in arrays]

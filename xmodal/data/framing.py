@@ -39,6 +39,49 @@ def masked_crc(data: bytes) -> int:
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
+def read_records(path: str | os.PathLike[str]) -> Iterator[Record]:
+    """Read every record of a shard, verifying both checksums of each.
+
+    A file that was cut exactly between two records looks whole: the format holds no count.
+    """
+    path = Path(path)
+    data = _read_bytes(path)
+    for number, offset, begin, end in _spans(path, data):
+        payload = data[begin:end]
+        if masked_crc(payload) != FOOTER.unpack_from(data, end)[0]:
+            raise InputError(
+                f"{path}: record {number} at byte {offset}: the checksum of the payload is wrong; "
+                "the file is damaged, so fetch it again."
+            )
+        yield Record(number, offset, payload)
+
+
+def scan_records(path: str | os.PathLike[str]) -> tuple[int, str]:
+    """Return the number of records and the SHA-256 of their payloads' checksums, unverified."""
+    path = Path(path)
+    data = _read_bytes(path)
+    checksums = [data[end : end + FOOTER.size] for _, _, _, end in _spans(path, data)]
+    return len(checksums), sha256(b"".join(checksums)).hexdigest()
+
+
+def write_records(path: str | os.PathLike[str], payloads: Iterable[bytes]) -> int:
+    """Write a TFRecord file, which appears only when it is whole; return the number of records."""
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.partial")
+    count = 0
+    try:
+        with partial.open("wb") as file:
+            for payload in payloads:
+                length = struct.pack("<Q", len(payload))
+                file.write(length + FOOTER.pack(masked_crc(length)))
+                file.write(payload + FOOTER.pack(masked_crc(payload)))
+                count += 1
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return count
+
+
 def _read_bytes(path: Path) -> bytes:
     try:
         data = path.read_bytes()
@@ -61,12 +104,10 @@ def _spans(path: Path, data: bytes) -> Iterator[tuple[int, int, int, int]]:
             raise InputError(f"{where}: the file ends inside the header; fetch it again.")
         length, length_crc = HEADER.unpack_from(data, offset)
         if masked_crc(data[offset : offset + 8]) != length_crc:
+            advice = "fetch it again" if number else "fetch it again or remove it"
+            reason = "damaged" if number else "damaged or is not a TFRecord file"
             raise InputError(
-                f"{where}: the checksum of the length is wrong; the file is damaged, "
-                "so fetch it again."
-                if number
-                else f"{where}: the checksum of the length is wrong; the file is damaged "
-                "or is not a TFRecord file, so fetch it again or remove it."
+                f"{where}: the checksum of the length is wrong; the file is {reason}, so {advice}."
             )
         end = begin + length
         if end + FOOTER.size > len(data):
@@ -77,95 +118,3 @@ def _spans(path: Path, data: bytes) -> Iterator[tuple[int, int, int, int]]:
         yield number, offset, begin, end
         offset = end + FOOTER.size
         number += 1
-
-
-def read_records(path: str | os.PathLike[str]) -> Iterator[Record]:
-    """Read every record of a shard, verifying both checksums of each.
-
-    The file is read in one go (a video-level YouTube-8M shard is 1 to 5 MB). A file that was cut
-    exactly between two records cannot be told from a whole one: the format holds no count.
-
-    Parameters
-    ----------
-    path
-        A TFRecord file.
-
-    Yields
-    ------
-    Record
-        In file order; each payload is memory of its own.
-
-    Raises
-    ------
-    InputError
-        The file is missing, empty, cut short or damaged; the message names the file, the record
-        number and the byte offset of the record.
-    """
-    path = Path(path)
-    data = _read_bytes(path)
-    for number, offset, begin, end in _spans(path, data):
-        payload = data[begin:end]
-        if masked_crc(payload) != FOOTER.unpack_from(data, end)[0]:
-            raise InputError(
-                f"{path}: record {number} at byte {offset}: the checksum of the payload is wrong; "
-                "the file is damaged, so fetch it again."
-            )
-        yield Record(number, offset, payload)
-
-
-def scan_records(path: str | os.PathLike[str]) -> tuple[int, str]:
-    """Count the records of a shard and sum up their contents, from the framing alone.
-
-    Payloads are not verified here: this is the quick look before `read_records`.
-
-    Returns
-    -------
-    records : int
-    digest : str
-        SHA-256 (hexadecimal) of all payload checksums: it changes when any payload does.
-
-    Raises
-    ------
-    InputError
-        The file is missing, empty, cut short, or a header is damaged.
-    """
-    path = Path(path)
-    data = _read_bytes(path)
-    checksums = [data[end : end + FOOTER.size] for _, _, _, end in _spans(path, data)]
-    return len(checksums), sha256(b"".join(checksums)).hexdigest()
-
-
-def count_records(path: str | os.PathLike[str]) -> int:
-    """Count the records of a shard; raises what `scan_records` does."""
-    return scan_records(path)[0]
-
-
-def write_records(path: str | os.PathLike[str], payloads: Iterable[bytes]) -> int:
-    """Write payloads as a TFRecord file, under a temporary name until it is whole.
-
-    Parameters
-    ----------
-    path
-        The file to write; one that exists is replaced.
-    payloads
-        The records' contents.
-
-    Returns
-    -------
-    int
-        The number of records written.
-    """
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.partial")
-    count = 0
-    try:
-        with partial.open("wb") as file:
-            for payload in payloads:
-                length = struct.pack("<Q", len(payload))
-                file.write(length + FOOTER.pack(masked_crc(length)))
-                file.write(payload + FOOTER.pack(masked_crc(payload)))
-                count += 1
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-    return count

@@ -13,8 +13,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from xmodal.data.features import FeatureSet
-from xmodal.data.storage import take_rows
+from xmodal.data.features import FeatureSet, read_rows
 
 BLOCK = 1024
 """Neighbouring clips that are read in one go, about a shard's worth (our choice)."""
@@ -22,22 +21,11 @@ BLOCK = 1024
 
 @dataclass(frozen=True)
 class Order:
-    """The order of the clips.
+    """The order of a training set's clips: ``seed`` decides it, ``window`` are shuffled together.
 
-    Parameters
-    ----------
-    seed : int
-        Another one, another order.
-    clips : int
-        Size of the training set.
-    batch_size : int
-        Clips a step.
-    readers : int
-        Parts that the training set is cut into. A batch has the same number of clips from each
-        part, part after part, so a process that takes its stretch of every batch reads only some of
-        the parts. The order does not depend on how many processes there are.
-    window : int
-        Clips that are shuffled together, at least one batch.
+    The set is cut into as many parts as there are ``readers``. A batch has the same number of clips
+    from each part, part after part, so that a process which takes its stretch of every batch reads
+    only some of the parts. The order does not depend on how many processes there are.
     """
 
     seed: int
@@ -85,19 +73,7 @@ def _epoch_order(order: Order, epoch: int) -> list[np.ndarray]:
 
 
 class Reader:
-    """One process's stretch of every batch, read a window ahead.
-
-    Parameters
-    ----------
-    features : FeatureSet
-        The training set.
-    order : Order
-        Which clips make up a batch.
-    stretch : slice
-        The part of each batch that is this process's.
-    steps : int
-        Where the training ends: nothing is read beyond it.
-    """
+    """One process's stretch of every batch, read a window ahead until ``steps`` are done."""
 
     def __init__(self, features: FeatureSet, order: Order, stretch: slice, steps: int) -> None:
         self.features, self.order, self.stretch, self.steps = features, order, stretch, steps
@@ -119,18 +95,11 @@ class Reader:
 
     def _read(self, window: range) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         clips = np.sort(np.concatenate([self.order.rows(step)[self.stretch] for step in window]))
-        visual, audio = (take_rows(x, clips) for x in (self.features.visual, self.features.audio))
+        visual, audio = (read_rows(x, clips) for x in (self.features.visual, self.features.audio))
         return clips, visual, audio
 
 
 def batch_labels(features: FeatureSet, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the labels of some clips as compressed sparse rows.
-
-    Returns
-    -------
-    indptr, indices : array, int64, (rows + 1,) and (labels,)
-    """
-    starts = features.label_indptr[rows]
-    indptr = np.concatenate([[0], (features.label_indptr[rows + 1] - starts).cumsum()])
-    flat = np.arange(indptr[-1]) + np.repeat(starts - indptr[:-1], indptr[1:] - indptr[:-1])
-    return indptr, features.label_indices[flat].astype(np.int64)
+    """Return the labels of some clips as sparse rows: indptr and indices, int64."""
+    labels = features.labels[rows]
+    return labels.indptr.astype(np.int64), labels.indices.astype(np.int64)

@@ -23,13 +23,7 @@ def processes(files: Iterable[Path], jobs: int | None = None) -> int:
 
 
 def each(function: Callable[[Task], Result], tasks: Iterable[Task], jobs: int) -> Iterator[Result]:
-    """Yield the result of each task, in order, computed by ``jobs`` processes.
-
-    Raises
-    ------
-    InputError
-        A process died. What the function raises is raised here too.
-    """
+    """Yield the result of each task, in order, computed by ``jobs`` processes."""
     run = Parallel(n_jobs=jobs, return_as="generator", pre_dispatch="4*n_jobs", batch_size=1)
     try:
         yield from run(delayed(function)(task) for task in tasks)

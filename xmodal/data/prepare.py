@@ -1,26 +1,27 @@
-"""From shards to a feature set: shards split, checked, and laid out as arrays."""
+"""From shards to a feature set: shards split, verified, and laid out as arrays."""
 
 import json
 import os
 import shutil
+from collections.abc import Sequence
 from fnmatch import fnmatch
+from functools import partial
+from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from pydantic import Field
 from tqdm import tqdm
 
 from xmodal.config import InputError, StageConfig
-from xmodal.data.convert import Task, convert, gather_split, refuse_repeated
-from xmodal.data.features import FORMAT, SPLITS, open_features, read_any_manifest
+from xmodal.data.features import FORMAT, SPLITS, open_features, read_manifest
 from xmodal.data.framing import scan_records
 from xmodal.data.parallel import each, processes
-from xmodal.data.schema import AUDIO_DIM, VISUAL_DIM
-from xmodal.data.storage import digest, new_array
+from xmodal.data.schema import AUDIO_DIM, VISUAL_DIM, read_columns
 from xmodal.data.vocabulary import read_vocabulary
 
-BYSTANDERS = {"shards", "out", "vocabulary", "source", "jobs"}
+NOT_COMPARED = {"shards", "out", "vocabulary", "source", "jobs"}
 """Settings that do not change which clip goes where, or are noted otherwise."""
 
 
@@ -43,6 +44,21 @@ class PrepareConfig(StageConfig):
     jobs: int | None = Field(None, ge=1, description="Processes; None: all cores, if worth it.")
 
 
+class _Shard(NamedTuple):
+    """A shard and its place in the feature set.
+
+    Its clips fill the arrays of the folder ``split`` from row ``first``; ``kept`` of its
+    ``records`` do. Ids and labels wait in ``part`` until all shards are there.
+    """
+
+    path: Path
+    records: int
+    split: Path
+    first: int
+    kept: int
+    part: Path
+
+
 def prepare(config: PrepareConfig) -> dict[str, Any]:
     """Turn a folder of shards into a feature set of three splits, or find it done already.
 
@@ -53,7 +69,7 @@ def prepare(config: PrepareConfig) -> dict[str, Any]:
 
     A first pass reads only the framing, so that every shard's place is known and all cores can
     write at once; memory stays flat. The work goes on beside ``out``, in a hidden folder; after an
-    interruption or a complaint it is kept, and the same call goes on there. ``out`` changes only
+    interruption or an error it is kept, and the same call goes on there. ``out`` changes only
     when the new set is whole. When ``out`` was made from the same shards with the same choices,
     nothing is written.
 
@@ -74,37 +90,35 @@ def prepare(config: PrepareConfig) -> dict[str, Any]:
     """
     out = Path(os.path.abspath(config.out))
     label_names = read_vocabulary(config.vocabulary)
-    shards = _scan(config)
+    found = _find_shards(config)
     manifest: dict[str, Any] = {
         "format": FORMAT,
         "source": config.source,
-        "config": config.model_dump(exclude=BYSTANDERS),
+        "config": config.model_dump(exclude=NOT_COMPARED),
         "classes": len(label_names),
     }
-    manifest["inputs"] = digest(json.dumps([manifest, label_names, shards]).encode())
+    manifest["inputs"] = _sha256(json.dumps([manifest, label_names, found]))
     earlier = _earlier_manifest(out)
     if earlier.get("inputs") == manifest["inputs"] and _is_whole(out):
         return earlier
-    splits = manifest["splits"] = _split(config, shards)
+    splits = manifest["splits"] = _deal_out(found, config)
 
     work = out.with_name(f".{out.name}.partial")
     new = work / "new"
     try:
         _claim(work, manifest["inputs"])
         _require_space(work, splits, config.storage)
-        tasks = _lay_out(work, config, splits, len(label_names))
-        _convert(tasks, config)
-        refuse_repeated(tasks)
+        shards = _lay_out(work, splits, config)
+        _convert_all(shards, len(label_names), config)
+        _refuse_repeated_ids(shards)
         for name, split in splits.items():
-            folder = new / name
-            ours = [task for task in tasks if task.split == folder]
-            split["labels"], split["fingerprint"] = gather_split(folder, ours)
-        manifest["fingerprint"] = digest(
-            *(split["fingerprint"].encode() for split in splits.values()),
-            json.dumps(label_names).encode(),
-        )
-        _write_json(new / "label_names.json", label_names)
-        _write_json(new / "manifest.json", manifest)
+            own = [shard for shard in shards if shard.split == new / name]
+            split["labels"], split["fingerprint"] = _join_parts(new / name, own)
+        fingerprints = [split["fingerprint"] for split in splits.values()]
+        manifest["fingerprint"] = _sha256(*fingerprints, json.dumps(label_names))
+        for name, content in (("label_names", label_names), ("manifest", manifest)):
+            text = json.dumps(content, indent=1, ensure_ascii=False)
+            (new / f"{name}.json").write_text(text + "\n", encoding="utf-8")
         _replace(out, new, work / "earlier")
         shutil.rmtree(work)
     except OSError as error:
@@ -115,8 +129,11 @@ def prepare(config: PrepareConfig) -> dict[str, Any]:
     return manifest
 
 
-def _scan(config: PrepareConfig) -> list[dict[str, Any]]:
-    """Find the shards, ordered by their name below the folder, and look at their framing."""
+# --- which shard goes where ----------------------------------------------------------------------
+
+
+def _find_shards(config: PrepareConfig) -> list[dict[str, Any]]:
+    """Find the shards, ordered by their name below the folder, and scan their framing."""
     folder = config.shards
     if not folder.is_dir():
         raise InputError(f"{folder}: there is no such folder of shards; check the path.")
@@ -128,15 +145,15 @@ def _scan(config: PrepareConfig) -> list[dict[str, Any]]:
     scans = each(scan_records, paths, processes(paths, config.jobs))
     bar = tqdm(scans, "looking at shards", len(paths), unit="shard", disable=None)
     return [
-        {"name": name, "records": records, "digest": seen}
-        for name, (records, seen) in zip(names, bar, strict=True)
+        {"name": name, "records": records, "digest": digest}
+        for name, (records, digest) in zip(names, bar, strict=True)
     ]
 
 
-def _split(config: PrepareConfig, shards: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+def _deal_out(found: list[dict[str, Any]], config: PrepareConfig) -> dict[str, dict[str, Any]]:
     """Deal the shuffled shards out to the splits, as `prepare` says."""
-    order = np.random.default_rng(config.split_seed).permutation(len(shards))
-    left = [{key: shards[i][key] for key in ("name", "records")} for i in order]
+    order = np.random.default_rng(config.split_seed).permutation(len(found))
+    left = [{key: found[i][key] for key in ("name", "records")} for i in order]
     splits: dict[str, dict[str, Any]] = {}
     for name, pattern, clips in (
         ("evaluation", config.evaluation_shards, config.evaluation_clips),
@@ -160,12 +177,132 @@ def _split(config: PrepareConfig, shards: list[dict[str, Any]]) -> dict[str, dic
     splits["train"] = {"clips": clips, "dropped": 0, "shards": left}
     if not clips:
         raise InputError(
-            f"{config.shards}: {len(shards)} shards of {sum(s['records'] for s in shards)} clips "
+            f"{config.shards}: {len(found)} shards of {sum(s['records'] for s in found)} clips "
             f"are too few for {config.evaluation_clips} evaluation and {config.validation_clips} "
             "validation clips in shards of their own and one shard to train on; "
             "add shards or ask for fewer clips."
         )
     return {name: splits[name] for name in SPLITS}
+
+
+def _lay_out(work: Path, splits: dict[str, dict[str, Any]], config: PrepareConfig) -> list[_Shard]:
+    """Make the arrays at their full size, and find every shard's place in them."""
+    shards: list[_Shard] = []
+    (work / "parts").mkdir(exist_ok=True)
+    for name, split in splits.items():
+        folder = work / "new" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        for array, dim in (("visual", VISUAL_DIM), ("audio", AUDIO_DIM)):
+            path = folder / f"{array}.npy"
+            if not path.exists():  # made of zeros, which take no room on the disk
+                partial_path = path.with_suffix(".tmp")
+                np.lib.format.open_memmap(partial_path, "w+", config.storage, (split["clips"], dim))
+                partial_path.replace(path)
+        first = 0
+        for noted in split["shards"]:
+            kept = min(noted["records"], split["clips"] - first)
+            path, part = config.shards / noted["name"], work / f"parts/{len(shards)}.npz"
+            shards.append(_Shard(path, noted["records"], folder, first, kept, part))
+            first += kept
+    return shards
+
+
+# --- one shard -----------------------------------------------------------------------------------
+
+
+def _convert_all(shards: list[_Shard], classes: int, config: PrepareConfig) -> None:
+    """Convert all shards on all cores."""
+    jobs = processes((shard.path for shard in shards), config.jobs)
+    convert = partial(_convert, classes=classes, storage=config.storage)
+    total = sum(shard.records for shard in shards)
+    with tqdm(desc="preparing", total=total, unit="clip", disable=None) as bar:
+        for clips in each(convert, shards, jobs):
+            bar.update(clips)
+
+
+def _convert(shard: _Shard, classes: int, storage: str) -> int:
+    """Write a shard's rows and its part, unless they are there; return its number of clips."""
+    arrays = {name: shard.split / f"{name}.npy" for name in ("visual", "audio")}
+    if shard.part.exists():  # what an earlier call wrote, if it is still whole
+        rows = slice(shard.first, shard.first + shard.kept)
+        stored = [np.load(path, mmap_mode="r")[rows] for path in arrays.values()]
+        stored += [_read_part(shard, name) for name in ("ids", "counts", "labels")]
+        if str(_read_part(shard, "digest")) == _digest(*stored):
+            return shard.records
+    clips = read_columns(shard.path, classes)
+    if len(clips.ids) != shard.records:
+        raise InputError(f"{shard.path}: the file changed while it was read; prepare again.")
+    kept = (clips.visual[: shard.kept], clips.audio[: shard.kept])
+    largest = max(max(values.max(), -values.min()) for values in kept)
+    if largest > np.finfo(storage).max:
+        raise InputError(f"{shard.path}: holds values too large for float16; store as float32.")
+    visual, audio = (values.astype(storage) for values in kept)
+    _write_rows(arrays["visual"], shard.first, visual)
+    _write_rows(arrays["audio"], shard.first, audio)
+    ids, counts = np.array(clips.ids), clips.counts[: shard.kept]
+    labels = clips.labels[: counts.sum()]
+    digest = np.array(_digest(visual, audio, ids, counts, labels))
+    partial_path = shard.part.with_suffix(".tmp.npz")
+    np.savez(partial_path, ids=ids, counts=counts, labels=labels, digest=digest)
+    partial_path.replace(shard.part)
+    return shard.records
+
+
+def _write_rows(path: Path, first: int, rows: np.ndarray) -> None:
+    """Write rows into an ``.npy`` file, not mapped: a full disk is then an error, not a crash."""
+    begin = np.load(path, mmap_mode="r").offset + first * rows[:1].nbytes
+    with path.open("r+b") as file:
+        file.seek(begin)
+        file.write(np.ascontiguousarray(rows).data)
+
+
+def _read_part(shard: _Shard, name: str) -> np.ndarray:
+    """Read all ``ids``, or of the clips kept ``counts`` of labels, ``labels`` or the ``digest``."""
+    with np.load(shard.part) as part:
+        return part[name]
+
+
+def _digest(*arrays: np.ndarray) -> str:
+    """Return the SHA-256 of the type, shape and contents of some arrays."""
+    hashed = sha256()
+    for values in arrays:
+        hashed.update(f"{values.dtype.str} {values.shape} ".encode() + values.tobytes())
+    return hashed.hexdigest()
+
+
+# --- all shards ----------------------------------------------------------------------------------
+
+
+def _refuse_repeated_ids(shards: Sequence[_Shard]) -> None:
+    """Make sure that no two records of any shards have the same id."""
+    ids = np.concatenate([_read_part(shard, "ids").astype(bytes) for shard in shards])
+    ordered = np.sort(ids)
+    repeated = ordered[1:][ordered[1:] == ordered[:-1]]
+    if not len(repeated):
+        return
+    starts = np.cumsum([0, *(shard.records for shard in shards)])
+    one, other = np.flatnonzero(ids == repeated[0])[:2]
+    first, second = starts.searchsorted([one, other], side="right") - 1
+    raise InputError(
+        f"{shards[second].path}: record {other - starts[second]}: the id {repeated[0].decode()!r} "
+        f"is that of record {one - starts[first]} of {shards[first].path}; "
+        "remove one of the two, as clips must differ."
+    )
+
+
+def _join_parts(split: Path, shards: Sequence[_Shard]) -> tuple[int, str]:
+    """Write a split's ids and labels; return the number of labels and the split's fingerprint."""
+    ids = np.concatenate([_read_part(shard, "ids")[: shard.kept] for shard in shards])
+    np.save(split / "ids.npy", ids)
+    del ids  # one after the other, as there may be millions
+    counts = np.concatenate([_read_part(shard, "counts") for shard in shards])
+    np.save(split / "label_indptr.npy", np.concatenate([[0], counts.cumsum()]))
+    labels = np.concatenate([_read_part(shard, "labels") for shard in shards])
+    np.save(split / "label_indices.npy", labels)
+    return len(labels), _sha256(*(str(_read_part(shard, "digest")) for shard in shards))
+
+
+# --- the folder ----------------------------------------------------------------------------------
 
 
 def _claim(work: Path, inputs: str) -> None:
@@ -178,7 +315,7 @@ def _claim(work: Path, inputs: str) -> None:
 
 
 def _require_space(work: Path, splits: dict[str, dict[str, Any]], storage: str) -> None:
-    """Refuse early what cannot end well; what an earlier call has written counts."""
+    """Refuse early what the disk cannot hold; what an earlier call has written counts as there."""
     clips = sum(split["clips"] for split in splits.values())
     need = clips * ((VISUAL_DIM + AUDIO_DIM) * np.dtype(storage).itemsize + 64)
     free = shutil.disk_usage(work).free
@@ -191,45 +328,11 @@ def _require_space(work: Path, splits: dict[str, dict[str, Any]], storage: str) 
         )
 
 
-def _lay_out(
-    work: Path, config: PrepareConfig, splits: dict[str, dict[str, Any]], classes: int
-) -> list[Task]:
-    """Make the arrays at their full size, and find every shard's place in them."""
-    tasks: list[Task] = []
-    (work / "parts").mkdir(exist_ok=True)
-    for name, split in splits.items():
-        folder = work / "new" / name
-        folder.mkdir(parents=True, exist_ok=True)
-        for array, dim in (("visual", VISUAL_DIM), ("audio", AUDIO_DIM)):
-            path = folder / f"{array}.npy"
-            if not path.exists():
-                new_array(path, (split["clips"], dim), config.storage)
-        first = 0
-        for shard in split["shards"]:
-            kept = min(shard["records"], split["clips"] - first)
-            shard_path, part = config.shards / shard["name"], work / f"parts/{len(tasks)}.npz"
-            place = (config.storage, folder, first, kept, part)
-            tasks.append(Task(shard_path, shard["records"], classes, *place))
-            first += kept
-    return tasks
-
-
-def _convert(tasks: list[Task], config: PrepareConfig) -> None:
-    jobs = processes((task.shard for task in tasks), config.jobs)
-    total = sum(task.records for task in tasks)
-    with tqdm(desc="preparing", total=total, unit="clip", disable=None) as bar:
-        for clips in each(convert, tasks, jobs):
-            bar.update(clips)
-
-
-# --- the folder ----------------------------------------------------------------------------------
-
-
 def _earlier_manifest(out: Path) -> dict[str, Any]:
     """Return the manifest in ``out``, {} if there is nothing; refuse to replace anything else."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return {}
-    manifest, ours = read_any_manifest(out), {"manifest.json", "label_names.json", *SPLITS}
+    manifest, ours = read_manifest(out), {"manifest.json", "label_names.json", *SPLITS}
     if manifest and {path.name for path in out.iterdir()} <= ours:
         return manifest
     raise InputError(
@@ -239,6 +342,7 @@ def _earlier_manifest(out: Path) -> dict[str, Any]:
 
 
 def _is_whole(out: Path) -> bool:
+    """Tell whether every split of a feature set opens."""
     try:
         for split in SPLITS:
             open_features(out, split)
@@ -259,6 +363,5 @@ def _replace(out: Path, new: Path, earlier: Path) -> None:
         raise
 
 
-def _write_json(path: Path, content: Any) -> None:
-    text = json.dumps(content, indent=1, ensure_ascii=False)
-    path.write_text(text + "\n", encoding="utf-8")
+def _sha256(*texts: str) -> str:
+    return sha256("".join(texts).encode()).hexdigest()

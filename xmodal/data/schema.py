@@ -1,38 +1,37 @@
-"""The YouTube-8M video-level schema: clips as ``tf.train.Example`` messages."""
+"""The YouTube-8M video-level schema: a clip is one ``tf.train.Example`` message.
+
+There are two ways to read a shard. An ordinary one, as YouTube-8M's own encoder writes it, is read
+whole, numpy converting all values of a kind at once. Anything else is read by protobuf, clip by
+clip: slower, and able to say what is wrong and where.
+"""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from google.protobuf import descriptor_pool, message_factory, text_format
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from google.protobuf.message import DecodeError
 
 from xmodal.config import InputError
-from xmodal.data.columns import AUDIO_DIM, VISUAL_DIM, Columns, read_ordinary
-from xmodal.data.example import (
-    BYTES,
-    KINDS,
-    Features,
-    Span,
-    delimited,
-    encode_varint,
-    entry,
-    floats,
-    integers,
-    parse_features,
-)
 from xmodal.data.framing import read_records
 
+VISUAL_DIM = 1024
+"""Length of ``mean_rgb`` (Surís et al., section 3; YouTube-8M)."""
+AUDIO_DIM = 128
+"""Length of ``mean_audio`` (Surís et al., section 3; YouTube-8M)."""
 FEATURE_RANGE = (-1.9921875, 2.0078125)
 """Least and greatest value a feature can take: 8 bits read back as real numbers (YouTube-8M)."""
 
 
 class Clip(NamedTuple):
-    """One video: two features and the labels that describe it.
+    """One video: its features and the labels that describe it.
 
-    ``id`` is the data set's name for it; ``labels`` are class indices, int32, shape (k,);
-    ``visual`` and ``audio`` are float32, shapes (1024,) and (128,), without unit.
+    ``id`` is the data set's name for it; ``labels`` are class indices, int32, shape (k,), ascending
+    and each once; ``visual`` and ``audio`` are float32, shapes (1024,) and (128,), without unit.
     """
 
     id: str
@@ -41,75 +40,189 @@ class Clip(NamedTuple):
     audio: np.ndarray
 
 
-def parse_example(payload: bytes) -> Clip:
-    """Read one ``tf.train.Example`` of YouTube-8M, release 1 (key ``video_id``) or 2 (key ``id``).
+class Columns(NamedTuple):
+    """The clips of a shard, in file order.
+
+    ``ids`` are n texts; clip i has the next ``counts[i]`` of ``labels`` (int32, ascending, each
+    once); ``visual`` and ``audio`` are float32, shapes (n, 1024) and (n, 128).
+    """
+
+    ids: list[str]
+    counts: np.ndarray
+    labels: np.ndarray
+    visual: np.ndarray
+    audio: np.ndarray
+
+
+def read_shard(path: str | os.PathLike[str], num_classes: int | None = None) -> Iterator[Clip]:
+    """Read the clips of a shard in file order, as views of what `read_columns` returns."""
+    columns = read_columns(path, num_classes)
+    ends = columns.counts.cumsum().tolist()
+    labels = (columns.labels[begin:end] for begin, end in pairwise([0, *ends]))
+    yield from map(Clip, columns.ids, labels, columns.visual, columns.audio)
+
+
+def read_columns(path: str | os.PathLike[str], num_classes: int | None = None) -> Columns:
+    """Read the clips of a shard as arrays, every checksum verified.
 
     Parameters
     ----------
-    payload
-        The serialised message, as a record holds it.
-
-    Returns
-    -------
-    Clip
-        With arrays of their own memory; labels ascending, each once.
+    path
+        A TFRecord file of video-level YouTube-8M examples.
+    num_classes
+        Size of the vocabulary; a label outside it is refused. ``None`` accepts any label.
 
     Raises
     ------
     InputError
-        The message is malformed, a key is missing or of the wrong kind, a feature has the wrong
-        length or a value that is not finite, a label is negative, or the id is not one printable
-        ASCII text.
+        The file or an example in it is bad; names the file, the record number and the byte offset.
     """
+    columns = read_ordinary(Path(path))
+    if columns and (num_classes is None or columns.labels.max() < num_classes):
+        return columns
+    clips = []
+    for number, offset, payload in read_records(path):
+        try:
+            clip = parse_example(payload)
+            if num_classes is not None and (clip.labels >= num_classes).any():
+                raise InputError(
+                    f"label {clip.labels[-1]} is outside the vocabulary of {num_classes} classes; "
+                    "use the vocabulary of the release the shards belong to."
+                )
+        except InputError as error:
+            raise InputError(f"{path}: record {number} at byte {offset}: {error}") from error
+        clips.append(clip)
+    ids, labels, visual, audio = zip(*clips, strict=True)
+    counts = np.array([len(some) for some in labels], np.int64)
+    return Columns(list(ids), counts, np.concatenate(labels), np.array(visual), np.array(audio))
+
+
+# --- one clip, by protobuf -----------------------------------------------------------------------
+
+
+_DEFINITION = """
+name: "example.proto"  syntax: "proto3"
+message_type {
+  name: "BytesList"  field { name: "value" number: 1 label: LABEL_REPEATED type: TYPE_BYTES }
+}
+message_type {
+  name: "FloatList"  field { name: "value" number: 1 label: LABEL_REPEATED type: TYPE_FLOAT }
+}
+message_type {
+  name: "Int64List"  field { name: "value" number: 1 label: LABEL_REPEATED type: TYPE_INT64 }
+}
+message_type {
+  name: "Feature"  oneof_decl { name: "kind" }
+  field { name: "bytes_list" number: 1 oneof_index: 0 type: TYPE_MESSAGE type_name: "BytesList" }
+  field { name: "float_list" number: 2 oneof_index: 0 type: TYPE_MESSAGE type_name: "FloatList" }
+  field { name: "int64_list" number: 3 oneof_index: 0 type: TYPE_MESSAGE type_name: "Int64List" }
+}
+message_type {
+  name: "Features"
+  field { name: "feature" number: 1 label: LABEL_REPEATED
+          type: TYPE_MESSAGE type_name: "FeatureEntry" }
+  nested_type {
+    name: "FeatureEntry"  options { map_entry: true }
+    field { name: "key" number: 1 type: TYPE_STRING }
+    field { name: "value" number: 2 type: TYPE_MESSAGE type_name: "Feature" }
+  }
+}
+message_type {
+  name: "Example"  field { name: "features" number: 1 type: TYPE_MESSAGE type_name: "Features" }
+}
+"""
+"""``tf.train.Example`` as TensorFlow publishes it, in the text form of a protobuf definition."""
+_POOL = descriptor_pool.DescriptorPool()  # of our own, as TensorFlow may define the message, too
+_POOL.Add(text_format.Parse(_DEFINITION, FileDescriptorProto()))
+_Example: Any = message_factory.GetMessageClass(_POOL.FindMessageTypeByName("Example"))
+
+_KINDS = {"id": "bytes_list", "video_id": "bytes_list", "labels": "int64_list"}
+_KINDS |= {"mean_rgb": "float_list", "mean_audio": "float_list"}
+"""By key: which kind of values it must hold."""
+
+
+def _feature_map(payload: bytes) -> Mapping[str, Any]:
+    """Parse a message into its features by key."""
     try:
-        features = parse_features(payload)
-        key = "id" if b"id" in features else "video_id"
-        return Clip(
-            _identity(payload, key, _values(features, key, 1)),
-            _labels(integers(payload, _values(features, "labels", 3))),
-            _feature(payload, features, "mean_rgb", VISUAL_DIM),
-            _feature(payload, features, "mean_audio", AUDIO_DIM),
-        )
-    except IndexError:
+        return _Example.FromString(payload).features.feature
+    except DecodeError:
         raise InputError(
             "the payload is not a tf.train.Example message; check where the file comes from."
         ) from None
 
 
-def _values(features: Features, key: str, kind: int) -> list[Span]:
-    if key.encode() not in features:
-        found = ", ".join(sorted(name.decode("utf-8", "replace") for name in features)) or "nothing"
+def parse_example(payload: bytes) -> Clip:
+    """Read a clip from a message of release 1 (key ``video_id``) or 2 (key ``id``)."""
+    features = _feature_map(payload)
+    return Clip(
+        _identity(features),
+        _labels(features),
+        _feature(features, "mean_rgb", VISUAL_DIM),
+        _feature(features, "mean_audio", AUDIO_DIM),
+    )
+
+
+def is_release_1(payload: bytes) -> bool:
+    """Tell by the key of the id whether an example is of release 1."""
+    return b"video_id" in payload and "id" not in _feature_map(payload)
+
+
+def encode_example(clip: Clip) -> bytes:
+    """Write a clip as a ``tf.train.Example`` of release 2, keys in the order of their names."""
+    values = {"id": [clip.id.encode("ascii")], "labels": clip.labels.tolist()}
+    values |= {"mean_rgb": clip.visual.tolist(), "mean_audio": clip.audio.tolist()}
+    return _message(values).SerializeToString(deterministic=True)
+
+
+def _message(values: Mapping[str, list[Any]]) -> Any:
+    """Return a message with these values by key."""
+    example = _Example()
+    for key, some in values.items():
+        feature = getattr(example.features.feature[key], _KINDS[key])
+        feature.SetInParent()  # it is there even with no values
+        feature.value.extend(some)
+    return example
+
+
+def _values(features: Mapping[str, Any], key: str) -> Any:
+    """Return the values of a key that must be there, and of the right kind."""
+    if key not in features:
+        found = ", ".join(sorted(features)) or "nothing"
         wanted = "`id` (or `video_id`)" if key == "video_id" else f"`{key}`"
         raise InputError(
             f"{wanted} is missing (found: {found}); are these YouTube-8M video-level features?"
         )
-    found_kind, values = features[key.encode()]
-    if found_kind != kind:
+    kind = features[key].WhichOneof("kind") or "no"
+    if kind != _KINDS[key]:
+        found, wanted = (name.removesuffix("_list") for name in (kind, _KINDS[key]))
         raise InputError(
-            f"`{key}` holds {KINDS.get(found_kind, 'no')} values where {KINDS[kind]} values are "
-            "expected; are these YouTube-8M video-level features?"
+            f"`{key}` holds {found} values where {wanted} values are expected; "
+            "are these YouTube-8M video-level features?"
         )
-    return values
+    return getattr(features[key], kind).value
 
 
-def _identity(payload: bytes, key: str, values: list[Span]) -> str:
-    if len(values) == 1 and values[0][0] == BYTES:
-        identity = payload[values[0][1] : values[0][2]].decode("ascii", "replace")
-        if identity.isascii() and identity.isprintable() and identity:
-            return identity
-    raise InputError(f"`{key}` must be one printable ASCII text; check where the file comes from.")
+def _identity(features: Mapping[str, Any]) -> str:
+    key = "id" if "id" in features else "video_id"
+    values = _values(features, key)
+    identity = values[0].decode("ascii", "replace") if len(values) == 1 else ""
+    if not (identity and identity.isascii() and identity.isprintable()):
+        raise InputError(
+            f"`{key}` must be one printable ASCII text; check where the file comes from."
+        )
+    return identity
 
 
-def _labels(numbers: list[int]) -> np.ndarray:
-    labels = sorted(set(numbers))
-    if labels and not 0 <= labels[0] <= labels[-1] < 1 << 31:
-        wrong = labels[0] if labels[0] < 0 else labels[-1]
-        raise InputError(f"label {wrong} is not a class index; check where the file comes from.")
-    return np.array(labels, np.int32)
+def _labels(features: Mapping[str, Any]) -> np.ndarray:
+    labels = np.unique(np.array(_values(features, "labels"), np.int64))
+    wrong = labels[(labels < 0) | (labels >= 1 << 31)]
+    if len(wrong):
+        raise InputError(f"label {wrong[0]} is not a class index; check where the file comes from.")
+    return labels.astype(np.int32)
 
 
-def _feature(payload: bytes, features: Features, key: str, dim: int) -> np.ndarray:
-    feature = floats(payload, _values(features, key, 2))
+def _feature(features: Mapping[str, Any], key: str, dim: int) -> np.ndarray:
+    feature = np.array(_values(features, key), np.float32)
     if len(feature) != dim:
         raise InputError(
             f"`{key}` holds {len(feature)} values where {dim} are expected; "
@@ -124,92 +237,93 @@ def _feature(payload: bytes, features: Features, key: str, dim: int) -> np.ndarr
     return feature
 
 
-def read_shard(path: str | os.PathLike[str], num_classes: int | None = None) -> Iterator[Clip]:
-    """Read the clips of a shard, every checksum verified.
+# --- an ordinary shard, fast ---------------------------------------------------------------------
+# A key and its values make an *entry*. In an ordinary example the bytes of an entry that stand
+# before its values are some of a few hundred possible ones: they are looked up, not parsed.
 
-    Parameters
-    ----------
-    path
-        A TFRecord file of video-level YouTube-8M examples.
-    num_classes
-        Size of the vocabulary; a label outside it is refused. ``None`` accepts any label.
+_COLUMNS = ("id", "labels", "mean_rgb", "mean_audio")
 
-    Yields
-    ------
-    Clip
-        In file order. The clips of a shard share a block of memory, each in a part of its own: one
-        that is kept keeps the block (1 to 5 MB).
 
-    Raises
-    ------
-    InputError
-        As `read_records` and `parse_example` say; names the file, record number and byte offset.
+def _ordinary_entries() -> dict[bytes, tuple[bytes, int, int]]:
+    """Return, by an entry's first 8 bytes: what precedes its values, its length, its column."""
+    entries: list[tuple[str, list[Any], int]] = []
+    for size in range(1, 100):
+        entries += [("id", [bytes(size)], size), ("labels", [0] * size, size)]
+    for key, dim in (("mean_rgb", VISUAL_DIM), ("mean_audio", AUDIO_DIM)):
+        entries.append((key, [0.0] * dim, 4 * dim))
+    found = {}
+    for key, values, size in entries:
+        entry = _message({key: values}).features.SerializeToString()
+        found[entry[:8]] = (entry[:-size], len(entry), _COLUMNS.index(key))
+    return found
+
+
+_ENTRIES = _ordinary_entries()
+_TAILS = (b"", b"\x12\x00")
+"""After the features comes nothing, or the empty ``feature_lists`` of a SequenceExample."""
+
+
+def read_ordinary(path: Path) -> Columns | None:
+    """Read a shard, every checksum verified, if all its clips are ordinary; else return None.
+
+    That is: the four keys of release 2 in any order, each with one packed run of values, labels
+    ascending and below 2**28, features finite.
     """
-    columns = _read_quickly(path, num_classes)
-    if columns is None:
-        yield from _read_carefully(path, num_classes)
-        return
-    ends = columns.counts.cumsum().tolist()
-    labels = (columns.labels[begin:end] for begin, end in pairwise([0, *ends]))
-    yield from map(Clip, columns.ids, labels, columns.visual, columns.audio)
-
-
-def read_columns(path: str | os.PathLike[str], num_classes: int | None = None) -> Columns:
-    """Read the clips of a shard as arrays: what `read_shard` yields, in file order.
-
-    Parameters
-    ----------
-    path, num_classes
-        As for `read_shard`.
-
-    Raises
-    ------
-    InputError
-        What `read_shard` raises.
-    """
-    columns = _read_quickly(path, num_classes)
-    if columns is not None:
-        return columns
-    ids, labels, visual, audio = zip(*_read_carefully(path, num_classes), strict=True)
-    counts = np.array([len(some) for some in labels], np.int64)
-    return Columns(list(ids), counts, np.concatenate(labels), np.array(visual), np.array(audio))
-
-
-def _read_quickly(path: str | os.PathLike[str], num_classes: int | None) -> Columns | None:
-    """Read a shard with nothing out of the ordinary in it, or return None."""
-    columns = read_ordinary(Path(path))
-    if columns and num_classes is not None and columns.labels.max() >= num_classes:
+    try:
+        rows = [_split_entries(payload) for _, _, payload in read_records(path)]
+        ids, labels, visual, audio = zip(*rows, strict=True)
+        return Columns(_texts(ids), *_integers(labels), *map(_floats, (visual, audio)))
+    except (InputError, LookupError, TypeError, ValueError):
         return None
-    return columns
 
 
-def _read_carefully(path: str | os.PathLike[str], num_classes: int | None) -> Iterator[Clip]:
-    """Read clip by clip what may be out of the ordinary, up to what is wrong."""
-    for number, offset, payload in read_records(path):
-        try:
-            clip = parse_example(payload)
-            if num_classes is not None and (clip.labels >= num_classes).any():
-                raise InputError(
-                    f"label {clip.labels[-1]} is outside the vocabulary of {num_classes} classes; "
-                    "use the vocabulary of the release the shards belong to."
-                )
-        except InputError as error:
-            raise InputError(f"{path}: record {number} at byte {offset}: {error}") from error
-        yield clip
+def _split_entries(payload: bytes) -> list[bytes]:
+    """Take an example apart: the bytes of the id, the labels, the visual and the audio feature."""
+    tag, low, high = payload[:3]
+    end = 3 + (low & 127 | high << 7)
+    if tag != 10 or low < 128 or high > 127 or payload[end:] not in _TAILS:
+        raise ValueError
+    values = [b""] * len(_COLUMNS)
+    position = 3
+    while position < end:
+        head, length, column = _ENTRIES[payload[position : position + 8]]
+        if not payload.startswith(head, position):
+            raise ValueError
+        values[column] = payload[position + len(head) : position + length]
+        position += length
+    if position != end or end > len(payload) or not all(values):
+        raise ValueError
+    return values
 
 
-def encode_example(clip: Clip) -> bytes:
-    """Write a clip as a ``tf.train.Example`` of release 2, keys in the order of their names.
+def _texts(runs: tuple[bytes, ...]) -> list[str]:
+    texts = b"\n".join(runs).decode("ascii").split("\n")
+    if len(texts) != len(runs) or not "".join(texts).isprintable():
+        raise ValueError
+    return texts
 
-    Returns
-    -------
-    bytes
-        The serialised message; `parse_example` of it gives the clip back.
-    """
-    return delimited(
-        1,
-        entry("id", 1, clip.id.encode("ascii"))
-        + entry("labels", 3, b"".join(encode_varint(int(label)) for label in clip.labels))
-        + entry("mean_audio", 2, np.asarray(clip.audio, "<f4").tobytes())
-        + entry("mean_rgb", 2, np.asarray(clip.visual, "<f4").tobytes()),
-    )
+
+def _integers(runs: tuple[bytes, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Decode varints: seven bits a byte, the least significant first; the last byte is < 128."""
+    data = np.frombuffer(b"".join(runs), np.uint8)
+    is_last = data < 128
+    bounds = np.cumsum([0, *map(len, runs)])
+    last = np.flatnonzero(is_last)
+    sizes = np.diff(last, prepend=-1)
+    if not is_last[bounds[1:] - 1].all() or sizes.max() > 4:
+        raise ValueError
+    starts = last + 1 - sizes
+    bits = 7 * (np.arange(len(data)) - starts.repeat(sizes))
+    numbers = np.add.reduceat((data & 127).astype(np.int32) << bits, starts, dtype=np.int32)
+    counts = np.add.reduceat(is_last, bounds[:-1], dtype=np.int64)
+    clip = np.arange(len(runs)).repeat(counts)
+    if (np.diff(clip << 28 | numbers) <= 0).any():
+        raise ValueError
+    return counts, numbers
+
+
+def _floats(runs: tuple[bytes, ...]) -> np.ndarray:
+    values = np.frombuffer(bytearray().join(runs), "<f4").reshape(len(runs), -1)
+    if not np.isfinite(values).all():
+        raise ValueError
+    return values

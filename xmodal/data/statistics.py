@@ -1,10 +1,14 @@
-"""What a feature set looks like: the numbers behind the pictures of notebook 01 (our choice)."""
+"""What a feature set looks like, in numbers: lengths, labels, means and covariances.
+
+All functions read features chunk by chunk, so that a set may be larger than memory.
+"""
+
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from xmodal.data.features import FeatureSet
-from xmodal.data.storage import pieces
+from xmodal.data.features import FeatureSet, read_chunks
 
 
 def overview(splits: dict[str, FeatureSet]) -> pd.DataFrame:
@@ -13,10 +17,10 @@ def overview(splits: dict[str, FeatureSet]) -> pd.DataFrame:
     for name, features in splits.items():
         row: dict[str, object] = {"split": name, "clips": len(features)}
         row["silent clips"] = int(features.silent.sum())
-        row["labels per clip"] = len(features.label_indices) / len(features)
+        row["labels per clip"] = features.labels.nnz / len(features)
         for modality, values in (("visual", features.visual), ("audio", features.audio)):
             seen = [
-                (np.linalg.norm(x, axis=1), x.min(), x.max()) for (x,) in pieces(values)
+                (np.linalg.norm(x, axis=1), x.min(), x.max()) for (x,) in read_chunks(values)
             ]  # read once
             lengths, lows, highs = zip(*seen, strict=True)
             norm, low, high = np.concatenate(lengths), min(lows), max(highs)
@@ -28,12 +32,65 @@ def overview(splits: dict[str, FeatureSet]) -> pd.DataFrame:
 
 def label_counts(features: FeatureSet) -> np.ndarray:
     """Return how many clips carry each label: int64, (classes,)."""
-    return np.bincount(features.label_indices, minlength=len(features.label_names))
+    return np.bincount(features.labels.indices, minlength=features.labels.shape[1])
 
 
 def norms(values: np.ndarray) -> np.ndarray:
     """Return the length of each clip's feature: float32, (clips,)."""
-    return np.concatenate([np.linalg.norm(piece, axis=1) for (piece,) in pieces(values)])
+    return np.concatenate([np.linalg.norm(chunk, axis=1) for (chunk,) in read_chunks(values)])
+
+
+class Moments(NamedTuple):
+    """First and second moments of both modalities, float64.
+
+    ``visual`` and ``audio`` are the covariances (V, V) and (A, A), ``cross`` that between the two,
+    (V, A); all divided by the number of clips.
+    """
+
+    visual_mean: np.ndarray
+    audio_mean: np.ndarray
+    visual: np.ndarray
+    audio: np.ndarray
+    cross: np.ndarray
+
+
+def moments(features: FeatureSet, clips: int | None = None) -> Moments:
+    """Measure the moments of a split, or of its first so many clips.
+
+    Products are in float32, sums in float64.
+    """
+    count = len(features.visual[:clips])
+    dim = features.visual.shape[1]
+    size = dim + features.audio.shape[1]
+    total, squares = np.zeros(size), np.zeros((size, size))
+    shift = np.zeros(0, np.float32)
+    for both in read_chunks(features.visual[:clips], features.audio[:clips]):
+        chunk = np.hstack(both)
+        if not len(shift):  # nearly centred, no digits are lost in the squares
+            shift = chunk.mean(axis=0)
+        chunk -= shift
+        total += chunk.sum(axis=0, dtype=np.float64)
+        squares += chunk.T @ chunk
+    mean = total / count
+    covariance = squares / count - np.outer(mean, mean)
+    mean = mean + shift
+    return Moments(
+        mean[:dim],
+        mean[dim:],
+        covariance[:dim, :dim],
+        covariance[dim:, dim:],
+        covariance[:dim, dim:],
+    )
+
+
+def whitener(covariance: np.ndarray, ridge: float) -> np.ndarray:
+    """Return the matrix that turns centred features into uncorrelated ones of variance 1.
+
+    ``ridge``, as a share of the mean variance, is added to all variances first.
+    """
+    scale = ridge * np.trace(covariance) / len(covariance)
+    variance, directions = np.linalg.eigh(covariance + scale * np.eye(len(covariance)))
+    return directions / np.sqrt(variance)
 
 
 def spectrum(covariance: np.ndarray) -> np.ndarray:

@@ -12,25 +12,7 @@ _COLUMNS += ["Vertical1", "Vertical2", "Vertical3", "WikiDescription"]
 
 
 def read_vocabulary(path: str | os.PathLike[str]) -> list[str]:
-    """Read the label names of a YouTube-8M vocabulary.
-
-    Some classes of the published file have no name; their KnowledgeGraphId stands in (our choice).
-
-    Parameters
-    ----------
-    path
-        A CSV file with at least the columns ``Index`` and ``Name``, rows in any order.
-
-    Returns
-    -------
-    list of str
-        The name of each class, by class index.
-
-    Raises
-    ------
-    InputError
-        The file is missing or no such CSV file, or its indices are not 0, 1, 2, ... once each.
-    """
+    """Read the name of each class, by class index; a KnowledgeGraphId stands in for no name."""
     names: dict[int, str] = {}
     try:
         with Path(path).open(newline="", encoding="utf-8-sig") as file:
@@ -68,15 +50,7 @@ def read_vocabulary(path: str | os.PathLike[str]) -> list[str]:
 def write_vocabulary(
     path: str | os.PathLike[str], names: Sequence[str], counts: Iterable[int]
 ) -> None:
-    """Write a vocabulary in YouTube-8M's columns; those that are not known stay empty.
-
-    Parameters
-    ----------
-    path
-        The CSV file to write; one that exists is replaced.
-    names, counts
-        By class index: the label's name, and the number of training clips that carry it.
-    """
+    """Write names and training clips of the classes; columns that are not known stay empty."""
     path = Path(path)
     partial = path.with_name(f".{path.name}.partial")
     try:

@@ -7,7 +7,7 @@ import torch
 from torch.nn.functional import normalize
 
 from xmodal.data.features import FeatureSet
-from xmodal.data.moments import Moments, whitener
+from xmodal.data.statistics import Moments, whitener
 from xmodal.model import Embeddings
 
 

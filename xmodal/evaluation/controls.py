@@ -62,11 +62,8 @@ def labels(features: FeatureSet) -> Embeddings:
     Similarity is the cosine of the two sets. Clips with the same labels cannot be told apart; one
     without labels is similar to none.
     """
-    counts = np.diff(features.label_indptr)
-    rows = torch.from_numpy(np.repeat(np.arange(len(features)), counts))
-    used, columns = np.unique(features.label_indices, return_inverse=True)
-    sets = torch.zeros(len(features), len(used))
-    sets[rows, torch.from_numpy(columns)] = 1
+    used = np.unique(features.labels.indices)
+    sets = torch.from_numpy(features.labels[:, used].toarray())
     return Embeddings(normalize(sets, dim=1), normalize(sets, dim=1))
 
 

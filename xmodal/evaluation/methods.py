@@ -12,7 +12,7 @@ from pydantic import Field, PositiveInt
 
 from xmodal.config import InputError, RunFigureConfig
 from xmodal.data.features import SPLITS, FeatureSet, open_features
-from xmodal.data.moments import moments
+from xmodal.data.statistics import moments
 from xmodal.evaluation import controls, hubness
 from xmodal.evaluation.cca import embed_cca, fit_cca
 from xmodal.evaluation.recall import embed_run, joined, recall_frame

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy import sparse, stats
+from scipy import stats
 from torch import Tensor
 
 from xmodal.data.features import FeatureSet
@@ -47,7 +47,7 @@ def relevance(query: Tensor, gallery: Tensor, features: FeatureSet, k: int) -> R
 
 def _judged(items: np.ndarray, features: FeatureSet) -> Relevance:
     """Judge what was retrieved: int64, (queries, k)."""
-    labels = _incidence(features)
+    labels = features.labels
     queries = np.arange(len(items)).repeat(items.shape[1])
     common = labels[queries].multiply(labels[items.ravel()]).sum(axis=1)
     relevant = (np.asarray(common).reshape(items.shape) > 0).astype(float)
@@ -59,7 +59,7 @@ def chance_precision(features: FeatureSet, chunk: int = 1024) -> np.ndarray:
 
     float64, (clips,); ``chunk`` clips are compared with all others at a time.
     """
-    labels = _incidence(features)
+    labels = features.labels
     parts = [
         ((labels[start : start + chunk] @ labels.T) > 0).sum(axis=1) / len(features)
         for start in range(0, len(features), chunk)
@@ -87,7 +87,7 @@ def by_category(
         One line a label: label, clips, recall (percent, of the clip's own match among the first k),
         relevant (percent of the first k that share any label with the query).
     """
-    labels = _incidence(features)
+    labels = features.labels
     counts = np.asarray(labels.sum(axis=0)).ravel()
     own = ranks(query, gallery).hits(k).numpy()
     precision = relevance(query, gallery, features, k).precision
@@ -178,10 +178,3 @@ def _counted(items: np.ndarray, size: int) -> Hubs:
     counts = np.bincount(items.ravel(), minlength=size)
     skewness = float(stats.skew(counts)) if np.ptp(counts) else 0.0
     return Hubs(counts, skewness, float((counts == 0).mean()))
-
-
-def _incidence(features: FeatureSet) -> sparse.csr_matrix:
-    """Return which clip carries which label: float32, (clips, classes)."""
-    ones = np.ones(len(features.label_indices), np.float32)
-    shape = (len(features), len(features.label_names))
-    return sparse.csr_matrix((ones, features.label_indices, features.label_indptr), shape=shape)

@@ -74,11 +74,10 @@ def project(embedded: Embeddings, features: FeatureSet, config: ProjectionConfig
 
 def frequent_labels(features: FeatureSet, rows: Sequence[int] | np.ndarray, n: int) -> list[str]:
     """Name each clip by the rarest of its labels that is among the n most frequent, or "other"."""
-    counts = np.bincount(features.label_indices, minlength=len(features.label_names))
+    counts = features.labels.sum(axis=0)
     order = list(np.argsort(-counts, kind="stable")[:n])
     names = []
     for row in rows:
-        begin, end = features.label_indptr[row : row + 2]
-        places = [order.index(c) for c in features.label_indices[begin:end] if c in order]
+        places = [order.index(c) for c in features.labels[[row]].indices if c in order]
         names.append(features.label_names[order[max(places)]] if places else "other")
     return names

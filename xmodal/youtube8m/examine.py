@@ -8,10 +8,15 @@ from typing import NamedTuple
 import numpy as np
 
 from xmodal.config import InputError
-from xmodal.data.columns import read_ordinary
-from xmodal.data.example import parse_features
-from xmodal.data.framing import FRAMING, Record, read_records
-from xmodal.data.schema import AUDIO_DIM, FEATURE_RANGE, VISUAL_DIM, parse_example
+from xmodal.data.framing import FRAMING, read_records
+from xmodal.data.schema import (
+    AUDIO_DIM,
+    FEATURE_RANGE,
+    VISUAL_DIM,
+    is_release_1,
+    parse_example,
+    read_ordinary,
+)
 from xmodal.youtube8m.findings import Contents, Labels, Problem, Values
 from xmodal.youtube8m.salvage import Damage, salvage_records
 
@@ -83,7 +88,7 @@ def _examine_carefully(path: Path, num_classes: int | None) -> Examined:
         visual, audio = clip.visual, clip.audio
         ranges.append((visual.min(), visual.max(), audio.min(), audio.max()))
         labels.append(clip.labels)
-        contents.release_1 += _is_release_1(found)
+        contents.release_1 += is_release_1(found.payload)
         if num_classes is not None and clip.labels.size and clip.labels[-1] >= num_classes:
             reason = f"label {clip.labels[-1]} is outside the vocabulary of {num_classes} classes"
             problems.append(Problem(*place, "unknown label", reason))
@@ -119,11 +124,6 @@ def _describe(
         classes = len(np.unique(labels))
         mean = len(labels) / clips
         contents.labels = Labels(len(labels), mean, most, classes, without, outside)
-
-
-def _is_release_1(record: Record) -> bool:
-    """Tell by the key of the id; the search comes first, as it is quick."""
-    return b"video_id" in record.payload and b"id" not in parse_features(record.payload)
 
 
 def _digest(data: bytes) -> int:

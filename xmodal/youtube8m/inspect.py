@@ -7,11 +7,11 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from tqdm import tqdm
 
 from xmodal.config import InputError
 from xmodal.data.parallel import each, processes
-from xmodal.data.storage import repeated
 from xmodal.youtube8m.examine import examine
 from xmodal.youtube8m.findings import Contents, Inspection, Labels, Place, Problem, Shard, Values
 
@@ -100,7 +100,7 @@ def _note_repeated(
     starts = np.cumsum([0, *map(len, rows)])
     first = np.ones(starts[-1], bool)
     found: dict[str, list[Place]] = {}
-    for index in np.flatnonzero(repeated(np.concatenate([table["id"] for table in rows]))):
+    for index in np.flatnonzero(_repeated(np.concatenate([table["id"] for table in rows]))):
         number = int(starts.searchsorted(index, side="right")) - 1
         shard, row = shards[number], int(index - starts[number])
         name = ids[number][row].decode()
@@ -118,10 +118,15 @@ def _note_repeated(
     return {name: places for name, places in found.items() if len(places) > 1}, first
 
 
+def _repeated(values: np.ndarray) -> np.ndarray:
+    """Tell which values occur more than once: bool, (n,)."""
+    return pd.Index(values).duplicated(keep=False)
+
+
 def _note_silent(shards: list[Shard], rows: list[np.ndarray], stay: np.ndarray) -> None:
     audio = np.concatenate([table["audio"] for table in rows])[stay]
     owner = np.repeat(np.arange(len(shards)), [len(table) for table in rows])[stay]
-    silent = np.bincount(owner[repeated(audio)], minlength=len(shards))
+    silent = np.bincount(owner[_repeated(audio)], minlength=len(shards))
     for shard, count in zip(shards, silent, strict=True):
         shard.contents.silent = int(count)
 
