@@ -107,9 +107,8 @@ def open_features(folder: str | os.PathLike[str], split: str) -> FeatureSet:
             for name in ("visual", "audio", "ids", "label_indptr", "label_indices")
         )
         label_names = json.loads((folder / "label_names.json").read_text(encoding="utf-8"))
-        labels = sparse.csr_array(
-            (np.ones(len(indices), np.float32), indices, indptr), (len(ids), len(label_names))
-        )
+        ones, starts = np.ones(len(indices), np.float32), indptr.astype(indices.dtype)
+        labels = sparse.csr_array((ones, indices, starts), (len(ids), len(label_names)))
         noted = manifest["splits"][split]
         clips = noted["clips"]
         whole = (

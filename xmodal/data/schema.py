@@ -99,7 +99,6 @@ def read_columns(path: str | os.PathLike[str], num_classes: int | None = None) -
 
 # --- one clip, by protobuf -----------------------------------------------------------------------
 
-
 _DEFINITION = """
 name: "example.proto"  syntax: "proto3"
 message_type {
