@@ -12,7 +12,7 @@ from xmodal.config import InputError
 from xmodal.data.schema import FEATURE_RANGE, read_shard
 from xmodal.data.vocabulary import read_vocabulary
 from xmodal.synthetic import likelihood, sample
-from xmodal.synthetic.generator import make_world
+from xmodal.synthetic.generator import Generator
 from xmodal.synthetic.likelihood import log_likelihood_ratio
 from xmodal.synthetic.sample import SampleConfig, write_sample
 
@@ -20,11 +20,11 @@ CLIPS = 3000
 
 
 def draw(shared: float, clips: int = CLIPS):
-    """Return world, labels, visual and audio features of one drawing."""
-    world = make_world(shared, 0, 3862)
-    subject, labels = sample._draw_labels(world, clips, np.random.default_rng(1))
-    visual, audio = sample._draw_features(world, subject, np.random.default_rng(2))
-    return world, labels, visual, audio
+    """Return model, labels, visual and audio features of one drawing."""
+    model = Generator(shared, 0, 3862)
+    subject, labels = model.draw_labels(clips, np.random.default_rng(1))
+    visual, audio = model.draw_features(subject, np.random.default_rng(2))
+    return model, labels, visual, audio
 
 
 @pytest.fixture(scope="module")
@@ -37,8 +37,8 @@ def other():
     return draw(20.0)
 
 
-def silent(world, audio) -> np.ndarray:
-    return (audio == world.silence).all(axis=1)
+def silent(model, audio) -> np.ndarray:
+    return (audio == model.silence).all(axis=1)
 
 
 def kurtosis(features: np.ndarray) -> float:
@@ -146,14 +146,14 @@ def test_unwritable_folder_is_named(tmp_path: Path) -> None:
 
 
 def test_labels_are_like_those_of_youtube_8m(drawn) -> None:
-    world, labels, _, _ = drawn
+    model, labels, _, _ = drawn
     count = np.array([len(some) for some in labels])
     assert count.mean() == pytest.approx(3.0, abs=0.1)
     assert (count == 1).mean() == pytest.approx(0.25, abs=0.03)
     frequency = np.bincount(np.concatenate(labels), minlength=3862) / len(labels)
     assert frequency[0] == pytest.approx(0.19, abs=0.03)
     assert 100 * frequency[50:150].mean() == pytest.approx(0.4, rel=0.2)  # about 0.4 / rank
-    assert all(len(set(world.topic[some])) == 1 for some in labels)
+    assert all(len(set(model.topic[some])) == 1 for some in labels)
 
 
 def test_visual_statistics(drawn) -> None:
@@ -170,8 +170,8 @@ def test_visual_statistics(drawn) -> None:
 
 
 def test_audio_statistics(drawn) -> None:
-    world, _, _, audio = drawn
-    is_silent = silent(world, audio)
+    model, _, _, audio = drawn
+    is_silent = silent(model, audio)
     assert is_silent.mean() == pytest.approx(0.014, abs=0.007)
     audio = audio[~is_silent]
     norm = np.linalg.norm(audio, axis=1)
@@ -185,8 +185,8 @@ def test_audio_statistics(drawn) -> None:
 
 
 def test_norms_of_the_modalities_correlate(drawn) -> None:
-    world, _, visual, audio = drawn
-    heard = ~silent(world, audio)
+    model, _, visual, audio = drawn
+    heard = ~silent(model, audio)
     logs = [np.log(np.linalg.norm(some[heard], axis=1)) for some in (visual, audio)]
     assert np.corrcoef(logs)[0, 1] == pytest.approx(0.37, abs=0.06)
 
@@ -203,22 +203,22 @@ def test_marginals_do_not_depend_on_shared(drawn, other) -> None:
 
 @pytest.mark.parametrize("shared", [1.0, 20.0])
 def test_latents_are_white_and_correlate_as_stated(shared: float) -> None:
-    world = make_world(shared, 0, 3862)
-    subject, _ = sample._draw_labels(world, 10_000, np.random.default_rng(3))
-    x, y, _ = sample._draw_latents(world, subject, np.random.default_rng(4))
+    model = Generator(shared, 0, 3862)
+    subject, _ = model.draw_labels(10_000, np.random.default_rng(3))
+    x, y, _ = model.draw_latents(subject, np.random.default_rng(4))
     x = x[:, : y.shape[1]]
-    assert world.prior.sum() == pytest.approx(1)
+    assert model.prior.sum() == pytest.approx(1)
     for some in (x, y):
         assert some.T @ some / len(some) == pytest.approx(np.eye(128), abs=0.08)
     cross = x.T @ y / len(x)
-    assert np.diag(cross) == pytest.approx(world.rho, abs=0.06)
+    assert np.diag(cross) == pytest.approx(model.rho, abs=0.06)
     assert np.abs(cross - np.diag(np.diag(cross))).max() < 0.06
 
 
 def test_labels_say_something_about_both_modalities(other) -> None:
     """Means of one half's topics fit the other half better than means of shuffled topics."""
-    world, labels, visual, audio = other
-    topic = world.topic[[some[0] for some in labels]]
+    model, labels, visual, audio = other
+    topic = model.topic[[some[0] for some in labels]]
     shuffled = np.random.default_rng(6).permutation(topic)
     half = np.arange(len(topic)) < len(topic) // 2
     for features, explained in ((visual, 0.01), (audio, 0.05)):
@@ -268,12 +268,12 @@ def test_mixture_ratio_is_that_of_the_densities(seed: int) -> None:
 
 
 def test_latents_are_found_again(drawn) -> None:
-    world = drawn[0]
+    model = drawn[0]
     subject = np.zeros(200, int)
-    x, y, g = sample._draw_latents(world, subject, np.random.default_rng(5))
+    x, y, g = model.draw_latents(subject, np.random.default_rng(5))
     for modality, latent, truth, error in (
-        (world.visual, x, g[:, 0], 0.1),
-        (world.audio, y, g[:, 1], 0.6),
+        (model.visual, x, g[:, 0], 0.1),
+        (model.audio, y, g[:, 1], 0.6),
     ):
         features = modality.features(latent * modality.scale(truth[:, None]))
         found, scale = modality.latent(features)
@@ -285,8 +285,8 @@ def test_latents_are_found_again(drawn) -> None:
 
 def test_ceiling_is_monotone_in_shared_and_far_above_chance(drawn, other) -> None:
     found = []
-    for shared, (world, _, visual, audio) in ((1.0, drawn), (20.0, other)):
-        rows = np.flatnonzero(~silent(world, audio))[:400]
+    for shared, (model, _, visual, audio) in ((1.0, drawn), (20.0, other)):
+        rows = np.flatnonzero(~silent(model, audio))[:400]
         ratio = log_likelihood_ratio(SampleConfig(shared=shared), visual[rows], audio[rows])
         found.append(recall_at_1(ratio))
     assert 0.4 < found[0] < found[1] - 0.1
@@ -294,18 +294,18 @@ def test_ceiling_is_monotone_in_shared_and_far_above_chance(drawn, other) -> Non
 
 def test_ceiling_beats_linear_cca(drawn) -> None:
     """Also a CCA that knows the true directions and correlations of the latent vectors."""
-    world, _, visual, audio = drawn
-    rows = np.flatnonzero(~silent(world, audio))[:1000]
-    x = world.visual.latent(visual[rows])[0][:, :128] * world.rho
-    y = world.audio.latent(audio[rows])[0] * world.rho
+    model, _, visual, audio = drawn
+    rows = np.flatnonzero(~silent(model, audio))[:1000]
+    x = model.visual.latent(visual[rows])[0][:, :128] * model.rho
+    y = model.audio.latent(audio[rows])[0] * model.rho
     cosine = (x / np.linalg.norm(x, axis=1)[:, None]) @ (y / np.linalg.norm(y, axis=1)[:, None]).T
     ratio = log_likelihood_ratio(SampleConfig(shared=1.0), visual[rows], audio[rows])
     assert recall_at_1(ratio) > recall_at_1(cosine) + 0.02
 
 
 def test_silence_says_nothing(drawn) -> None:
-    world, _, visual, audio = drawn
-    both = np.stack([world.silence, audio[~silent(world, audio)][0]])
+    model, _, visual, audio = drawn
+    both = np.stack([model.silence, audio[~silent(model, audio)][0]])
     ratio = log_likelihood_ratio(SampleConfig(shared=1.0), visual[:5], both)
     assert (ratio[:, 0] == 0).all() and (ratio[:, 1] != 0).all()
 

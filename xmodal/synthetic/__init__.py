@@ -1,1 +1,1 @@
-"""The synthetic sample: its generator, its labels, and the likelihood that bounds its recall."""
+"""The synthetic sample: its labels, its generator, and the likelihood that bounds its recall."""

@@ -1,0 +1,70 @@
+"""What the project's pages say is there: files, headings, commands, targets, names to import."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "data/README.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
+    ROOT / "profiles" / "cluster" / "README.md",
+]
+MAKEFILE = (ROOT / "Makefile").read_text()
+
+
+def blocks(language: str) -> str:
+    """Return all code of one language on the pages."""
+    found = [re.findall(rf"```{language}\n(.*?)```", p.read_text(), re.DOTALL) for p in PAGES]
+    return "\n".join(block for page in found for block in page)
+
+
+def anchors(page: Path) -> set[str]:
+    """Return what a link to a heading of a page may name."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if not link.startswith("http"):
+            name, _, heading = link.partition("#")
+            target = page.parent / name if name else page
+            assert target.exists(), link
+            assert not heading or heading in anchors(target), link
+
+
+def test_every_page_in_docs_is_linked_from_the_readme() -> None:
+    readme = (ROOT / "README.md").read_text()
+    for page in (ROOT / "docs").glob("*.md"):
+        assert f"](docs/{page.name}" in readme
+
+
+def test_the_commands_exist(call: Callable) -> None:
+    commands = set(re.findall(r"\bxmodal (\w+)", blocks("sh")))
+    assert {"download", "prepare", "train"} <= commands
+    for command in sorted(commands):
+        assert call(command, "--help")[0] == 0, command
+
+
+def test_the_targets_exist() -> None:
+    targets = set(re.findall(r"^make ([\w-]+)", blocks("sh"), re.MULTILINE))
+    assert {"paper", "test"} <= targets
+    assert targets <= set(re.findall(r"^([\w-]+):", MAKEFILE, re.MULTILINE))
+
+
+def test_the_names_in_python_examples_exist() -> None:
+    lines = re.findall(r"^(?:from|import) .*$", blocks("python"), re.MULTILINE)
+    assert lines
+    exec("\n".join(lines), {})
+
+
+def test_a_commit_is_checked_as_make_lint_does() -> None:
+    (recipe,) = re.findall(r"^lint:.*\n((?:\t.*\n)+)", MAKEFILE, re.MULTILINE)
+    (local,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    hooks = [hook["entry"] for hook in local["hooks"]]
+    assert hooks == [line.strip().replace("$(BIN)", ".venv/bin") for line in recipe.splitlines()]
