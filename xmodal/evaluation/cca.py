@@ -40,16 +40,8 @@ class CCA(NamedTuple):
         )
 
 
-def fit_cca(train: Moments, ridge: float = 1e-2) -> CCA:
-    """Find all canonical directions of a training set (Hotelling, 1936).
-
-    Parameters
-    ----------
-    train : Moments
-        Of the clips to fit to.
-    ridge : float
-        Added to the variances, as a share of their mean, before whitening; our choice.
-    """
+def fit_cca(train: Moments, ridge: float) -> CCA:
+    """Find all canonical directions of a training set (Hotelling, 1936), in closed form."""
     whiten_visual, whiten_audio = whitener(train.visual, ridge), whitener(train.audio, ridge)
     between = whiten_visual.T @ train.cross @ whiten_audio
     left, correlation, right = np.linalg.svd(between, full_matrices=False)
@@ -62,30 +54,14 @@ def fit_cca(train: Moments, ridge: float = 1e-2) -> CCA:
     )
 
 
-def embed_cca(fitted: CCA, clips: FeatureSet, power: float = 1.0) -> Embeddings:
-    """Embed clips in canonical coordinates.
-
-    Parameters
-    ----------
-    fitted : CCA
-        Fitted to training clips.
-    clips : FeatureSet
-        Clips to embed.
-    power : float
-        Each coordinate is weighted by its correlation to this power: 0 is plain CCA, 1 trusts
-        directions as far as they correlate.
-
-    Returns
-    -------
-    Embeddings
-        Unit vectors, float32, (clips, smaller of the two feature sizes).
-    """
+def embed_cca(fitted: CCA, clips: FeatureSet, power: float) -> Embeddings:
+    """Embed clips as unit vectors: canonical coordinates, times their correlation to a power."""
     weight = fitted.correlation**power
     both = fitted.project(clips)
     return Embeddings(*(normalize(torch.from_numpy(x * weight), dim=1).float() for x in both))
 
 
-def canonical_correlations(train: Moments, held_out: FeatureSet, ridge: float = 1e-2) -> np.ndarray:
+def canonical_correlations(train: Moments, held_out: FeatureSet, ridge: float = 0.01) -> np.ndarray:
     """Return how strongly the two modalities correlate along each pair of canonical directions.
 
     The directions come from one split and the correlations from another: on the clips that the
@@ -98,7 +74,7 @@ def canonical_correlations(train: Moments, held_out: FeatureSet, ridge: float = 
     held_out : FeatureSet
         Where the correlations are measured.
     ridge : float
-        As for `fit_cca`.
+        Added to the variances, as a share of their mean, before whitening; our choice.
 
     Returns
     -------

@@ -53,29 +53,14 @@ def frames(features: FeatureSet) -> Embeddings:
 
 
 def frame_counts(values: np.ndarray, most: int = 400, slack: float = 0.02) -> np.ndarray:
-    """Find the smallest number of frames that makes a clip's feature a sum of whole numbers.
-
-    Parameters
-    ----------
-    values : array, float32, (clips, features)
-        As YouTube-8M gives them; float16 is too coarse.
-    most : int
-        Largest number tried; YouTube-8M keeps at most 360 seconds, a frame each.
-    slack : float
-        A larger number must be better by so much, as the mean distance from whole numbers: the
-        multiples of T fit as well as T.
-
-    Returns
-    -------
-    array, int64, (clips,)
-    """
+    """Find the smallest number of frames that makes a clip's float32 feature a sum of integers."""
     low, high = FEATURE_RANGE  # what the least and the greatest of the 256 stored values stand for
     levels = (np.asarray(values[:, :INSPECTED], np.float64) - low) * 255 / (high - low)
     best, found = np.full(len(levels), np.inf), np.zeros(len(levels), np.int64)
     for count in range(1, most + 1):
         sums = levels * count
         distance = np.abs(sums - sums.round()).mean(axis=1)
-        better = distance < best - slack
+        better = distance < best - slack  # multiples of the right number fit as well
         best[better], found[better] = distance[better], count
     return found
 

@@ -1,6 +1,8 @@
 """Hubness: some items are near to every query and the match of none; measured, and corrected.
 
-Neither is in the paper.
+Neither is in the paper. The correction is the inverted softmax (Smith et al., 2017) with a bank of
+training queries, as in querybank normalisation (Bogolin et al., 2022): neither other queries nor
+other items of the gallery are looked at, so each query is answered alone.
 """
 
 import math
@@ -40,32 +42,14 @@ def occurrence(retrieved: np.ndarray, size: int) -> Occurrence:
 
 
 class Correction(NamedTuple):
-    """What was chosen, see `attraction` and `corrected`; a weight of 0 leaves all as it is."""
+    """The sharpness of `attraction` and its weight; a weight of 0 leaves all as it is."""
 
     sharpness: float
     weight: float
 
 
 def attraction(embedded: Embeddings, bank: Embeddings, sharpness: float) -> list[Tensor]:
-    """Measure how near each clip's video, and its audio, is to queries in general.
-
-    It is log(mean(exp(sharpness · cosine))) / sharpness over a bank of queries that are not those
-    asked: the mean for small sharpness, the nearest one's for large.
-
-    Parameters
-    ----------
-    embedded : Embeddings
-        Clips to retrieve from, unit vectors.
-    bank : Embeddings
-        Of training clips, by the same model.
-    sharpness : float
-        Inverse of a temperature.
-
-    Returns
-    -------
-    visual, audio : Tensor, float32, (clips, 1)
-        As a cosine.
-    """
+    """Return log(mean(exp(sharpness · cosine))) / sharpness of each video, and sound, to a bank."""
     found = []
     for (_, queries, _), (_, _, items) in zip(directions(bank), directions(embedded), strict=True):
         parts = [
@@ -77,29 +61,10 @@ def attraction(embedded: Embeddings, bank: Embeddings, sharpness: float) -> list
 
 
 def corrected(embedded: Embeddings, attractions: Sequence[Tensor], weight: float) -> Embeddings:
-    """Take from each similarity the attraction of the item, so that hubs lose their lead.
-
-    The inverted softmax (Smith et al., 2017) with a bank of training queries, as in querybank
-    normalisation (Bogolin et al., 2022): neither the other queries asked nor the other items of the
-    gallery are looked at, so each query is answered alone.
-
-    Parameters
-    ----------
-    embedded : Embeddings
-        Clips to retrieve from.
-    attractions : sequence of Tensor
-        Theirs, see `attraction`.
-    weight : float
-        How much of it is taken.
-
-    Returns
-    -------
-    Embeddings
-        With two more coordinates, no unit vectors: their dot product is the cosine less the
-        attractions of both sides. The query's own is the same for all items and changes no rank.
-    """
+    """Take from each similarity the attraction of the item, so that hubs lose their lead."""
     visual, audio = (weight * values for values in attractions)
     one = torch.ones_like(visual)
+    # a product is the cosine less both attractions; the query's own changes no rank
     return Embeddings(
         torch.cat([embedded.visual, -visual, one], dim=1),
         torch.cat([embedded.audio, one, -audio], dim=1),

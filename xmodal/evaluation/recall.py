@@ -80,30 +80,28 @@ def recall_frame(
         median_rank, mean_rank.
     """
     kept = slice(None) if keep is None else keep
-    count = len(models[0].visual[kept])
-    rows = []
+    count, parts = len(models[0].visual[kept]), []
     for same_way in zip(*map(directions, models), strict=True):
         direction, *_ = same_way[0]
         for size in [n for n in galleries if n <= count]:
             found = [gallery_ranks(q[kept], items[kept], size, seed) for _, q, items in same_way]
-            result = recall(*found, ks=KS, resamples=resamples)
-            measured = zip(result.ks, result.recall, result.low, result.high, strict=True)
-            rows += [
-                {
-                    "direction": direction,
-                    "gallery": size,
-                    "galleries": result.queries // size,
-                    "queries": result.queries,
-                    "k": k,
-                    "recall": 100 * value,
-                    "low": 100 * low,
-                    "high": 100 * high,
-                    "median_rank": result.median_rank,
-                    "mean_rank": result.mean_rank,
-                }
-                for k, value, low, high in measured
-            ]
-    return pd.DataFrame(rows)
+            measured = recall(*found, ks=KS, resamples=resamples)
+            columns = {
+                "direction": direction,
+                "gallery": size,
+                "galleries": measured.queries // size,
+                "queries": measured.queries,
+                "k": measured.ks,
+                "recall": measured.recall,
+                "low": measured.low,
+                "high": measured.high,
+                "median_rank": measured.median_rank,
+                "mean_rank": measured.mean_rank,
+            }
+            parts.append(pd.DataFrame(columns))
+    frame = pd.concat(parts, ignore_index=True)
+    frame[["recall", "low", "high"]] *= 100
+    return frame
 
 
 def mean_recall(embedded: Embeddings, features: FeatureSet, gallery: int = 1024) -> float:
