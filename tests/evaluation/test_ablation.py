@@ -1,24 +1,27 @@
-"""Studies: what is measured of many runs, told as a table."""
+"""Ablations: what is measured of many runs, gathered and summarised."""
 
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from by_hand import leave_run
 
 from xmodal.config import InputError
 from xmodal.evaluation.ablation import (
-    Study,
-    StudyConfig,
-    measured,
+    Ablation,
+    AblationConfig,
+    ablation_frame,
+    ablation_frames,
+    ablation_table,
+    named_recalls,
     panels,
-    study_frame,
-    study_runs,
-    study_table,
 )
+from xmodal.results.layouts import ablation_layout, runs_layout
 
-STUDY: dict[str, Any] = {
+ABLATION: dict[str, Any] = {
     "base": {"steps": 10},
     "rows": {"text": {"about": "nothing"}, "wide": {"about": "wider", "change": {"margin": 0.5}}},
     "seeds": [0, 1],
@@ -26,14 +29,14 @@ STUDY: dict[str, Any] = {
 
 
 def test_every_row_is_trained_with_every_seed_the_first_seed_first():
-    study = Study(**{**STUDY, "seeds": [3, 4]})
-    assert list(study.runs().items()) == [
+    ablation = Ablation(**{**ABLATION, "seeds": [3, 4]})
+    assert list(ablation.runs().items()) == [
         ("text-seed3", {"steps": 10, "seed": 3}),
         ("wide-seed3", {"steps": 10, "margin": 0.5, "seed": 3}),
         ("text-seed4", {"steps": 10, "seed": 4}),
         ("wide-seed4", {"steps": 10, "margin": 0.5, "seed": 4}),
     ]
-    assert list(study.reference([7])) == ["text-seed7"]
+    assert list(ablation.reference([7])) == ["text-seed7"]
 
 
 def test_what_was_measured_is_gathered_in_the_order_of_the_rows(tmp_path: Path):
@@ -42,40 +45,59 @@ def test_what_was_measured_is_gathered_in_the_order_of_the_rows(tmp_path: Path):
     (tmp_path / "text-seed1").mkdir()  # not measured yet
     leave_run(tmp_path / "wide-seed0", 30)
     (tmp_path / "wide-seed0" / "result.json").unlink()  # measured once, but now it goes on
-    frame = study_frame(tmp_path, Study(**STUDY))
+    frame = ablation_frame(tmp_path, Ablation(**ABLATION))
     assert list(frame["row"].unique()) == ["text", "wide"]
     one = frame[(frame["row"] == "wide") & (frame["gallery"] == 16) & (frame["k"] == 5)]
     assert one.set_index("split")["recall"].to_dict() == {"validation": 28, "evaluation": 27}
     assert set(frame["clips"]) == {99} and len(frame) == 2 * 2 * 2 * 3
     with pytest.raises(InputError, match="holds no measured run of this study"):
-        study_frame(tmp_path / "none", Study(**STUDY))
+        ablation_frame(tmp_path / "none", Ablation(**ABLATION))
 
 
 def test_a_profile_says_which_studies_there_are(tmp_path: Path):
     leave_run(tmp_path / "first" / "text-seed0", 10)
     leave_run(tmp_path / "second" / "wide-seed0", 20)
     profile = tmp_path / "profile.yaml"
-    profile.write_text(yaml.safe_dump({"studies": {"first": STUDY, "second": STUDY}}))
-    first, second = measured(StudyConfig(profile=profile, runs_folder=tmp_path))
-    assert set(first["about"]) == {"nothing"} and set(second["about"]) == {"wider"}
+    profile.write_text(yaml.safe_dump({"studies": {"first": ABLATION, "second": ABLATION}}))
+    first, second = ablation_frames(AblationConfig(profile=profile, runs_folder=tmp_path))
+    assert set(first["change"]) == {"nothing"} and set(second["change"]) == {"wider"}
     with pytest.raises(InputError, match="there is no profile"):
-        measured(StudyConfig(profile=tmp_path / "other.yaml"))
+        ablation_frames(AblationConfig(profile=tmp_path / "other.yaml"))
 
 
-def test_runs_and_table_by_hand(tmp_path: Path):
+@pytest.fixture
+def recalls(tmp_path: Path) -> pd.DataFrame:
     leave_run(tmp_path / "text-seed0", 10, step=100)
     leave_run(tmp_path / "text-seed1", 12, step=300)
     leave_run(tmp_path / "wide-seed0", 20.25)
-    runs = study_runs(study_frame(tmp_path, Study(**STUDY)), gallery=8)
-    assert runs.to_dict("records")[1] == {
-        **{"row": "text", "change": "nothing", "seed": 1, "training clips": 99, "step": 300},
+    frame = ablation_frame(tmp_path, Ablation(**ABLATION))
+    with pytest.raises(InputError, match="no run was measured among 9 candidates"):
+        named_recalls(frame, 9)
+    return named_recalls(frame, gallery=8)
+
+
+def test_recalls_are_named_by_hand(recalls: pd.DataFrame):
+    second = {"row": "text", "change": "nothing", "seed": 1, "clips": 99, "step": 300}
+    values = {
         **{"validation R@1, N = 8": 15, "R@1, N = 8": 14, "R@5, N = 8": 18, "R@10, N = 8": 23},
         "R@1, N = 16": 15,
     }
-    text, wide = study_table(runs).to_dict("records")
-    assert text["change"] == "nothing" and text["seeds"] == 2 and text["step"] == 200
-    assert text["R@1, N = 8"] == "13.0 ± 1.4"  # 12 and 14
-    assert wide["R@1, N = 8"] == "22.2" and wide["seeds"] == 1
-    drawn = panels(runs)
+    tidy = [{**second, "measure": name, "recall": value} for name, value in values.items()]
+    assert recalls.to_dict("records")[5:10] == tidy
+    shown = runs_layout(recalls.assign(study="one"))
+    second["training clips"] = second.pop("clips")
+    assert shown.to_dict("records")[1] == {**second, **values, "study": "one"}
+
+
+def test_seeds_are_summarised_by_hand(recalls: pd.DataFrame):
+    table = ablation_table(recalls)
+    text, wide = table[table["measure"] == "R@1, N = 8"].to_dict("records")
+    assert (text["change"], text["seeds"], text["step"]) == ("nothing", 2, 200)
+    assert (text["mean"], text["std"]) == pytest.approx((13, 2**0.5))  # 12 and 14
+    assert (wide["mean"], wide["seeds"]) == (22.25, 1) and np.isnan(wide["std"])
+    shown = ablation_layout(table)
+    assert shown["change"].tolist() == ["nothing", "wider"]
+    assert shown["R@1, N = 8"].tolist() == ["13.0 ± 1.4", "22.2"]
+    drawn = panels(recalls)
     assert set(drawn["panel"]) == {"R@1, N = 8", "R@1, N = 16"}
     assert drawn[drawn["about"] == "wider"]["recall"].tolist() == [22.25, 23.25]

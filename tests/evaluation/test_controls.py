@@ -1,17 +1,17 @@
-"""Baselines and controls: each must score what is known beforehand."""
+"""Controls: each must score what is known beforehand, and a ranking that leaks is refused."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from by_hand import by_hand
 
-from xmodal.data.features import FeatureSet
+from xmodal.config import InputError
+from xmodal.data.features import FeatureSet, open_features
 from xmodal.data.schema import read_columns
-from xmodal.data.statistics import moments
 from xmodal.evaluation import controls
-from xmodal.evaluation.cca import embed_cca, fit_cca
 from xmodal.evaluation.controls import frame_counts
 from xmodal.metrics import ranks, recall
 from xmodal.model import Embeddings
@@ -25,35 +25,6 @@ def clips(
 
 def recall_at_1(embedded: Embeddings) -> float:
     return recall(ranks(embedded.visual, embedded.audio), ks=(1,), resamples=0).recall[0]
-
-
-def related(n: int, seed: int) -> FeatureSet:
-    """Audio is a rotation of three of the five visual dimensions, and noise of its own."""
-    rng = np.random.default_rng(seed)
-    hidden = rng.standard_normal((n, 3))
-    visual = np.hstack([5 * hidden, rng.standard_normal((n, 2))]) + 3
-    rotation = np.linalg.qr(np.random.default_rng(9).standard_normal((3, 3)))[0]
-    audio = np.hstack([hidden @ rotation, 4 * rng.standard_normal((n, 1))]) - 1
-    return clips(visual, audio)
-
-
-@pytest.mark.parametrize("power", [0.0, 1.0])
-def test_cca_finds_a_linear_relation_on_clips_it_has_not_seen(power: float):
-    fitted = fit_cca(moments(related(2000, 0)), ridge=1e-6)
-    assert fitted.correlation == pytest.approx([1, 1, 1, 0], abs=0.06)
-    found = recall_at_1(embed_cca(fitted, related(100, 1), power))
-    assert found > 0.9 if power else 0.1 < found < 0.9  # plain, the fourth direction is noise
-
-
-def test_weights_are_the_correlations():
-    fitted, held_out = fit_cca(moments(related(2000, 0))), related(10, 1)
-    visual, audio = fitted.project(held_out.visual, held_out.audio)
-    for power in (0, 1, 2):
-        found = embed_cca(fitted, held_out, power)
-        for ours, plain in ((found.visual, visual), (found.audio, audio)):
-            expected = plain * fitted.correlation**power
-            expected /= np.linalg.norm(expected, axis=1, keepdims=True)
-            np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_shuffled_pairs_score_chance():
@@ -72,25 +43,18 @@ def test_one_point_for_all_scores_exactly_chance():
 
 def test_norms_match_clips_whose_lengths_have_the_same_order():
     lengths = np.random.default_rng(0).permutation(50)[:, None] + 1.0
-    told = clips(lengths * [0.6, 0.8], lengths**2 * [0, 1])  # another scale, the same order
-    assert recall_at_1(controls.norms(told)) == 1
+    features = clips(lengths * [0.6, 0.8], lengths**2 * [0, 1])  # another scale, the same order
+    assert recall_at_1(controls.norms(features)) == 1
     unrelated = clips(lengths * [0.6, 0.8], np.random.default_rng(1).permutation(lengths))
     assert recall_at_1(controls.norms(unrelated)) < 0.2
 
 
 def test_labels_find_a_clip_among_those_that_share_them_all():
     """By hand: two clips share {0}, one has {0, 1}, one {2}, and one none at all."""
-    told = clips(np.ones((5, 2)), np.ones((5, 2)), [[0], [0], [0, 1], [2], []])
-    found = controls.labels(told)
+    features = clips(np.ones((5, 2)), np.ones((5, 2)), [[0], [0], [0, 1], [2], []])
+    found = controls.labels(features)
     chance = ranks(found.visual, found.audio).hits(1).tolist()
     assert chance == pytest.approx([1 / 2, 1 / 2, 1, 1, 1 / 5])
-
-
-def test_scores_rank_as_they_are():
-    scores = np.array([[1.0, 5.0, 3.0], [0.0, 2.0, 1.0], [-9.0, -7.0, -8.0]])
-    found = controls.similarity(scores)
-    assert ranks(found.visual, found.audio).average().tolist() == [3, 1, 2]
-    assert ranks(found.audio, found.visual).average().tolist() == [1, 2, 3]
 
 
 def averaged(frames: Sequence[int], width: int, seed: int) -> np.ndarray:
@@ -117,3 +81,29 @@ def test_real_clips_have_as_many_frames_to_see_as_to_hear(real_shards):
     assert sound.mean() > 0.9
     assert (seen == heard)[sound].all()
     assert len(set(seen.tolist())) > 20 and seen.max() <= 360
+
+
+@pytest.fixture(scope="module")
+def evaluation(related_features: Path) -> FeatureSet:
+    return open_features(related_features, "evaluation")
+
+
+def random_pairs(n: int) -> Embeddings:
+    draw = torch.randn(2, n, 8, generator=torch.Generator().manual_seed(0))
+    return Embeddings(*torch.nn.functional.normalize(draw, dim=2))
+
+
+def test_the_note_names_every_control_and_chance_is_chance(evaluation: FeatureSet):
+    note = controls.controls_note(evaluation, random_pairs(len(evaluation)), [16, 1024])
+    assert note.startswith("Controls, R@1 / 5 / 10 at N = 16, both directions: chance 6.2 / 31.2")
+    for name in controls.controls(evaluation, random_pairs(len(evaluation))):
+        assert name in note
+
+
+def test_a_ranking_that_leaks_is_refused(evaluation: FeatureSet, monkeypatch: pytest.MonkeyPatch):
+    """As if shuffling did not shuffle: a perfect model then passes for chance."""
+    perfect = random_pairs(len(evaluation))
+    perfect = Embeddings(perfect.visual, perfect.visual)
+    monkeypatch.setattr(controls, "shuffled", lambda embedded: embedded)
+    with pytest.raises(InputError, match="'shuffled pairs' scores 100.00 % where chance is 6.25 %"):
+        controls.controls_note(evaluation, perfect, [16])

@@ -2,17 +2,41 @@
 
 import math
 
+import numpy as np
+import pytest
 import torch
 from torch.nn.functional import normalize
 
-from xmodal.evaluation.hubness import SHARPNESS, WEIGHT, Correction, attraction, choose, corrected
-from xmodal.evaluation.relevance import hubs
-from xmodal.metrics import ranks
+from xmodal.evaluation.hubness import (
+    SHARPNESS,
+    WEIGHT,
+    Correction,
+    attraction,
+    choose_correction,
+    corrected,
+    occurrence,
+)
+from xmodal.metrics import nearest, ranks
 from xmodal.model import Embeddings
 
 
 def unit(n: int, seed: int) -> torch.Tensor:
     return normalize(torch.randn(n, 6, generator=torch.Generator().manual_seed(seed)), dim=1)
+
+
+def test_occurrences_by_hand():
+    found = occurrence(np.array([[1], [1], [3], [1]]), 4)
+    assert found.counts.tolist() == [0, 3, 0, 1]
+    assert found.never == 0.5
+    deviations = np.array([-1, 2, -1, 0])
+    skewness = (deviations**3).mean() / (deviations**2).mean() ** 1.5
+    assert found.skewness == pytest.approx(skewness)
+
+
+def test_evenly_retrieved_items_have_no_hubs():
+    found = occurrence(np.arange(4)[:, None], 4)
+    assert found.counts.tolist() == [1, 1, 1, 1]
+    assert (found.skewness, found.never) == (0, 0)
 
 
 def test_attraction_by_hand():
@@ -44,7 +68,9 @@ def test_hubs_lose_their_lead():
     visual, audio = normalize(videos, dim=1), normalize(videos + 0.3 * unit(400, 1), dim=1)
     clips, bank = (Embeddings(visual[part], audio[part]) for part in (slice(200), slice(200, 400)))
     found = corrected(clips, attraction(clips, bank, 28), 1.0)
-    before, after = (hubs(x.visual, x.audio, 10).skewness for x in (clips, found))
+    before, after = (
+        occurrence(nearest(x.visual, x.audio, 10)[1].numpy(), 200).skewness for x in (clips, found)
+    )
     assert after < before
 
 
@@ -52,4 +78,7 @@ def test_the_best_on_validation_is_chosen():
     clips, bank = Embeddings(unit(20, 0), unit(20, 1)), Embeddings(unit(20, 2), unit(20, 3))
     wanted = Correction(SHARPNESS[1], WEIGHT[3])
     goal = corrected(clips, attraction(clips, bank, wanted.sharpness), wanted.weight).audio
-    assert choose(clips, bank, lambda found: -(found.audio - goal).abs().sum().item()) == wanted
+    assert (
+        choose_correction(clips, bank, lambda found: -(found.audio - goal).abs().sum().item())
+        == wanted
+    )

@@ -3,22 +3,28 @@
 import pandas as pd
 import pytest
 
-from xmodal.evaluation.published import both_ways, law, published, same_share, verdict
+from xmodal.evaluation.published import (
+    compare_readings,
+    published,
+    same_share,
+    share_frame,
+    verdict,
+)
 from xmodal.evaluation.recall import AUDIO_TO_VIDEO, VIDEO_TO_AUDIO
 
 
 def hand_made() -> tuple[pd.DataFrame, pd.DataFrame]:
     """Galleries 2 points above the published numbers, dimensions 10 below, of 6,000 clips."""
-    told = published()
-    galleries = told.assign(recall=told["recall"] + 2, low=0.0, high=100.0)
-    dimensions = told.assign(recall=told["recall"] - 10, low=0.0, high=100.0, gallery=6000)
+    paper = published()
+    galleries = paper.assign(recall=paper["recall"] + 2, low=0.0, high=100.0)
+    dimensions = paper.assign(recall=paper["recall"] - 10, low=0.0, high=100.0, gallery=6000)
     return dimensions.rename(columns={"row": "embedding_dim"}), galleries.rename(
         columns={"row": "gallery"}
     )
 
 
 def test_readings_stand_beside_the_published_numbers_and_chance():
-    frame = both_ways(*hand_made()).set_index(["row", "direction", "k", "reading"])["recall"]
+    frame = compare_readings(*hand_made()).set_index(["row", "direction", "k", "reading"])["recall"]
     of = {name: frame[(512, VIDEO_TO_AUDIO, 5, name)] for name in frame.index.levels[3]}
     assert of == {
         "published": 38.0,
@@ -33,12 +39,12 @@ def test_readings_stand_beside_the_published_numbers_and_chance():
 def test_readings_leave_out_rows_that_the_paper_has_not():
     dimensions, galleries = hand_made()
     more = galleries.assign(gallery=galleries["gallery"] + 1)
-    frame = both_ways(dimensions, pd.concat([galleries, more]))
+    frame = compare_readings(dimensions, pd.concat([galleries, more]))
     assert set(frame["row"]) == {256, 512, 1024}
 
 
-def test_the_law_knows_the_candidates_of_each_reading():
-    frame = law(both_ways(*hand_made()), 6000)
+def test_shares_know_the_candidates_of_each_reading():
+    frame = share_frame(compare_readings(*hand_made()), 6000)
     keys = ["reading", "model", "row", "direction", "k"]
     recalls = frame.set_index(keys)[["candidates", "recall"]].sort_index()
     for reading, candidates, ours in (
@@ -54,7 +60,7 @@ def test_the_law_knows_the_candidates_of_each_reading():
 
 
 def test_pairs_of_the_same_share_by_hand():
-    table = same_share(both_ways(*hand_made()))
+    table = same_share(compare_readings(*hand_made()))
     assert list(table.columns[:3]) == ["direction", "first", "second"]
     assert table[["first", "second"]].drop_duplicates().values.tolist() == [
         ["R@5, row 256", "R@10, row 512"],
@@ -71,29 +77,29 @@ TRAINING = pd.DataFrame({"training clips": [4000, 4000]})
 
 def made(galleries: float, dimensions: float) -> pd.DataFrame:
     """Ours are the published numbers times a factor; as dimensions, those of the first row."""
-    told = published()
-    first = told[told["row"] == 256].set_index(["direction", "k"])["recall"]
-    flat = first.loc[list(zip(told["direction"], told["k"], strict=True))].to_numpy()
-    return both_ways(
-        told.assign(recall=dimensions * flat, gallery=6000).rename(
+    paper = published()
+    first = paper[paper["row"] == 256].set_index(["direction", "k"])["recall"]
+    flat = first.loc[list(zip(paper["direction"], paper["k"], strict=True))].to_numpy()
+    return compare_readings(
+        paper.assign(recall=dimensions * flat, gallery=6000).rename(
             columns={"row": "embedding_dim"}
         ),
-        told.assign(recall=galleries * told["recall"]).rename(columns={"row": "gallery"}),
+        paper.assign(recall=galleries * paper["recall"]).rename(columns={"row": "gallery"}),
     )
 
 
 def test_verdict_by_hand():
     """Half the published numbers fall as they do; those of the first row do not fall."""
-    told = verdict(made(0.5, 0.1), TRAINING, "a sample")
-    assert told.startswith("With 4,000 training clips (a sample), the rows of the published")
+    said = verdict(made(0.5, 0.1), TRAINING, "a sample")
+    assert said.startswith("With 4,000 training clips (a sample), the rows of the published")
     fall = [9.8 / 21.5, 30.4 / 52.0, 39.6 / 63.1, 10.2 / 22.3, 29.1 / 51.7, 40.3 / 64.4]
     mean = f"{sum(fall) / 6:.2f}"
     distance = published()["recall"].mean() / 2
-    assert "tables behave as galleries: " in told
-    assert f"published recalls fall to {mean} of themselves" in told
-    assert f"ours to {mean} if the rows are galleries, {distance:.1f} points away" in told
-    assert "to 1.00 if the rows are dimensions" in told
-    assert told.count("(lower in 18 of 18)") == 2
+    assert "tables behave as galleries: " in said
+    assert f"published recalls fall to {mean} of themselves" in said
+    assert f"ours to {mean} if the rows are galleries, {distance:.1f} points away" in said
+    assert "to 1.00 if the rows are dimensions" in said
+    assert said.count("(lower in 18 of 18)") == 2
 
 
 def test_measures_that_disagree_give_no_reading():
@@ -103,5 +109,5 @@ def test_measures_that_disagree_give_no_reading():
 
 def test_rows_that_nobody_measured_give_no_verdict():
     dimensions, galleries = hand_made()
-    part = both_ways(dimensions.assign(embedding_dim=7), galleries)
+    part = compare_readings(dimensions.assign(embedding_dim=7), galleries)
     assert "cannot be compared" in verdict(part, TRAINING, "a sample")

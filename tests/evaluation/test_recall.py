@@ -24,6 +24,7 @@ from xmodal.evaluation.recall import (
     find_runs,
     history_frame,
     joined,
+    mean_recall,
     measure,
     measure_run,
     recall_frame,
@@ -104,6 +105,18 @@ def test_clips_that_are_not_kept_are_neither_query_nor_candidate():
 
 def test_galleries_larger_than_the_split_are_left_out():
     assert set(recall_frame([related(20, 0)], [10, 20, 21], resamples=5)["gallery"]) == {10, 20}
+
+
+@pytest.mark.parametrize("size", [16, 1024])
+def test_mean_recall_is_that_of_both_directions_without_silent_clips(
+    size: int, related_features: Path
+):
+    clips = open_features(related_features, "evaluation")
+    embedded, keep = related(64, 0), ~clips.silent
+    frame = recall_frame([embedded], [min(size, 61)], keep, resamples=0)
+    expected = frame[frame["k"] == 1]["recall"].mean()
+    assert 0 < expected < 100
+    assert mean_recall(embedded, clips, size) == pytest.approx(expected)
 
 
 # --- runs ----------------------------------------------------------------------------------------

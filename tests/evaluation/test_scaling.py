@@ -8,18 +8,20 @@ import pytest
 from scipy import stats
 
 from xmodal.data.features import open_features
-from xmodal.evaluation.ablation import StudyConfig
-from xmodal.evaluation.methods import LINEAR, linear, mean_recall
+from xmodal.evaluation.ablation import AblationConfig
+from xmodal.evaluation.cca import LINEAR, choose_cca
+from xmodal.evaluation.recall import mean_recall
 from xmodal.evaluation.scaling import (
     clips_for,
     curve,
     curve_table,
     extrapolate,
-    gather,
     learning_points,
     needs,
+    points_of,
     published_level,
 )
+from xmodal.results.layouts import scaling_layout
 
 RUNS = pd.DataFrame(
     [
@@ -29,12 +31,12 @@ RUNS = pd.DataFrame(
         ("flat", "one layer", 1, 400, 8.0),
         ("flat_clips_200", "one layer, fewer", 1, 200, 6.0),
     ],
-    columns=["row", "change", "seed", "training clips", "R@1, N = 16"],
-)
+    columns=["row", "change", "seed", "clips", "recall"],
+).assign(measure="R@1, N = 16")
 
 
 def test_rows_with_fewer_clips_join_the_row_they_belong_to():
-    points = learning_points(RUNS, "R@1, N = 16")
+    points = points_of(RUNS, 16)
     assert points.values.tolist() == [
         ["the text", 400, 0, 4.0],
         ["the text", 100, 0, 2.0],
@@ -45,13 +47,13 @@ def test_rows_with_fewer_clips_join_the_row_they_belong_to():
 
 def test_linear_cca_is_fitted_to_as_many_clips(related_features: Path):
     few = RUNS.replace({400: 256})
-    config = StudyConfig(features=related_features, gallery=16)
-    points = gather([few], config)
+    config = AblationConfig(features=related_features, gallery=16)
+    points = learning_points([few], config)
     found = points[points["method"] == LINEAR].set_index("clips")["recall"]
     assert found.index.tolist() == [100, 200, 256] and len(points) == 4 + 3
     clips = open_features(related_features, "evaluation")
     for size in (100, 256):
-        methods, _ = linear(related_features, size)
+        methods, _ = choose_cca(related_features, size)
         assert found[size] == mean_recall(methods[LINEAR][0], clips, 16)
 
 
@@ -86,7 +88,9 @@ def test_two_runs_give_a_line_without_interval():
     recall, low, high = extrapolate(np.array([100, 200]), np.array([2.0, 4.0]), 400, "logarithm")
     assert recall == pytest.approx(6) and np.isnan([low, high]).all()
     points = pd.DataFrame({"method": "a", "clips": [100, 200], "seed": 0, "recall": [2.0, 4.0]})
-    assert curve_table(points, [400], None)["400 clips"].tolist() == ["8.0", "6.0"]
+    table = curve_table(points, [400], None)
+    assert table["recall"].tolist() == pytest.approx([8, 6]) and table["low"].isna().all()
+    assert scaling_layout(table)["400 clips"].tolist() == ["8.0", "6.0"]
 
 
 def test_clips_for_a_recall_by_hand():
@@ -97,7 +101,8 @@ def test_clips_for_a_recall_by_hand():
     assert np.isnan(clips_for(points.assign(recall=[4.0, 4.0]), "logarithm", 8))
     slow = points.assign(recall=[2.0, 2.001])
     assert clips_for(slow, "logarithm", 8) > 1e9
-    assert curve_table(slow.assign(method="a"), [400], ("told", 8.0)).iloc[0, -1] == ""
+    table = curve_table(slow.assign(method="a"), [400], ("target", 8.0))
+    assert scaling_layout(table)["clips for 8.0 (target)"].iloc[1] == ""
 
 
 def test_no_recall_is_above_a_hundred_percent():
@@ -111,21 +116,23 @@ def test_the_table_says_what_the_curve_does():
     )
     table = curve_table(points, [1600], ("published", 10.0)).set_index("law")
     (line,) = curve(points, "logarithm", [1600]).itertuples()
-    told = f"{line.recall:.1f} [{line.low:.1f}, {line.high:.1f}]"
-    assert table.loc["logarithm", "1,600 clips"] == told
-    assert table.loc["logarithm", "scatter"] < 0.1 < table.loc["power law", "scatter"]
-    assert table.loc["logarithm", "clips for 10.0 (published)"] == "1,600"
+    found = table.loc["logarithm"]
+    assert (found["recall"], found["low"], found["high"]) == (line.recall, line.low, line.high)
+    assert found["scatter"] < 0.1 < table.loc["power law", "scatter"]
+    assert found["clips_needed"] == clips_for(points, "logarithm", 10)
+    shown = scaling_layout(table.reset_index()).set_index("law").loc["logarithm"]
+    assert shown["1,600 clips"] == f"{line.recall:.1f} [{line.low:.1f}, {line.high:.1f}]"
+    assert shown["clips for 10.0 (published)"] == "1,600"
     drawn = curve(points, "power law")
     assert drawn["clips"].min() == 100 and drawn["clips"].max() == pytest.approx(4e6)
 
 
 def test_what_the_published_table_needs_is_said_in_numbers():
-    runs = RUNS.rename(columns=lambda name: name.replace("16", "1,024"))
-    runs["validation R@1, N = 1,024"] = runs["R@1, N = 1,024"]
-    points = learning_points(runs, "R@1, N = 1,024")
-    told = needs(runs, points, 1024, 1600)
-    assert "the text reaches a Recall@1 of 4.0 % where 10.0 is published" in told
-    assert "“one layer”, with 8.0 %" in told
+    runs = RUNS.assign(measure="R@1, N = 1,024")
+    runs = pd.concat([runs, runs.assign(measure="validation R@1, N = 1,024")])
+    said = needs(runs, points_of(runs, 1024), 1024, 1600)
+    assert "the text reaches a Recall@1 of 4.0 % where 10.0 is published" in said
+    assert "“one layer”, with 8.0 %" in said
     # 2 at 100 clips and 4 at 400: doubled twice more, or one more each doubling
-    assert "Continued to 1,600 training clips, the curve of the text gives 8.0" in told
-    assert "or 6.0" in told
+    assert "Continued to 1,600 training clips, the curve of the text gives 8.0" in said
+    assert "or 6.0" in said

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from xmodal.evaluation.ablation import StudyConfig
-from xmodal.evaluation.methods import BeyondConfig
+from xmodal.evaluation.ablation import AblationConfig
+from xmodal.evaluation.methods import MethodsConfig
 from xmodal.evaluation.recall import RecallConfig
 from xmodal.pipeline.batch import Profile
 from xmodal.pipeline.dataset import DataConfig
@@ -27,8 +27,8 @@ CONFIGS = {
     "03_recall": RecallConfig,
     "04_umap": ProjectionConfig,
     "05_retrieval": RetrievalConfig,
-    "06_beyond": BeyondConfig,
-    "07_study": StudyConfig,
+    "06_beyond": MethodsConfig,
+    "07_study": AblationConfig,
 }
 
 
@@ -83,8 +83,8 @@ def test_profiles_are_valid(profile):
     RecallConfig(**loaded.recall)
     ProjectionConfig(**loaded.projection)
     RetrievalConfig(**loaded.retrieval)
-    BeyondConfig(**loaded.beyond)
-    StudyConfig(**loaded.study)
+    MethodsConfig(**loaded.beyond)
+    AblationConfig(**loaded.study)
     for study in loaded.studies.values():
         configs = [TrainConfig(**fields).model_dump() for fields in study.runs().values()]
         assert all(configs.count(config) == 1 for config in configs)  # each row changes something

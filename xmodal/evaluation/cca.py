@@ -1,14 +1,22 @@
-"""Linear canonical correlation analysis, in closed form from streamed moments."""
+"""Linear canonical correlation analysis (CCA): the closed-form baseline beside the networks."""
 
+from itertools import product
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 import torch
 from torch.nn.functional import normalize
 
-from xmodal.data.features import FeatureSet
-from xmodal.data.statistics import Moments, whitener
+from xmodal.data.features import SPLITS, FeatureSet, open_features
+from xmodal.data.statistics import Moments, moments, whitener
+from xmodal.evaluation.recall import mean_recall
 from xmodal.model import Embeddings
+
+LINEAR = "linear CCA"
+RIDGES, POWERS = (0.01, 0.03, 0.1, 0.3, 1.0), (0.0, 0.5, 1.0)
+"""The grid that `choose_cca` searches, our choice."""
 
 
 class CCA(NamedTuple):
@@ -24,21 +32,16 @@ class CCA(NamedTuple):
     audio: np.ndarray
     correlation: np.ndarray
 
-    def project(self, visual: np.ndarray, audio: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the canonical coordinates of some clips: float64, (clips, k) each."""
-        return (visual - self.visual_mean) @ self.visual, (audio - self.audio_mean) @ self.audio
+    def project(self, clips: FeatureSet) -> tuple[np.ndarray, np.ndarray]:
+        """Return the canonical coordinates of both modalities: float64, (clips, k) each."""
+        return (
+            (clips.visual - self.visual_mean) @ self.visual,
+            (clips.audio - self.audio_mean) @ self.audio,
+        )
 
 
-def fit_cca(train: Moments, ridge: float = 1e-2) -> CCA:
-    """Find all canonical directions of a training set (Hotelling, 1936).
-
-    Parameters
-    ----------
-    train : Moments
-        Of the clips to fit to.
-    ridge : float
-        Added to the variances, as a share of their mean, before whitening; our choice.
-    """
+def fit_cca(train: Moments, ridge: float) -> CCA:
+    """Find all canonical directions of a training set (Hotelling, 1936), in closed form."""
     whiten_visual, whiten_audio = whitener(train.visual, ridge), whitener(train.audio, ridge)
     between = whiten_visual.T @ train.cross @ whiten_audio
     left, correlation, right = np.linalg.svd(between, full_matrices=False)
@@ -51,30 +54,14 @@ def fit_cca(train: Moments, ridge: float = 1e-2) -> CCA:
     )
 
 
-def embed_cca(fitted: CCA, features: FeatureSet, power: float = 1.0) -> Embeddings:
-    """Embed clips in canonical coordinates.
-
-    Parameters
-    ----------
-    fitted : CCA
-        Fitted to training clips.
-    features : FeatureSet
-        Clips to embed.
-    power : float
-        Each coordinate is weighted by its correlation to this power: 0 is plain CCA, 1 trusts
-        directions as far as they correlate.
-
-    Returns
-    -------
-    Embeddings
-        Unit vectors, float32, (clips, smaller of the two feature sizes).
-    """
+def embed_cca(fitted: CCA, clips: FeatureSet, power: float) -> Embeddings:
+    """Embed clips as unit vectors: canonical coordinates, times their correlation to a power."""
     weight = fitted.correlation**power
-    both = fitted.project(features.visual, features.audio)
+    both = fitted.project(clips)
     return Embeddings(*(normalize(torch.from_numpy(x * weight), dim=1).float() for x in both))
 
 
-def canonical_correlations(train: Moments, held_out: FeatureSet, ridge: float = 1e-2) -> np.ndarray:
+def canonical_correlations(train: Moments, held_out: FeatureSet, ridge: float = 0.01) -> np.ndarray:
     """Return how strongly the two modalities correlate along each pair of canonical directions.
 
     The directions come from one split and the correlations from another: on the clips that the
@@ -87,13 +74,49 @@ def canonical_correlations(train: Moments, held_out: FeatureSet, ridge: float = 
     held_out : FeatureSet
         Where the correlations are measured.
     ridge : float
-        Added to the variances, as a share of their mean, before whitening.
+        Added to the variances, as a share of their mean, before whitening; our choice.
 
     Returns
     -------
-    array, float64, (smaller of the two dimensions,)
+    array, float64, (smaller of the two feature sizes,)
         In the order of the fitted correlations.
     """
-    projected = fit_cca(train, ridge).project(held_out.visual, held_out.audio)
+    projected = fit_cca(train, ridge).project(held_out)
     v, a = ((p - p.mean(axis=0)) / p.std(axis=0) for p in projected)
     return (v * a).mean(axis=0)
+
+
+def choose_cca(
+    features: Path, clips: int | None = None
+) -> tuple[dict[str, list[Embeddings]], pd.DataFrame]:
+    """Embed the evaluation clips with the ridge and the power that do best on validation clips.
+
+    Parameters
+    ----------
+    features : Path
+        Feature set.
+    clips : int, optional
+        Fit to the first so many training clips; all if not given.
+
+    Returns
+    -------
+    methods : dict
+        By name: plain CCA (power 0) and weighted CCA, each at its best.
+    grid : DataFrame
+        Columns ridge, power and validation R@1 in percent, the best first.
+    """
+    train, validation, evaluation = (open_features(features, split) for split in SPLITS)
+    measured = moments(train, clips)
+    fitted = {ridge: fit_cca(measured, ridge) for ridge in RIDGES}
+    rows = [
+        (ridge, power, mean_recall(embed_cca(fitted[ridge], validation, power), validation))
+        for ridge, power in product(RIDGES, POWERS)
+    ]
+    grid = pd.DataFrame(rows, columns=["ridge", "power", "validation R@1"])
+    grid = grid.sort_values("validation R@1", ascending=False, ignore_index=True)
+    plain, weighted = grid[grid["power"] == 0].iloc[0], grid.iloc[0]
+    methods = {
+        name: [embed_cca(fitted[best["ridge"]], evaluation, best["power"])]
+        for name, best in {f"{LINEAR}, plain": plain, LINEAR: weighted}.items()
+    }
+    return methods, grid

@@ -1,21 +1,25 @@
-"""What recall is without learning a network: linear CCA, and controls whose recall is known.
+"""Controls: embeddings that have learned nothing, whose recall is known or gives a leak away.
 
-Each function returns embeddings of a split, to be ranked like a model's. None is in the paper.
+None is in the paper.
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.nn import functional
-from torch.nn.functional import normalize
+from torch.nn.functional import normalize, one_hot
 
+from xmodal.config import InputError
 from xmodal.data import statistics
 from xmodal.data.features import FeatureSet
 from xmodal.data.schema import FEATURE_RANGE
+from xmodal.evaluation.recall import KS, recall_frame
 from xmodal.model import Embeddings
 
 CHANCE = ("shuffled pairs", "one embedding for all")
 """Controls that must score as chance does."""
+INSPECTED = 48
+"""Dimensions that `frame_counts` inspects; so many numbers are not whole at once by chance."""
 
 
 def shuffled(embedded: Embeddings, seed: int = 0) -> Embeddings:
@@ -31,52 +35,45 @@ def constant(clips: int) -> Embeddings:
 
 
 def norms(features: FeatureSet) -> Embeddings:
-    """Match clips by the lengths of their feature vectors alone.
-
-    The lengths of each modality become quantiles, and these the angles of a quarter circle: the
-    nearer two quantiles, the more similar.
-    """
-    angles = []
+    """Match clips by the lengths of their feature vectors: quantiles, as angles up to 90°."""
+    embedded = []
     for values in (features.visual, features.audio):
         length = statistics.norms(values)
         quantile = length.argsort(kind="stable").argsort(kind="stable") / len(length)
-        angles.append(torch.from_numpy(quantile * np.pi / 2))
-    return Embeddings(*(_unit(torch.stack([a.cos(), a.sin()], dim=1)) for a in angles))
+        angle = torch.from_numpy(quantile * np.pi / 2)
+        embedded.append(normalize(torch.stack([angle.cos(), angle.sin()], dim=1), dim=1).float())
+    return Embeddings(*embedded)
 
 
 def frames(features: FeatureSet) -> Embeddings:
-    """Match clips by their number of frames, which the rounding of the features gives away.
-
-    A leak, see `frame_counts`: what a model that learned to read it would score for nothing.
-    """
+    """Match clips by their number of frames, which the rounding of the features leaks."""
     visual, audio = (frame_counts(values) for values in (features.visual, features.audio))
     width = int(max(visual.max(), audio.max())) + 1
-    return Embeddings(
-        *(functional.one_hot(torch.from_numpy(x), width).float() for x in (visual, audio))
-    )
+    return Embeddings(*(one_hot(torch.from_numpy(x), width).float() for x in (visual, audio)))
+
+
+def frame_counts(values: np.ndarray, most: int = 400, slack: float = 0.02) -> np.ndarray:
+    """Find the smallest number of frames that makes a clip's float32 feature a sum of integers."""
+    low, high = FEATURE_RANGE  # what the least and the greatest of the 256 stored values stand for
+    levels = (np.asarray(values[:, :INSPECTED], np.float64) - low) * 255 / (high - low)
+    best, found = np.full(len(levels), np.inf), np.zeros(len(levels), np.int64)
+    for count in range(1, most + 1):
+        sums = levels * count
+        distance = np.abs(sums - sums.round()).mean(axis=1)
+        better = distance < best - slack  # multiples of the right number fit as well
+        best[better], found[better] = distance[better], count
+    return found
 
 
 def labels(features: FeatureSet) -> Embeddings:
-    """Embed both modalities of a clip as its true labels, to see how much of recall is class.
-
-    Similarity is the cosine of the two sets. Clips with the same labels cannot be told apart; one
-    without labels is similar to none.
-    """
+    """Embed both modalities of a clip as its true labels: how much of recall is the class alone."""
     used = np.unique(features.labels.indices)
-    sets = torch.from_numpy(features.labels[:, used].toarray())
-    return Embeddings(normalize(sets, dim=1), normalize(sets, dim=1))
+    sets = normalize(torch.from_numpy(features.labels[:, used].toarray()), dim=1)
+    return Embeddings(sets, sets)
 
 
 def controls(features: FeatureSet, embedded: Embeddings) -> dict[str, Embeddings]:
-    """Return every control by its name, chance first: what recall is without understanding.
-
-    Parameters
-    ----------
-    features : FeatureSet
-        Clips to embed.
-    embedded : Embeddings
-        Of the same clips, by any model: its pairs are shuffled.
-    """
+    """Return every control by its name, chance first; of ``embedded`` the pairs are shuffled."""
     return {
         CHANCE[0]: shuffled(embedded),
         CHANCE[1]: constant(len(features)),
@@ -86,47 +83,39 @@ def controls(features: FeatureSet, embedded: Embeddings) -> dict[str, Embeddings
     }
 
 
-def similarity(scores: np.ndarray) -> Embeddings:
-    """Rank by a matrix of scores: row i scores video i against every sound.
-
-    Such as the likelihood ratios of `xmodal.synthetic.likelihood`, the best that any method can do
-    on the synthetic sample. A product with unit vectors gives the scores back.
-    """
-    return Embeddings(torch.from_numpy(scores).float(), torch.eye(len(scores)))
-
-
-def _unit(values: Tensor) -> Tensor:
-    return normalize(values, dim=1).float()
-
-
-LOW, HIGH = FEATURE_RANGE
-"""What the least and the greatest of the 256 stored values stand for (YouTube-8M's scaling)."""
-LOOKED_AT = 48
-"""Dimensions that are looked at; chance cannot make so many numbers whole at once."""
-
-
-def frame_counts(values: np.ndarray, most: int = 400, slack: float = 0.02) -> np.ndarray:
-    """Find the smallest number of frames that makes a clip's feature a sum of whole numbers.
+def controls_note(
+    features: FeatureSet, embedded: Embeddings, galleries: Sequence[int], seed: int = 0
+) -> str:
+    """Say in one sentence what the controls score, for the footer of a table of recalls.
 
     Parameters
     ----------
-    values : array, float32, (clips, features)
-        As YouTube-8M gives them; float16 has not the digits.
-    most : int
-        Largest number tried; YouTube-8M keeps at most 360 seconds, a frame each.
-    slack : float
-        A larger number must be better by so much, as the mean distance from whole numbers: the
-        multiples of T fit as well as T.
+    features : FeatureSet
+        The clips of the table.
+    embedded : Embeddings
+        Of the same clips, by any model.
+    galleries : sequence of int
+        Candidates per query; the largest that there are clips for is used, or else 16.
+    seed : int
+        Draws the galleries.
 
-    Returns
-    -------
-    array, int64, (clips,)
+    Raises
+    ------
+    InputError
+        If a control that must score as chance does not: no recall measured so would mean anything.
     """
-    levels = (np.asarray(values[:, :LOOKED_AT], np.float64) - LOW) * 255 / (HIGH - LOW)
-    best, found = np.full(len(levels), np.inf), np.zeros(len(levels), np.int64)
-    for frames in range(1, most + 1):
-        sums = levels * frames
-        distance = np.abs(sums - sums.round()).mean(axis=1)
-        better = distance < best - slack
-        best[better], found[better] = distance[better], frames
-    return found
+    size = max(n for n in [16, *galleries] if n <= len(features))
+    parts = [f"chance {' / '.join(f'{100 * k / size:.1f}' for k in KS)}"]
+    for name, control in controls(features, embedded).items():
+        frame = recall_frame([control], [size], None, seed, resamples=0)
+        found, queries = frame.groupby("k")["recall"].mean(), frame["queries"].iloc[0]
+        chance = 100 * found.index / size
+        # both directions, four standard errors
+        allowed = 4 * (chance * (100 - chance) / queries) ** 0.5 + 0.01
+        if name in CHANCE and (abs(found - chance) > allowed).any():
+            raise InputError(
+                f"the control {name!r} scores {found.iloc[0]:.2f} % where chance is "
+                f"{chance[0]:.2f} %: the ranking leaks, so no recall was written"
+            )
+        parts.append(f"{name} {' / '.join(f'{value:.1f}' for value in found)}")
+    return f"Controls, R@1 / 5 / 10 at N = {size:,}, both directions: {'; '.join(parts)}"

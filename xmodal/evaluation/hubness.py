@@ -1,103 +1,84 @@
-"""Hubs, corrected: an item that is near to every query is a match of none (beyond the paper)."""
+"""Hubness: some items are near to every query and the match of none; measured, and corrected.
+
+Neither is in the paper. The correction is the inverted softmax (Smith et al., 2017) with a bank of
+training queries, as in querybank normalisation (Bogolin et al., 2022): neither other queries nor
+other items of the gallery are looked at, so each query is answered alone.
+"""
 
 import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from scipy import stats
 from torch import Tensor
 
+from xmodal.evaluation.recall import directions
 from xmodal.model import Embeddings
 
 SHARPNESS = (7.0, 14.0, 28.0)
 WEIGHT = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25)
+"""The grid that `choose_correction` searches."""
+
+
+class Occurrence(NamedTuple):
+    """How unevenly items are retrieved.
+
+    ``counts``: int64, (items,), how many queries have the item among their first k. ``skewness`` of
+    the counts, 0 being even (Radovanović et al., 2010). ``never``: share of items no query finds.
+    """
+
+    counts: np.ndarray
+    skewness: float
+    never: float
+
+
+def occurrence(retrieved: np.ndarray, size: int) -> Occurrence:
+    """Count how often each of ``size`` items was retrieved: int, (queries, k)."""
+    counts = np.bincount(retrieved.ravel(), minlength=size)
+    skewness = float(stats.skew(counts)) if np.ptp(counts) else 0.0
+    return Occurrence(counts, skewness, float((counts == 0).mean()))
 
 
 class Correction(NamedTuple):
-    """What was chosen, see `attraction` and `corrected`; a weight of 0 leaves all as it is."""
+    """The sharpness of `attraction` and its weight; a weight of 0 leaves all as it is."""
 
     sharpness: float
     weight: float
 
 
 def attraction(embedded: Embeddings, bank: Embeddings, sharpness: float) -> list[Tensor]:
-    """Say how near each clip's video, and its audio, is to queries in general.
-
-    It is log(mean(exp(sharpness · cosine))) / sharpness over a bank of queries that are not those
-    asked: the mean for small sharpness, the nearest one's for large.
-
-    Parameters
-    ----------
-    embedded : Embeddings
-        Clips to retrieve from, unit vectors.
-    bank : Embeddings
-        Of training clips, by the same model.
-    sharpness : float
-        Inverse of a temperature.
-
-    Returns
-    -------
-    visual, audio : Tensor, float32, (clips, 1)
-        As a cosine.
-    """
-    return [
-        torch.cat(
-            [
-                torch.logsumexp(sharpness * piece @ queries.T, dim=1, keepdim=True)
-                for piece in items.split(2048)
-            ]
-        ).sub(math.log(len(queries)))
-        / sharpness
-        for items, queries in ((embedded.visual, bank.audio), (embedded.audio, bank.visual))
-    ]
+    """Return log(mean(exp(sharpness · cosine))) / sharpness of each video, and sound, to a bank."""
+    found = []
+    for (_, queries, _), (_, _, items) in zip(directions(bank), directions(embedded), strict=True):
+        parts = [
+            torch.logsumexp(sharpness * part @ queries.T, dim=1, keepdim=True)
+            for part in items.split(2048)
+        ]
+        found.append(torch.cat(parts).sub(math.log(len(queries))) / sharpness)
+    return found
 
 
 def corrected(embedded: Embeddings, attractions: Sequence[Tensor], weight: float) -> Embeddings:
-    """Take from each similarity the attraction of the item, so that hubs lose their lead.
-
-    The inverted softmax (Smith et al., 2017) with a bank of training queries, as in querybank
-    normalisation (Bogolin et al., 2022): neither the other queries asked nor the other items of the
-    gallery are looked at, so each query is answered alone.
-
-    Parameters
-    ----------
-    embedded : Embeddings
-        Clips to retrieve from.
-    attractions : sequence of Tensor
-        Theirs, see `attraction`.
-    weight : float
-        How much of it is taken.
-
-    Returns
-    -------
-    Embeddings
-        With two more coordinates, no unit vectors: their dot product is the cosine less the
-        attractions of both sides. The query's own is the same for all items and changes no rank.
-    """
+    """Take from each similarity the attraction of the item, so that hubs lose their lead."""
     visual, audio = (weight * values for values in attractions)
     one = torch.ones_like(visual)
+    # a product is the cosine less both attractions; the query's own changes no rank
     return Embeddings(
         torch.cat([embedded.visual, -visual, one], dim=1),
         torch.cat([embedded.audio, one, -audio], dim=1),
     )
 
 
-def choose(
+def choose_correction(
     validation: Embeddings, bank: Embeddings, score: Callable[[Embeddings], float]
 ) -> Correction:
-    """Return the correction with the best score on validation clips, of a small grid.
-
-    Parameters
-    ----------
-    validation, bank : Embeddings
-        As for `attraction`.
-    score : callable
-        Such as recall of corrected embeddings; more is better.
-    """
+    """Return the correction whose embeddings of validation clips score best."""
     scores = {}
     for sharpness in SHARPNESS:
         attractions = attraction(validation, bank, sharpness)
         for weight in WEIGHT:
-            found = corrected(validation, attractions, weight)
-            scores[Correction(sharpness, weight)] = score(found)
+            embedded = corrected(validation, attractions, weight)
+            scores[Correction(sharpness, weight)] = score(embedded)
     return max(scores, key=scores.__getitem__)

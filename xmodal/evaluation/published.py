@@ -1,6 +1,5 @@
-"""What are the rows of the published tables? Both readings, the law K/N, and a verdict."""
+"""The published tables, and whether their rows are embedding dimensions or gallery sizes."""
 
-import numpy as np
 import pandas as pd
 
 from xmodal.evaluation.recall import AUDIO_TO_VIDEO, KS, VIDEO_TO_AUDIO
@@ -10,10 +9,12 @@ PUBLISHED = {
     AUDIO_TO_VIDEO: {256: (21.5, 52.0, 63.1), 512: (15.2, 39.5, 52.0), 1024: (9.8, 30.4, 39.6)},
     VIDEO_TO_AUDIO: {256: (22.3, 51.7, 64.4), 512: (14.7, 38.0, 51.5), 1024: (10.2, 29.1, 40.3)},
 }
+#: What the row labels may be: the numbers say the one, the text the other.
+READINGS = ["rows are galleries", "rows are dimensions"]
 
 
 def published() -> pd.DataFrame:
-    """Return the paper's tables as rows of row, direction, k and recall in percent."""
+    """Return the paper's tables: a line a row, direction and k, with its recall in percent."""
     return pd.DataFrame(
         [
             {"row": row, "direction": direction, "k": k, "recall": value}
@@ -24,14 +25,25 @@ def published() -> pd.DataFrame:
     )
 
 
-def against_gallery(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return recall by gallery size, of each ``model``, below the published, read as galleries."""
-    told = published().rename(columns={"row": "gallery"}).assign(model="published")
+def with_published(frame: pd.DataFrame) -> pd.DataFrame:
+    """Put the published recalls above measured ones, their rows taken as gallery sizes.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        `recall_frame` with a column model.
+
+    Returns
+    -------
+    DataFrame
+        Columns gallery, direction, k, recall, low, high (percent), model ("published", or its own).
+    """
+    paper = published().rename(columns={"row": "gallery"}).assign(model="published")
     columns = ["gallery", "direction", "k", "recall", "low", "high", "model"]
-    return pd.concat([told, frame]).reindex(columns=columns).reset_index(drop=True)
+    return pd.concat([paper, frame]).reindex(columns=columns).reset_index(drop=True)
 
 
-def both_ways(dimensions: pd.DataFrame, galleries: pd.DataFrame) -> pd.DataFrame:
+def compare_readings(dimensions: pd.DataFrame, galleries: pd.DataFrame) -> pd.DataFrame:
     """Put both readings of the paper's row labels beside its numbers and beside chance.
 
     Parameters
@@ -44,30 +56,29 @@ def both_ways(dimensions: pd.DataFrame, galleries: pd.DataFrame) -> pd.DataFrame
     DataFrame
         Columns row, direction, k, reading, recall, low, high (percent).
     """
-    told = published()
-    clips = dimensions["gallery"].max()
+    paper, clips = published(), dimensions["gallery"].max()
     parts = {
-        "published": told,
+        "published": paper,
         "rows are galleries": galleries.rename(columns={"gallery": "row"}),
-        "chance, galleries": told.assign(recall=100 * told["k"] / told["row"]),
+        "chance, galleries": paper.assign(recall=100 * paper["k"] / paper["row"]),
         "rows are dimensions": dimensions.rename(columns={"embedding_dim": "row"}),
-        "chance, all clips": told.assign(recall=100 * told["k"] / clips),
+        "chance, all clips": paper.assign(recall=100 * paper["k"] / clips),
     }
     columns = ["row", "direction", "k", "reading", "recall", "low", "high"]
     frames = [
-        part[part["row"].isin(told["row"])].assign(reading=name).reindex(columns=columns)
+        part[part["row"].isin(paper["row"])].assign(reading=name).reindex(columns=columns)
         for name, part in parts.items()
     ]
     return pd.concat([frame for frame in frames if len(frame)], ignore_index=True)
 
 
-def law(frame: pd.DataFrame, clips: int) -> pd.DataFrame:
+def share_frame(frame: pd.DataFrame, clips: int) -> pd.DataFrame:
     """Put every recall beside its K and its number of candidates N, under both readings.
 
     Parameters
     ----------
     frame : DataFrame
-        As `both_ways` returns it.
+        As `compare_readings` returns it.
     clips : int
         Candidates if rows are dimensions.
 
@@ -76,12 +87,11 @@ def law(frame: pd.DataFrame, clips: int) -> pd.DataFrame:
     DataFrame
         Columns reading, direction, model ("published", "ours"), row, candidates, k, recall.
     """
-    parts = []
-    for reading, size in (("rows are galleries", frame["row"]), ("rows are dimensions", clips)):
-        sized = frame.assign(candidates=size)
-        for model, name in (("published", "published"), ("ours", reading)):
-            part = sized[sized["reading"] == name]
-            parts.append(part.assign(reading=reading, model=model))
+    parts = [
+        frame[frame["reading"] == name].assign(reading=reading, model=model, candidates=size)
+        for reading, size in zip(READINGS, (frame["row"], clips), strict=True)
+        for model, name in (("published", "published"), ("ours", reading))
+    ]
     columns = ["reading", "direction", "model", "row", "candidates", "k", "recall"]
     return pd.concat(parts, ignore_index=True)[columns]
 
@@ -95,7 +105,7 @@ def same_share(frame: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     frame : DataFrame
-        As `both_ways` returns it.
+        As `compare_readings` returns it.
 
     Returns
     -------
@@ -129,38 +139,29 @@ def verdict(frame: pd.DataFrame, training: pd.DataFrame, source: str) -> str:
     Parameters
     ----------
     frame : DataFrame
-        As `both_ways` returns it.
+        As `compare_readings` returns it.
     training : DataFrame
         As `training_frame` returns it.
     source : str
         What the data is called.
     """
-    keys = ["row", "direction", "k"]
-    table = {name: part.set_index(keys)["recall"] for name, part in frame.groupby("reading")}
+    table = frame.pivot(index=["row", "direction", "k"], columns="reading", values="recall")
+    table = table.reindex(columns=["published", *READINGS])
     seen = f"With {training['training clips'].max():,} training clips ({source}),"
-    target, told = table["published"], []
-    falls: dict[str, float] = {}
-    distances: dict[str, float] = {}
-    for name in ("rows are galleries", "rows are dimensions"):
-        distance = (table.get(name, target * np.nan) - target).dropna()
-        if len(distance) < len(target):
-            return f"{seen} the readings cannot be compared: not every row was measured both ways."
-        falls[name] = abs(_fall(table[name]) - _fall(target))
-        distances[name] = distance.abs().mean()
-        told.append(
-            f"{_fall(table[name]):.2f} if the {name}, {distances[name]:.1f} points away from the "
-            f"published ones on average (lower in {(distance < 0).sum()} of {len(distance)})"
-        )
-    closer = {min(scores, key=scores.__getitem__) for scores in (falls, distances)}
+    if table.isna().any(axis=None):
+        return f"{seen} the readings cannot be compared: not every row was measured both ways."
+    rows = table.index.get_level_values("row")
+    falls = (table.loc[rows.max()] / table.loc[rows.min()]).mean()
+    lead = table.sub(table["published"], axis=0)[READINGS]
+    distances, lower = lead.abs().mean(), (lead < 0).sum()
+    closer = {(falls[READINGS] - falls["published"]).abs().idxmin(), distances.idxmin()}
     said = closer.pop().replace("rows are", "behave as") if len(closer) == 1 else "fit neither"
+    ours = "; to ".join(
+        f"{falls[name]:.2f} if the {name}, {distances[name]:.1f} points away from the published "
+        f"ones on average (lower in {lower[name]} of {len(table)})"
+        for name in READINGS
+    )
     return (
         f"{seen} the rows of the published tables {said}: from the first row to the last the "
-        f"published recalls fall to {_fall(target):.2f} of themselves, and ours to "
-        f"{'; to '.join(told)}."
+        f"published recalls fall to {falls['published']:.2f} of themselves, and ours to {ours}."
     )
-
-
-def _fall(recall: pd.Series) -> float:
-    """Return the mean ratio of the last row's recalls to the first row's."""
-    rows = recall.index.unique("row")
-    return float((recall.loc[max(rows)] / recall.loc[min(rows)]).mean())

@@ -1,7 +1,8 @@
 """From trained runs to tidy frames of recall (paper, section 4.1)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,12 +16,11 @@ from xmodal.metrics import gallery_ranks, recall
 from xmodal.model import Embeddings
 
 AUDIO_TO_VIDEO, VIDEO_TO_AUDIO = "audio→video", "video→audio"
-DIRECTIONS = (AUDIO_TO_VIDEO, VIDEO_TO_AUDIO)
 KS = (1, 5, 10)
 
 
 class RecallConfig(FigureConfig):
-    """What is measured."""
+    """What notebook 03 measures; what does not come from the tables is our choice."""
 
     runs: list[Path] = Field([], description="training runs; none: all in runs_folder")
     runs_folder: Path = Field(Path("runs/sample"), description="where 02_train left its runs")
@@ -28,8 +28,8 @@ class RecallConfig(FigureConfig):
     galleries: list[PositiveInt] = Field(
         [256, 512, 1024], description="row labels of Tables 1 and 2"
     )
-    resamples: int = Field(1000, gt=0, description="of the bootstrap; our choice")
-    seed: int = Field(0, ge=0, description="draws the galleries; our choice")
+    resamples: int = Field(1000, gt=0, description="of the bootstrap")
+    seed: int = Field(0, ge=0, description="draws the galleries")
     tolerance: float = Field(2, ge=0, description="points a recall may differ when made again")
 
 
@@ -43,6 +43,76 @@ class MeasureConfig(StageConfig):
     )
     resamples: int = Field(1000, gt=0, description="of the bootstrap")
     seed: int = Field(0, ge=0, description="draws the galleries")
+
+
+def directions(clips: Embeddings | FeatureSet) -> Iterator[tuple[str, Any, Any]]:
+    """Yield the name, the queries and the gallery of both directions of retrieval."""
+    yield AUDIO_TO_VIDEO, clips.audio, clips.visual
+    yield VIDEO_TO_AUDIO, clips.visual, clips.audio
+
+
+def recall_frame(
+    models: Sequence[Embeddings],
+    galleries: Sequence[int],
+    keep: np.ndarray | None = None,
+    seed: int = 0,
+    resamples: int = 1000,
+) -> pd.DataFrame:
+    """Measure recall in both directions at several gallery sizes.
+
+    Parameters
+    ----------
+    models : sequence of Embeddings
+        Of one model, or of several that differ in their seed alone, which are averaged.
+    galleries : sequence of int
+        Candidates per query, N; larger sizes than there are clips are left out.
+    keep : array of bool, (clips,), optional
+        Clips that take part, as query and as candidate; all if not given.
+    seed : int
+        Draws the galleries.
+    resamples : int
+        Of the bootstrap.
+
+    Returns
+    -------
+    DataFrame
+        Columns direction, gallery, galleries (how many), queries, k, recall, low, high (percent),
+        median_rank, mean_rank.
+    """
+    kept = slice(None) if keep is None else keep
+    count, parts = len(models[0].visual[kept]), []
+    for same_way in zip(*map(directions, models), strict=True):
+        direction, *_ = same_way[0]
+        for size in [n for n in galleries if n <= count]:
+            found = [gallery_ranks(q[kept], items[kept], size, seed) for _, q, items in same_way]
+            measured = recall(*found, ks=KS, resamples=resamples)
+            columns = {
+                "direction": direction,
+                "gallery": size,
+                "galleries": measured.queries // size,
+                "queries": measured.queries,
+                "k": measured.ks,
+                "recall": measured.recall,
+                "low": measured.low,
+                "high": measured.high,
+                "median_rank": measured.median_rank,
+                "mean_rank": measured.mean_rank,
+            }
+            parts.append(pd.DataFrame(columns))
+    frame = pd.concat(parts, ignore_index=True)
+    frame[["recall", "low", "high"]] *= 100
+    return frame
+
+
+def mean_recall(embedded: Embeddings, features: FeatureSet, gallery: int = 1024) -> float:
+    """Return Recall@1 over clips that are not silent, the mean of both directions, in percent."""
+    keep = ~features.silent
+    size = min(gallery, int(keep.sum()))
+    both = [
+        recall(gallery_ranks(query[keep], items[keep], size), ks=(1,), resamples=0).recall[0]
+        for _, query, items in directions(embedded)
+    ]
+    return 50 * sum(both)
 
 
 def find_runs(config: RecallConfig) -> list[Path]:
@@ -63,6 +133,18 @@ def find_runs(config: RecallConfig) -> list[Path]:
 
 def embed_run(run: Path, features: FeatureSet) -> Embeddings:
     """Embed a split with a run's best weights.
+
+    Parameters
+    ----------
+    run : Path
+        Folder of a finished training.
+    features : FeatureSet
+        Clips to embed.
+
+    Returns
+    -------
+    Embeddings
+        Unit vectors, float32, (clips, embedding_dim).
 
     Raises
     ------
@@ -104,7 +186,7 @@ def measure_run(config: MeasureConfig) -> pd.DataFrame:
 
 
 def joined(members: Sequence[Embeddings]) -> Embeddings:
-    """Join several models to one: its cosine is the mean of theirs (our choice of an ensemble)."""
+    """Join several models into one whose cosine is the mean of theirs (our choice of ensemble)."""
     scale = len(members) ** -0.5
     return Embeddings(
         torch.cat([m.visual for m in members], dim=1) * scale,
@@ -113,12 +195,17 @@ def joined(members: Sequence[Embeddings]) -> Embeddings:
 
 
 def embed_runs(runs: Sequence[Path], features: FeatureSet) -> dict[int, list[Embeddings]]:
-    """Embed a split with several runs: embedding dimension → one entry per seed.
+    """Embed a split with several runs.
+
+    Returns
+    -------
+    dict
+        Embedding dimension → the embeddings of its runs, which differ in their seed alone.
 
     Raises
     ------
     InputError
-        If two runs of one dimension differ in more than their seed, be it their training data.
+        If two runs of one dimension differ in more than their seed, training data included.
     """
     first: dict[int, tuple[Path, dict]] = {}
     embedded: dict[int, list[Embeddings]] = {}
@@ -143,9 +230,21 @@ def embed_runs(runs: Sequence[Path], features: FeatureSet) -> dict[int, list[Emb
 def silence_frame(
     models: Sequence[Embeddings], silent: np.ndarray, config: RecallConfig
 ) -> pd.DataFrame:
-    """Measure recall with all clips and with those that are not silent, at the same sizes.
+    """Measure recall with all clips and without the silent ones, at the same gallery sizes.
 
-    The audio of all silent clips is the same vector, so none of them can be told from another.
+    Parameters
+    ----------
+    models : sequence of Embeddings
+        As for `recall_frame`.
+    silent : array of bool, (clips,)
+        Clips without sound: their audio is one and the same vector, so they tie with each other.
+    config : RecallConfig
+        Its galleries, resamples and seed are used.
+
+    Returns
+    -------
+    DataFrame
+        `recall_frame` with a column clips ("all", "not silent").
     """
     sizes = [*config.galleries, int((~silent).sum())]
     parts = [
@@ -155,77 +254,28 @@ def silence_frame(
     return pd.concat(parts, ignore_index=True)
 
 
-def recall_frame(
-    models: Sequence[Embeddings],
-    galleries: Sequence[int],
-    keep: np.ndarray | None = None,
-    seed: int = 0,
-    resamples: int = 1000,
-) -> pd.DataFrame:
-    """Measure recall in both directions at several gallery sizes.
-
-    Parameters
-    ----------
-    models : sequence of Embeddings
-        Of one model, or of several that differ in their seed alone, which are averaged.
-    galleries : sequence of int
-        Candidates per query, N; larger sizes than there are clips are left out.
-    keep : array of bool, (clips,), optional
-        Clips that take part, as query and as candidate; all if not given.
-    seed : int
-        Draws the galleries.
-    resamples : int
-        Of the bootstrap.
-
-    Returns
-    -------
-    DataFrame
-        Columns direction, gallery, galleries (how many), queries, k, recall, low, high (percent),
-        median_rank, mean_rank.
-    """
-    rows = []
-    for direction in DIRECTIONS:
-        pairs = [(m.audio, m.visual) for m in models]
-        if direction == VIDEO_TO_AUDIO:
-            pairs = [(visual, audio) for audio, visual in pairs]
-        if keep is not None:
-            pairs = [(query[keep], gallery[keep]) for query, gallery in pairs]
-        for size in [n for n in galleries if n <= len(pairs[0][0])]:
-            found = [gallery_ranks(query, gallery, size, seed) for query, gallery in pairs]
-            result = recall(*found, ks=KS, resamples=resamples)
-            rows += [
-                {
-                    "direction": direction,
-                    "gallery": size,
-                    "galleries": result.queries // size,
-                    "queries": result.queries,
-                    "k": k,
-                    "recall": 100 * value,
-                    "low": 100 * low,
-                    "high": 100 * high,
-                    "median_rank": result.median_rank,
-                    "mean_rank": result.mean_rank,
-                }
-                for k, value, low, high in zip(
-                    result.ks, result.recall, result.low, result.high, strict=True
-                )
-            ]
-    return pd.DataFrame(rows)
-
-
 def measure(
     embedded: dict[int, list[Embeddings]], clips: int, config: RecallConfig
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Measure both readings of the paper's row labels.
+    """Measure recall under both readings of the row labels of Tables 1 and 2.
+
+    Parameters
+    ----------
+    embedded : dict
+        As `embed_runs` returns it.
+    clips : int
+        How many clips were embedded.
+    config : RecallConfig
+        What is measured.
 
     Returns
     -------
     dimensions : DataFrame
-        `recall_frame` of every dimension over all clips, with a column ``embedding_dim``: what the
-        text says the rows are.
+        `recall_frame` of every embedding dimension over all clips, with a column
+        ``embedding_dim``: the text calls the rows dimensions.
     galleries : DataFrame
-        `recall_frame` of ``config.dimension`` over the galleries, larger ones up to all clips
-        included: what the numbers say the rows are.
+        `recall_frame` of ``config.dimension`` over the galleries, and over smaller and larger ones
+        up to all clips: the numbers behave as if the rows were gallery sizes.
 
     Raises
     ------

@@ -1,7 +1,6 @@
-"""Learning curves: recall against the number of training clips, and how it may go on."""
+"""Scaling: recall against the number of training clips, and how it may go on."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,73 +8,62 @@ import pandas as pd
 from scipy import stats
 
 from xmodal.data.features import open_features
-from xmodal.evaluation.ablation import StudyConfig
-from xmodal.evaluation.methods import LINEAR, linear, mean_recall
+from xmodal.evaluation.ablation import AblationConfig
+from xmodal.evaluation.cca import LINEAR, choose_cca
 from xmodal.evaluation.published import published
+from xmodal.evaluation.recall import mean_recall
 
 REACH = 4_000_000
 """Training clips that curves go on to: a little more than YouTube-8M's training partition."""
-
-
-def learning_points(runs: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Gather the rows of a study that differ in the number of training clips.
-
-    Rows called ``clips_<n>`` belong to the study's first row, ``<row>_clips_<n>`` to that row.
-
-    Parameters
-    ----------
-    runs : DataFrame
-        As `study_runs` returns it.
-    column : str
-        Which recall.
-
-    Returns
-    -------
-    DataFrame
-        method (what the row with all clips is about), clips, seed, recall.
-    """
-    about = dict(zip(runs["row"], runs["change"], strict=True))
-    family = runs["row"].str.extract(r"^(.*?)_?clips_\d+$")[0].replace("", runs["row"].iloc[0])
-    members = set(family.dropna())
-    points = runs.assign(method=family.fillna(runs["row"]), recall=runs[column])
-    points = points[points["method"].isin(members)]
-    points = points.assign(method=points["method"].map(about))
-    return points.rename(columns={"training clips": "clips"})[
-        ["method", "clips", "seed", "recall"]
-    ].reset_index(drop=True)
-
-
-def linear_points(features: Path, sizes: Sequence[int], gallery: int) -> pd.DataFrame:
-    """Return the same columns for linear CCA, fitted to the first so many training clips."""
-    clips = open_features(features, "evaluation")
-    rows = []
-    for size in sizes:
-        methods, _ = linear(features, size)
-        rows.append((LINEAR, size, 0, mean_recall(methods[LINEAR][0], clips, gallery)))
-    return pd.DataFrame(rows, columns=["method", "clips", "seed", "recall"])
-
-
-def gather(runs: Sequence[pd.DataFrame], config: StudyConfig) -> pd.DataFrame:
-    """Return the points of all studies, each as `study_runs` returns it, and of linear CCA."""
-    column = f"R@1, N = {config.gallery:,}"
-    points = pd.concat([learning_points(frame, column) for frame in runs])
-    sizes = sorted(points["clips"].unique())
-    more = linear_points(config.features, sizes, config.gallery)
-    return pd.concat([points, more], ignore_index=True)
-
-
-def published_level(gallery: int) -> tuple[str, float] | None:
-    """Return the published R@1 of a row, read as gallery, the mean of both directions."""
-    told = published()
-    found = told[(told["row"] == gallery) & (told["k"] == 1)]["recall"]
-    return (f"published, N = {gallery:,}", found.mean()) if len(found) else None
-
-
 LAWS: dict[str, tuple[Callable[[Any], np.ndarray], Callable[[Any], np.ndarray]]] = {
     "power law": (np.log, np.exp),
     "logarithm": (np.asarray, np.asarray),
 }
 """How recall may grow with the clips: log recall, or recall itself, linear in their logarithm."""
+
+
+def points_of(recalls: pd.DataFrame, gallery: int) -> pd.DataFrame:
+    """Pick the R@1 of rows ``clips_<n>`` and of the first row, ``<row>_clips_<n>`` and of <row>."""
+    about = dict(zip(recalls["row"], recalls["change"], strict=True))
+    points = recalls[recalls["measure"] == f"R@1, N = {gallery:,}"]
+    first = points["row"].iloc[0]
+    family = points["row"].str.extract(r"^(.*?)_?clips_\d+$")[0].replace("", first)
+    points = points.assign(method=family.fillna(points["row"]))
+    points = points[points["method"].isin(family.dropna())]
+    points = points.assign(method=points["method"].map(about))
+    return points[["method", "clips", "seed", "recall"]].reset_index(drop=True)
+
+
+def learning_points(recalls: Sequence[pd.DataFrame], config: AblationConfig) -> pd.DataFrame:
+    """Gather the trainings of all ablations that differ in the number of training clips.
+
+    Parameters
+    ----------
+    recalls : sequence of DataFrame
+        Each as `named_recalls` returns it.
+    config : AblationConfig
+        Its gallery and its feature set are used.
+
+    Returns
+    -------
+    DataFrame
+        A line a training: method (what the row with all clips changes), clips, seed, recall. Last
+        comes linear CCA, fitted to as many clips as any of them.
+    """
+    points = pd.concat([points_of(frame, config.gallery) for frame in recalls])
+    clips = open_features(config.features, "evaluation")
+    rows = []
+    for size in sorted(points["clips"].unique()):
+        (fitted,) = choose_cca(config.features, size)[0][LINEAR]
+        rows.append((LINEAR, size, 0, mean_recall(fitted, clips, config.gallery)))
+    return pd.concat([points, pd.DataFrame(rows, columns=points.columns)], ignore_index=True)
+
+
+def published_level(gallery: int) -> tuple[str, float] | None:
+    """Return the name and the value of the published R@1 of a gallery, mean of both directions."""
+    paper = published()
+    found = paper[(paper["row"] == gallery) & (paper["k"] == 1)]["recall"]
+    return (f"published, N = {gallery:,}", found.mean()) if len(found) else None
 
 
 def _fit(clips: np.ndarray, recall: np.ndarray, law: str) -> tuple[np.ndarray, np.ndarray, Any]:
@@ -87,29 +75,12 @@ def _fit(clips: np.ndarray, recall: np.ndarray, law: str) -> tuple[np.ndarray, n
 def extrapolate(
     clips: np.ndarray, recall: np.ndarray, wanted: float, law: str, level: float = 0.95
 ) -> tuple[float, float, float]:
-    """Continue a learning curve by least squares.
-
-    Parameters
-    ----------
-    clips, recall : array, (runs,)
-        Number of training clips and recall of each run, percent.
-    wanted : float
-        Number of clips to predict for.
-    law : str
-        One of `LAWS`.
-    level : float
-        Of the prediction interval (Student's t).
-
-    Returns
-    -------
-    recall, low, high : float
-        Percent, cut at 0 and 100. The interval covers the scatter about the line, not whether the
-        line goes on that far; two runs leave no scatter to judge by, and it is NaN.
-    """
+    """Continue one of `LAWS` by least squares: recall with its prediction interval, 0 to 100 %."""
     back = LAWS[law][1]
     x, y, line = _fit(clips, recall, law)
     residual = y - line.intercept - line.slope * x
     freedom = len(x) - 2
+    # two runs leave no scatter to judge by
     scatter = np.sqrt((residual**2).sum() / freedom) if freedom else np.nan
     spread = ((x - x.mean()) ** 2).sum()
     at = np.log(wanted)
@@ -120,12 +91,12 @@ def extrapolate(
 
 
 def curve(points: pd.DataFrame, law: str, wanted: Sequence[float] | None = None) -> pd.DataFrame:
-    """Continue the learning curve of each method, see `extrapolate`.
+    """Continue the learning curve of each method by least squares.
 
     Parameters
     ----------
     points : DataFrame
-        method, clips, recall; one line a run.
+        method, clips, recall (percent); one line a run.
     law : str
         One of `LAWS`.
     wanted : sequence of float, optional
@@ -134,14 +105,15 @@ def curve(points: pd.DataFrame, law: str, wanted: Sequence[float] | None = None)
     Returns
     -------
     DataFrame
-        law, method, clips, recall, low, high.
+        method, law, clips, recall, low, high (percent). The 95 % prediction interval covers the
+        scatter about the law, not whether the law goes on that far; with two runs it is NaN.
     """
     lines = []
     for method, part in points.groupby("method", sort=False):
         known = part["clips"].to_numpy(), part["recall"].to_numpy()
         for clips in wanted or np.geomspace(known[0].min(), REACH, 60):
-            lines.append((law, method, clips, *extrapolate(*known, clips, law)))
-    return pd.DataFrame(lines, columns=["law", "method", "clips", "recall", "low", "high"])
+            lines.append((method, law, clips, *extrapolate(*known, clips, law)))
+    return pd.DataFrame(lines, columns=["method", "law", "clips", "recall", "low", "high"])
 
 
 def clips_for(points: pd.DataFrame, law: str, level: float) -> float:
@@ -155,52 +127,60 @@ def clips_for(points: pd.DataFrame, law: str, level: float) -> float:
 def curve_table(
     points: pd.DataFrame, wanted: Sequence[float], target: tuple[str, float] | None
 ) -> pd.DataFrame:
-    """Return what each law says of each method at more clips, its interval in brackets.
-
-    ``scatter`` is the standard deviation of the runs about the law, in points. The last column is
-    the number of clips at which the law reaches the ``target`` (its name, and recall), in two
-    digits; a dash stands for more than a billion.
-    """
-    lines = []
-    for law in LAWS:
-        for method, part in curve(points, law, wanted).groupby("method", sort=False):
-            runs = points[points["method"] == method]
-            at = curve(runs, law, runs["clips"].tolist())["recall"].to_numpy()
-            line = {"method": method, "law": law, "scatter": (runs["recall"] - at).std()}
-            for told in part.itertuples():
-                within = "" if np.isnan(told.low) else f" [{told.low:.1f}, {told.high:.1f}]"
-                line[f"{told.clips:,} clips"] = f"{told.recall:.1f}{within}"
-            if target:
-                needed = clips_for(runs, law, target[1])
-                digits = f"{float(f'{needed:.2g}'):,.0f}" if needed < 1e9 else ""
-                line[f"clips for {target[1]:.1f} ({target[0]})"] = digits
-            lines.append(line)
-    return pd.DataFrame(lines)
-
-
-def needs(runs: pd.DataFrame, points: pd.DataFrame, gallery: int, clips: int) -> str:
-    """Say in two sentences what the published recall needs, by the study of the paper's method.
+    """Continue each method to more clips, by each law.
 
     Parameters
     ----------
-    runs : DataFrame
-        As `study_runs` returns it; its first row is the method as published.
     points : DataFrame
-        As `gather` returns it.
+        As `learning_points` returns it.
+    wanted : sequence of float
+        Numbers of training clips.
+    target : tuple, optional
+        A recall to reach: its name, and its value in percent.
+
+    Returns
+    -------
+    DataFrame
+        As `curve` returns it, with scatter (standard deviation of the runs about the law, points)
+        and, if there is a target, target, target_recall and clips_needed to reach it.
+    """
+    parts = []
+    for law in LAWS:
+        for _, runs in points.groupby("method", sort=False):
+            at = curve(runs, law, runs["clips"].tolist())["recall"].to_numpy()
+            part = curve(runs, law, wanted).assign(scatter=(runs["recall"] - at).std())
+            if target:
+                name, level = target
+                needed = clips_for(runs, law, level)
+                part = part.assign(target=name, target_recall=level, clips_needed=needed)
+            parts.append(part)
+    return pd.concat(parts, ignore_index=True)
+
+
+def needs(recalls: pd.DataFrame, points: pd.DataFrame, gallery: int, clips: int) -> str:
+    """Say in two sentences what the published recall needs, by the ablation of the paper's method.
+
+    Parameters
+    ----------
+    recalls : DataFrame
+        As `named_recalls` returns it; its first row is the method as published.
+    points : DataFrame
+        As `learning_points` returns it.
     gallery : int
         Candidates per query, a row of the published tables.
     clips : int
         Training clips to predict for.
     """
     column = f"R@1, N = {gallery:,}"
-    means = runs.groupby("change", sort=False)[[column, f"validation {column}"]].mean()
+    means = recalls.pivot_table(index="change", columns="measure", values="recall", sort=False)
     first, best = means.index[0], means[f"validation {column}"].idxmax()
-    told = published_level(gallery)
-    there = f"{told[1]:.1f} is published" if told else "nothing is published"
+    paper = published_level(gallery)
+    there = f"{paper[1]:.1f} is published" if paper else "nothing is published"
     mine = points[points["method"] == first]
-    far = [curve(mine, law, [clips]).iloc[0] for law in LAWS]
     grown = " or ".join(
-        f"{line.recall:.1f} [{line.low:.1f}, {line.high:.1f}] by a {line.law}" for line in far
+        f"{line.recall:.1f} [{line.low:.1f}, {line.high:.1f}] by a {law}"
+        for law in LAWS
+        for line in curve(mine, law, [clips]).itertuples()
     )
     return (
         f"At {gallery:,} candidates {first} reaches a Recall@1 of {means.loc[first, column]:.1f} % "

@@ -14,7 +14,7 @@ from pydantic import Field
 from traitlets.config import Config
 
 from xmodal.config import StageConfig
-from xmodal.evaluation.ablation import Study
+from xmodal.evaluation.ablation import Ablation
 
 ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -30,12 +30,12 @@ class Profile(StageConfig):
     dimension: int = Field(250, description="the numbers' reading: one model, several galleries")
     seeds: list[int] = Field([0], min_length=1, description="each model is trained once a seed")
     threads: int = Field(1, gt=0, description="processor cores per training")
-    studies: dict[str, Study] = Field(description="by name; `beyond` begins with its recipe")
+    studies: dict[str, Ablation] = Field(description="by name; `beyond` begins with its recipe")
     recall: dict[str, Any] = Field({}, description="RecallConfig")
     projection: dict[str, Any] = Field({}, description="ProjectionConfig")
     retrieval: dict[str, Any] = Field({}, description="RetrievalConfig")
-    beyond: dict[str, Any] = Field({}, description="BeyondConfig")
-    study: dict[str, Any] = Field({}, description="StudyConfig")
+    beyond: dict[str, Any] = Field({}, description="MethodsConfig")
+    study: dict[str, Any] = Field({}, description="AblationConfig")
     members: int = Field(2, gt=0, description="runs of the recipe, which are joined")
 
     def models(self) -> list[str]:

@@ -33,7 +33,7 @@ def recall_law(frame: pd.DataFrame, source: str) -> Figure:
     ----------
     frame
         Columns reading, direction, model ("published", or ours), row, candidates (N under that
-        reading), k, recall (percent), as `xmodal.evaluation.published.law` gives them.
+        reading), k, recall (percent), as `xmodal.evaluation.published.share_frame` gives them.
 
     Raises
     ------

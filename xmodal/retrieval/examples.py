@@ -10,13 +10,13 @@ from pydantic import Field
 
 from xmodal.config import InputError, RunFigureConfig
 from xmodal.data.features import FeatureSet
-from xmodal.evaluation.recall import AUDIO_TO_VIDEO, DIRECTIONS
+from xmodal.evaluation.recall import directions
 from xmodal.metrics import nearest, ranks
 from xmodal.model import Embeddings
 
 
 class RetrievalConfig(RunFigureConfig):
-    """Which examples are shown. All defaults are our choice."""
+    """Which examples are shown; all is our choice."""
 
     seeded: int = Field(3, ge=0, description="queries drawn at random, in each direction")
     extremes: int = Field(1, ge=0, description="best and worst queries, in each direction")
@@ -48,12 +48,10 @@ def examples(embedded: Embeddings, features: FeatureSet, config: RetrievalConfig
             "prepare more shards or ask for fewer"
         )
     rows: list[dict] = []
-    for number, direction in enumerate(DIRECTIONS):
-        query, gallery = embedded.visual, embedded.audio
-        query_features, match_features = features.visual, features.audio
-        if direction == AUDIO_TO_VIDEO:
-            query, gallery = gallery, query
-            query_features, match_features = match_features, query_features
+    both = zip(directions(embedded), directions(features), strict=True)
+    for number, (embeddings, stored) in enumerate(both):
+        direction, query, gallery = embeddings
+        _, query_features, match_features = stored
         cosine, item = nearest(query, gallery, 2)
         rank = ranks(query, gallery).average().numpy()
         own = (item[:, 0] == torch.arange(len(query))).numpy()
@@ -64,8 +62,7 @@ def examples(embedded: Embeddings, features: FeatureSet, config: RetrievalConfig
             "worst": sound[np.argsort(-rank[sound], kind="stable")],
         }
         wanted = {"seeded": config.seeded, "best": config.extremes, "worst": config.extremes}
-        picks = [(kind, row) for kind, order in chosen.items() for row in order[: wanted[kind]]]
-        for kind, row in picks:
+        for kind, row in [(k, row) for k, order in chosen.items() for row in order[: wanted[k]]]:
             place = int(own[row])
             match = int(item[row, place])
             rows.append(

@@ -15,7 +15,7 @@ from xmodal.model import Embeddings
 
 
 class ProjectionConfig(RunFigureConfig):
-    """How the map is made. All defaults are our choice."""
+    """How the map is made; all is our choice."""
 
     clips: int = Field(2000, gt=1, description="clips drawn at random; each gives two points")
     labels: int = Field(8, gt=0, description="most frequent labels that get a colour")
@@ -74,10 +74,9 @@ def project(embedded: Embeddings, features: FeatureSet, config: ProjectionConfig
 
 def frequent_labels(features: FeatureSet, rows: Sequence[int] | np.ndarray, n: int) -> list[str]:
     """Name each clip by the rarest of its labels that is among the n most frequent, or "other"."""
-    counts = features.labels.sum(axis=0)
-    order = list(np.argsort(-counts, kind="stable")[:n])
+    order = np.argsort(-features.labels.sum(axis=0), kind="stable")[:n]
     names = []
-    for row in rows:
-        places = [order.index(c) for c in features.labels[[row]].indices if c in order]
-        names.append(features.label_names[order[max(places)]] if places else "other")
+    for carried in features.labels[np.asarray(rows)][:, order].toarray():
+        places = carried.nonzero()[0]
+        names.append(features.label_names[order[places[-1]]] if len(places) else "other")
     return names
