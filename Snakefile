@@ -7,9 +7,9 @@ import sys
 from xmodal.checkpoint import TRAINING_VERSION
 from xmodal.pipeline.batch import Profile
 from xmodal.pipeline.dependencies import code_of
-from xmodal.pipeline.notebook import check
+from xmodal.pipeline.options import validated
 
-profile = check(Profile, config)
+profile = validated(Profile, config)
 NAME, MODELS = profile.name, profile.models()
 DATA, RUNS, FIGURES = f"data/{NAME}/features", f"runs/{NAME}", profile.figures or f"figures/{NAME}"
 MANIFEST = f"{DATA}/manifest.json"
@@ -55,10 +55,10 @@ rule features:
     output:
         update(MANIFEST),  # not removed before the job: what is there already is not made again
     params:
-        values=values(**profile.data, **FIGURE_VALUES),
+        options=options(**profile.data, features=DATA),
     threads: workflow.resource_settings.cores or 1  # none are known on a cluster: set-threads
     shell:
-        "{XMODAL} data {params.values:q} && touch {output}"
+        "{XMODAL} data {params.options} && touch {output}"
 
 
 rule paper:
