@@ -14,7 +14,7 @@ from xmodal.evaluation.methods import BeyondConfig
 from xmodal.evaluation.recall import RecallConfig
 from xmodal.pipeline.batch import Profile
 from xmodal.pipeline.dataset import DataConfig
-from xmodal.pipeline.notebook import literal_target
+from xmodal.pipeline.notebook import literal_names
 from xmodal.results.page import embed_files
 from xmodal.retrieval.examples import RetrievalConfig
 from xmodal.retrieval.projection import ProjectionConfig
@@ -55,8 +55,7 @@ def test_notebooks_are_committed_clean_and_thin(path):
 
     book = json.loads(path.read_text())
     assert "parameters" in book["cells"][1]["metadata"]["tags"]
-    for statement in ast.parse("".join(book["cells"][1]["source"])).body:
-        literal_target(statement)
+    assert literal_names("".join(book["cells"][1]["source"]))
     for line in "".join(book["cells"][1]["source"]).splitlines():
         assert re.match(r"^$|.*# .|(relu|joint|scale|sqrt|swapped)_\w+ = None$", line), line
     for cell in book["cells"]:
@@ -83,7 +82,7 @@ def test_profiles_are_valid(profile):
     RecallConfig(**loaded.recall)
     ProjectionConfig(**loaded.projection)
     RetrievalConfig(**loaded.retrieval)
-    BeyondConfig(**loaded.beyond)
+    BeyondConfig(**loaded.methods)
     StudyConfig(**loaded.study)
     for study in loaded.studies.values():
         configs = [TrainConfig(**fields).model_dump() for fields in study.runs().values()]

@@ -31,7 +31,7 @@ class BeyondConfig(RunFigureConfig):
     """What is compared; ``run`` is the paper's method."""
 
     recipe: list[Path] = Field(
-        [Path(f"runs/sample/beyond/recipe-seed{seed}") for seed in (0, 1)],
+        [Path(f"runs/sample/recipe/recipe-seed{seed}") for seed in (0, 1)],
         min_length=1,
         description="runs of the recipe, a seed each",
     )

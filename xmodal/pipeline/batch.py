@@ -1,10 +1,11 @@
-"""The batch: a profile says all, papermill runs a notebook, a failure is told in a few lines."""
+"""The batch: its profile, and papermill that runs a notebook and reports a failure briefly."""
 
 import re
 import sys
 import tempfile
 import time
 from pathlib import Path
+from textwrap import indent
 from typing import Any, TextIO
 
 import papermill
@@ -26,15 +27,15 @@ class Profile(StageConfig):
     figures: str | None = Field(None, description="folder; None: figures/<name>")
     data: dict[str, Any] = Field(description="DataConfig: where the clips come from")
     train: dict[str, Any] = Field(description="TrainConfig of every model")
-    dimensions: list[int] = Field(description="the text's reading: one model each, all clips")
-    dimension: int = Field(250, description="the numbers' reading: one model, several galleries")
+    dimensions: list[int] = Field(description="rows of the tables, read as embedding dimensions")
+    dimension: int = Field(250, description="of the model whose rows are read as gallery sizes")
     seeds: list[int] = Field([0], min_length=1, description="each model is trained once a seed")
     threads: int = Field(1, gt=0, description="processor cores per training")
-    studies: dict[str, Study] = Field(description="by name; `beyond` begins with its recipe")
+    studies: dict[str, Study] = Field(description="by name; `recipe` begins with the recipe")
     recall: dict[str, Any] = Field({}, description="RecallConfig")
     projection: dict[str, Any] = Field({}, description="ProjectionConfig")
     retrieval: dict[str, Any] = Field({}, description="RetrievalConfig")
-    beyond: dict[str, Any] = Field({}, description="BeyondConfig")
+    methods: dict[str, Any] = Field({}, description="BeyondConfig, of 06_beyond")
     study: dict[str, Any] = Field({}, description="StudyConfig")
     members: int = Field(2, gt=0, description="runs of the recipe, which are joined")
 
@@ -52,26 +53,13 @@ class Profile(StageConfig):
         }
 
     def recipe_runs(self) -> dict[str, dict[str, Any]]:
-        """Return the TrainConfig fields of the recipe's runs: of the reference of `beyond`."""
-        recipe = self.studies["beyond"].reference(range(self.members))
-        return {f"beyond/{run}": fields for run, fields in recipe.items()}
+        """Return the same for the recipe alone, as many times as members are joined."""
+        recipe = self.studies["recipe"].reference(range(self.members))
+        return {f"recipe/{run}": fields for run, fields in recipe.items()}
 
 
 def run_notebook(notebook: Path, out: Path, values: dict[str, Any]) -> None:
-    """Run one notebook with papermill; keep what was executed, also when a cell fails.
-
-    Parameters
-    ----------
-    notebook, out : Path
-        What to run and where the executed copy goes.
-    values : dict
-        Parameters, literals only.
-
-    Raises
-    ------
-    SystemExit
-        If a cell fails, after its number, its source and its error were told.
-    """
+    """Run a notebook and keep its executed copy; exit with source and error if a cell fails."""
     out.parent.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     try:
@@ -90,15 +78,15 @@ def run_notebook(notebook: Path, out: Path, values: dict[str, Any]) -> None:
             )
     except DeadKernelError:
         raise SystemExit(
-            f"{out.stem}: the notebook's process died, perhaps for want of memory\n"
+            f"{out.stem}: the notebook's process died, perhaps because memory ran out\n"
             f"  The executed notebook is kept: {out}"
         ) from None
     except PapermillExecutionError as error:
-        source = "\n".join(f"    {line}" for line in error.source.strip().splitlines()[-6:])
-        said = ESCAPES.sub("", error.evalue)
+        last_lines = "\n".join(error.source.strip().splitlines()[-6:])
         raise SystemExit(
-            f"{out.stem} failed in cell {error.exec_count}:\n{source}\n"
-            f"  {error.ename}: {said}\n  The executed notebook is kept: {out}"
+            f"{out.stem} failed in cell {error.exec_count}:\n{indent(last_lines, '    ')}\n"
+            f"  {error.ename}: {ESCAPES.sub('', error.evalue)}\n"
+            f"  The executed notebook is kept: {out}"
         ) from None
     print(f"{out.stem}: done in {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
 
