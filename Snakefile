@@ -5,9 +5,9 @@ import shlex
 import sys
 
 from xmodal.checkpoint import TRAINING_VERSION
-from xmodal.pipeline.batch import Profile
 from xmodal.pipeline.dependencies import code_of
 from xmodal.pipeline.options import validated
+from xmodal.pipeline.profile import Profile
 
 profile = validated(Profile, config)
 NAME, MODELS = profile.name, profile.models()

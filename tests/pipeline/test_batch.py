@@ -8,7 +8,8 @@ import nbformat
 import pytest
 from pydantic import ValidationError
 
-from xmodal.pipeline.batch import Profile, Ticker, run_notebook
+from xmodal.pipeline.batch import Ticker, run_notebook
+from xmodal.pipeline.profile import Profile
 
 RECIPE = {"base": {}, "rows": {"recipe": {"about": "the recipe"}}}
 PROFILE: dict[str, Any] = {

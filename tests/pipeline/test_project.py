@@ -12,9 +12,9 @@ import yaml
 from xmodal.evaluation.ablation import StudyConfig
 from xmodal.evaluation.methods import BeyondConfig
 from xmodal.evaluation.recall import RecallConfig
-from xmodal.pipeline.batch import Profile
 from xmodal.pipeline.dataset import DataConfig
 from xmodal.pipeline.notebook import literal_names
+from xmodal.pipeline.profile import Profile
 from xmodal.results.page import embed_files
 from xmodal.retrieval.examples import RetrievalConfig
 from xmodal.retrieval.projection import ProjectionConfig
