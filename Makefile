@@ -1,4 +1,4 @@
-# The commands of this project. Each makes the environment first, when there is none.
+# The commands of this project: make help. Each makes the environment first, when there is none.
 PYTHON ?= python3
 BIN := .venv/bin
 SNAKEMAKE := $(BIN)/snakemake --cores all --rerun-incomplete --nolock --quiet rules host reason
@@ -8,7 +8,11 @@ REAL = $(SNAKEMAKE) --configfile profiles/yt8m.yaml --config \
 	"data={shards: $(or $(SHARDS),$(YT8M)), vocabulary: $(or $(VOCABULARY),$(YT8M)/vocabulary.csv)}"
 FIGURES := paper data recall umap retrieval beyond report
 
-.PHONY: paper figures smoke yt8m study check-results bench test test-slow lint lab clean
+.DEFAULT_GOAL := paper
+.PHONY: help paper figures smoke yt8m study check-results bench test test-slow lint lab clean
+
+help:  ## this list
+	@awk -F ':.*## *' '/^[a-z0-9-]+:.*##/ {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 paper: .venv/installed  ## the whole suite on the embedded sample data
 	$(SNAKEMAKE) --configfile profiles/sample.yaml
@@ -23,7 +27,7 @@ smoke: .venv/installed  ## the whole suite in a minute, on too little data to me
 yt8m: .venv/installed $(if $(SHARDS),,$(YT8M)/complete)  ## the whole suite on real shards
 	$(REAL)
 	@$(BIN)/xmodal report figures/yt8m
-	@$(BIN)/xmodal embed README.md
+	@$(BIN)/xmodal fill README.md
 
 study: .venv/installed $(if $(SHARDS),,$(YT8M)/complete)  ## what each choice does, on real shards
 	$(REAL) -- study report
@@ -31,13 +35,13 @@ study: .venv/installed $(if $(SHARDS),,$(YT8M)/complete)  ## what each choice do
 
 check-results: .venv/installed  ## make committed numbers again: by training, and by measuring what is there
 	$(SNAKEMAKE) --configfile profiles/sample.yaml --config name=check -- recall beyond
-	$(BIN)/xmodal check tests/expected/sample figures/check
+	$(BIN)/xmodal compare tests/expected/sample figures/check
 	@if [ ! -e runs/yt8m/dim250-seed0/result.json ]; then echo "No real runs here: make yt8m"; exit; fi; \
 	rm -rf runs/committed figures/check/yt8m && mkdir -p runs/committed && \
 	git archive HEAD figures/yt8m | tar -x -C runs/committed && \
 	rm -f runs/committed/figures/yt8m/study_* runs/committed/figures/yt8m/learning_curve.* && \
 	$(REAL) figures=figures/check/yt8m --rerun-triggers mtime --allowed-rules recall beyond -- recall beyond && \
-	$(BIN)/xmodal check runs/committed/figures/yt8m figures/check/yt8m
+	$(BIN)/xmodal compare runs/committed/figures/yt8m figures/check/yt8m
 
 $(YT8M)/complete: | .venv/installed  # 57 shards to train on and 23 to evaluate on, some 300 MB
 	$(BIN)/xmodal download --split train --shards 1,64 --mirror $(MIRROR) $(YT8M)
@@ -56,7 +60,7 @@ test: .venv/installed lint  ## all tests but the long ones
 test-slow: .venv/installed  ## the long tests
 	$(BIN)/python -m pytest -m slow
 
-lint: .venv/installed
+lint: .venv/installed  ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

@@ -5,21 +5,20 @@ import shlex
 import sys
 
 from xmodal.checkpoint import TRAINING_VERSION
-from xmodal.pipeline.batch import Profile
 from xmodal.pipeline.dependencies import code_of
-from xmodal.pipeline.notebook import check
+from xmodal.pipeline.options import validated
+from xmodal.pipeline.profile import Profile
 
-profile = check(Profile, config)
+profile = validated(Profile, config)
 NAME, MODELS = profile.name, profile.models()
 DATA, RUNS, FIGURES = f"data/{NAME}/features", f"runs/{NAME}", profile.figures or f"figures/{NAME}"
 MANIFEST = f"{DATA}/manifest.json"
-RESULTS = expand(f"{RUNS}/{{model}}/result.json", model=MODELS)
 RUN = f"{RUNS}/{MODELS[0]}"  # the paper's dimension, first seed: the one that is looked at
 XMODAL = f"{shlex.quote(sys.executable)} -m xmodal"
 
 STUDIES = profile.study_runs()
 RECIPE = expand(f"{RUNS}/{{run}}", run=profile.recipe_runs())
-OPTIONS = STUDIES | profile.recipe_runs()
+TRAININGS = STUDIES | profile.recipe_runs()
 
 
 def figures(*stems):
@@ -28,6 +27,10 @@ def figures(*stems):
 
 def tables(*stems):
     return expand(f"{FIGURES}/{{stem}}.{{kind}}", stem=stems, kind=["md", "tex", "csv", "json"])
+
+
+def finished(*runs):
+    return expand("{run}/result.json", run=runs)
 
 
 def values(**parameters):
@@ -40,7 +43,60 @@ def options(**fields):
     return shlex.join(f"{name}={json.dumps(value)}" for name, value in fields.items())
 
 
-FIGURE_VALUES = {"features": DATA, "figures": FIGURES}
+# A rule each: its notebook, what this reads beside its own code, what it leaves, its parameters.
+NOTEBOOKS = {
+    "paper": ("00_paper", [], figures("architecture"), {}),
+    "data": (
+        "01_data",
+        [MANIFEST],
+        figures("label_frequencies", "feature_norms", "correlations") + tables("data"),
+        {"features": DATA, **profile.data},
+    ),
+    "recall": (
+        "03_recall",
+        finished(*expand(f"{RUNS}/{{model}}", model=MODELS)),
+        figures("training_curves", "recall_readings", "recall_law", "recall_against_gallery")
+        + tables("table1", "table2", "same_share", "silence", "training", "recall")
+        + [f"{FIGURES}/verdict.md"],
+        {
+            "features": DATA,
+            **profile.recall,
+            "runs": [f"{RUNS}/{model}" for model in MODELS],
+            "dimension": profile.dimension,
+        },
+    ),
+    "umap": (
+        "04_umap",
+        finished(RUN),
+        figures("umap") + [f"{FIGURES}/umap.csv"],
+        {"features": DATA, **profile.projection, "run": RUN},
+    ),
+    "retrieval": (
+        "05_retrieval",
+        finished(RUN),
+        figures("retrieval") + tables("examples"),
+        {"features": DATA, **profile.retrieval, "run": RUN},
+    ),
+    "beyond": (
+        "06_beyond",
+        finished(RUN, *RECIPE),
+        figures("methods", "categories") + tables("headline", "beyond", "cca", "errors"),
+        {"features": DATA, **profile.methods, "run": RUN, "recipe": RECIPE},
+    ),
+    "study": (  # asked for by name: `make study`
+        "07_study",
+        expand(f"{RUNS}/{{run}}/recall.csv", run=STUDIES),
+        figures("paper_changes", "beyond_changes", "learning")
+        + tables("study_paper", "study_beyond", "study_runs", "learning_curve")
+        + [f"{FIGURES}/needs.md"],
+        {
+            "features": DATA,
+            **profile.study,
+            "profile": workflow.configfiles[-1],
+            "runs_folder": RUNS,
+        },
+    ),
+}
 
 
 rule all:
@@ -55,40 +111,10 @@ rule features:
     output:
         update(MANIFEST),  # not removed before the job: what is there already is not made again
     params:
-        values=values(**profile.data, **FIGURE_VALUES),
+        options=options(**profile.data, features=DATA),
     threads: workflow.resource_settings.cores or 1  # none are known on a cluster: set-threads
     shell:
-        "{XMODAL} data {params.values:q} && touch {output}"
-
-
-rule paper:
-    input:
-        notebook="notebooks/00_paper.ipynb",
-        code=code_of("notebooks/00_paper.ipynb"),
-    output:
-        figures("architecture"),
-    params:
-        values=values(figures=FIGURES),
-    log:
-        f"{RUNS}/notebooks/00_paper.ipynb",
-    shell:
-        "{XMODAL} notebook {input.notebook} {log} {params.values:q}"
-
-
-rule data:
-    input:
-        MANIFEST,
-        notebook="notebooks/01_data.ipynb",
-        code=code_of("notebooks/01_data.ipynb"),
-    output:
-        figures("label_frequencies", "feature_norms", "correlations"),
-        tables("data"),
-    params:
-        values=values(**profile.data, **FIGURE_VALUES),
-    log:
-        f"{RUNS}/notebooks/01_data.ipynb",
-    shell:
-        "{XMODAL} notebook {input.notebook} {log} {params.values:q}"
+        "{XMODAL} data {params.options} && touch {output}"
 
 
 rule train:
@@ -121,7 +147,7 @@ rule study_train:
         f"{RUNS}/{{study}}/{{row}}-seed{{seed}}/result.json",
     params:
         options=lambda wildcards: options(
-            **OPTIONS["{study}/{row}-seed{seed}".format(**wildcards)],
+            **TRAININGS["{study}/{row}-seed{seed}".format(**wildcards)],
             features=DATA,
             out=f"{RUNS}/{{study}}/{{row}}-seed{{seed}}".format(**wildcards),
             overwrite=True,
@@ -146,104 +172,28 @@ rule study_measure:
         "{XMODAL} measure {params.options} > /dev/null"
 
 
-rule recall:
-    input:
-        RESULTS,
-        notebook="notebooks/03_recall.ipynb",
-        code=code_of("notebooks/03_recall.ipynb"),
-    output:
-        figures("training_curves", "recall_readings", "recall_law", "recall_against_gallery"),
-        tables("table1", "table2", "same_share", "silence", "training", "recall"),
-        f"{FIGURES}/verdict.md",
-    params:
-        values=values(
-            **profile.recall,
-            **FIGURE_VALUES,
-            runs=[f"{RUNS}/{model}" for model in MODELS],
-            dimension=profile.dimension,
-        ),
-    log:
-        f"{RUNS}/notebooks/03_recall.ipynb",
-    shell:
-        "{XMODAL} notebook {input.notebook} {log} {params.values:q}"
+for stage, (notebook, inputs, outputs, parameters) in NOTEBOOKS.items():
 
-
-rule umap:
-    input:
-        f"{RUN}/result.json",
-        notebook="notebooks/04_umap.ipynb",
-        code=code_of("notebooks/04_umap.ipynb"),
-    output:
-        figures("umap"),
-        f"{FIGURES}/umap.csv",
-    params:
-        values=values(**profile.projection, **FIGURE_VALUES, run=RUN),
-    log:
-        f"{RUNS}/notebooks/04_umap.ipynb",
-    shell:
-        "{XMODAL} notebook {input.notebook} {log} {params.values:q}"
-
-
-rule retrieval:
-    input:
-        f"{RUN}/result.json",
-        notebook="notebooks/05_retrieval.ipynb",
-        code=code_of("notebooks/05_retrieval.ipynb"),
-    output:
-        figures("retrieval"),
-        tables("examples"),
-    params:
-        values=values(**profile.retrieval, **FIGURE_VALUES, run=RUN),
-    log:
-        f"{RUNS}/notebooks/05_retrieval.ipynb",
-    shell:
-        "{XMODAL} notebook {input.notebook} {log} {params.values:q}"
-
-
-rule beyond:
-    input:
-        f"{RUN}/result.json",
-        expand("{run}/result.json", run=RECIPE),
-        notebook="notebooks/06_beyond.ipynb",
-        code=code_of("notebooks/06_beyond.ipynb"),
-    output:
-        figures("methods", "categories"),
-        tables("headline", "beyond", "cca", "errors"),
-    params:
-        values=values(**profile.beyond, **FIGURE_VALUES, run=RUN, recipe=RECIPE),
-    log:
-        f"{RUNS}/notebooks/06_beyond.ipynb",
-    shell:
-        "{XMODAL} notebook {input.notebook} {log} {params.values:q}"
-
-
-rule study:  # asked for by name: `make study`
-    input:
-        expand(f"{RUNS}/{{run}}/recall.csv", run=STUDIES),
-        notebook="notebooks/07_study.ipynb",
-        code=code_of("notebooks/07_study.ipynb"),
-    output:
-        figures("paper_changes", "beyond_changes", "learning"),
-        tables("study_paper", "study_beyond", "study_runs", "learning_curve"),
-        f"{FIGURES}/needs.md",
-    params:
-        values=values(
-            **profile.study, **FIGURE_VALUES, profile=workflow.configfiles[-1], runs_folder=RUNS
-        ),
-    log:
-        f"{RUNS}/notebooks/07_study.ipynb",
-    shell:
-        "{XMODAL} notebook {input.notebook} {log} {params.values:q}"
+    rule:
+        name:
+            stage
+        input:
+            inputs,
+            notebook=f"notebooks/{notebook}.ipynb",
+            code=code_of(f"notebooks/{notebook}.ipynb"),
+        output:
+            outputs,
+        params:
+            values=values(**parameters, figures=FIGURES),
+        log:
+            f"{RUNS}/notebooks/{notebook}.ipynb",
+        shell:
+            "{XMODAL} notebook {input.notebook} {log} {params.values:q}"
 
 
 rule report:
     input:
-        rules.paper.output,
-        rules.data.output,
-        rules.recall.output,
-        rules.umap.output,
-        rules.retrieval.output,
-        rules.beyond.output,
+        [outputs for stage, (_, _, outputs, _) in NOTEBOOKS.items() if stage != "study"],
         code_of("xmodal.results.page"),
     output:
         f"{FIGURES}/README.md",

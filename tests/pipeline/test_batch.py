@@ -8,12 +8,13 @@ import nbformat
 import pytest
 from pydantic import ValidationError
 
-from xmodal.pipeline.batch import Profile, Ticker, run_notebook
+from xmodal.pipeline.batch import Ticker, run_notebook
+from xmodal.pipeline.profile import Profile
 
-BEYOND = {"base": {}, "rows": {"recipe": {"about": "the recipe"}}}
+RECIPE = {"base": {}, "rows": {"recipe": {"about": "the recipe"}}}
 PROFILE: dict[str, Any] = {
     **{"name": "tiny", "data": {}, "train": {"steps": 3}, "dimensions": [256]},
-    "studies": {"beyond": BEYOND},
+    "studies": {"recipe": RECIPE},
 }
 
 
@@ -29,14 +30,14 @@ def test_a_profile_names_its_models_the_papers_first():
 def test_a_profile_names_the_runs_of_its_studies_and_of_the_recipe():
     rows = {"best": {"about": "the best"}, "wide": {"about": "wider", "change": {"margin": 0}}}
     study = {"base": {"steps": 5}, "rows": rows, "seeds": [1]}
-    profile = Profile(**{**PROFILE, "studies": {"paper": study, "beyond": study}, "members": 2})
+    profile = Profile(**{**PROFILE, "studies": {"paper": study, "recipe": study}, "members": 2})
     assert list(profile.study_runs()) == [
         *("paper/best-seed1", "paper/wide-seed1"),
-        *("beyond/best-seed1", "beyond/wide-seed1"),
+        *("recipe/best-seed1", "recipe/wide-seed1"),
     ]
-    assert profile.study_runs()["beyond/wide-seed1"] == {"steps": 5, "margin": 0, "seed": 1}
+    assert profile.study_runs()["recipe/wide-seed1"] == {"steps": 5, "margin": 0, "seed": 1}
     assert profile.recipe_runs() == {
-        f"beyond/best-seed{seed}": {"steps": 5, "seed": seed} for seed in (0, 1)
+        f"recipe/best-seed{seed}": {"steps": 5, "seed": seed} for seed in (0, 1)
     }
 
 

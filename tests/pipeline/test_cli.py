@@ -1,66 +1,163 @@
 """The command line: what it takes, what it prints, and how it complains."""
 
+import json
+import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from xmodal.config import InputError
-from xmodal.pipeline.cli import configure, stages
+from xmodal.config import InputError, StageConfig
+from xmodal.data.prepare import PrepareConfig
+from xmodal.evaluation.recall import MeasureConfig, RecallConfig
+from xmodal.pipeline.cli import COMMANDS
+from xmodal.pipeline.dataset import DataConfig
+from xmodal.pipeline.options import CommandLine
+from xmodal.synthetic.sample import SampleConfig
 from xmodal.train import TrainConfig, train
+from xmodal.youtube8m.download import DownloadConfig
+from xmodal.youtube8m.resolve import ResolveConfig
 
 Call = Callable[..., tuple[int, str, str]]
-COMMANDS = ["fields", "sample", "prepare", "train", "evaluate", "data", "notebook", "report"]
-COMMANDS += ["download", "resolve", "inspect", "measure", "check"]
+CONFIGS: dict[str, type[StageConfig]] = {
+    **{"sample": SampleConfig, "prepare": PrepareConfig, "train": TrainConfig, "data": DataConfig},
+    **{"evaluate": RecallConfig, "measure": MeasureConfig},
+    **{"download": DownloadConfig, "resolve": ResolveConfig},
+}
 
 
-def test_help_names_every_command(call: Call):
-    status, out, _ = call("--help")
+def read(config_type: type[StageConfig], *words: str) -> StageConfig:
+    return CommandLine("command", "", list(words)).read(config_type)
+
+
+# --- help ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("words", [[], ["--help"], ["-h"]])
+def test_help_names_every_command(call: Call, words: list[str]):
+    status, out, _ = call(*words)
     assert status == 0
-    assert [name for name in COMMANDS if name not in out] == []
+    listed = [line.split()[0] for line in out.splitlines() if line.startswith("  ")]
+    assert listed == list(COMMANDS)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_each_command_has_help(call: Call, command: str):
     status, out, err = call(command, "--help")
     assert (status, err) == (0, "")
-    assert f"{command} [OPTIONS]" in out
+    assert out.startswith(f"usage: xmodal {command} ")
 
 
-@pytest.mark.parametrize("command", ["sample", "prepare", "train", "evaluate", "measure"])
-def test_fields_lists_the_whole_configuration(call: Call, command: str):
-    status, out, _ = call("fields", command)
-    lines = out.splitlines()
-    assert status == 0
-    assert [line.split(" = ")[0] for line in lines[::2]] == list(stages()[command].model_fields)
-    assert all(line.startswith("    ") and line.strip() for line in lines[1::2])
+def test_help_is_there_at_once():
+    """Nothing heavy is imported for it, and for a training's options no more than its fields."""
+    for words, heavy in ([], ["numpy", "pydantic", "torch"]), (["train"], ["numpy", "torch"]):
+        code = f"import sys; sys.argv[1:] = {[*words, '--help']}\n"
+        code += "from xmodal.pipeline.cli import main\n"
+        code += f"try: main()\nfinally: print([m for m in {heavy} if m in sys.modules])"
+        run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert run.stdout.splitlines()[-1] == "[]", run.stdout + run.stderr
 
 
-def test_values_are_read_as_yaml():
-    config = configure(
-        TrainConfig,
+@pytest.mark.parametrize("command, config_type", CONFIGS.items(), ids=list(CONFIGS))
+def test_help_lists_every_option_with_its_description_and_default(
+    call: Call, command: str, config_type: type[StageConfig]
+):
+    _, out, _ = call(command, "--help")
+    assert call("fields", command)[1] == out
+    options = [" ".join(part.split()) for part in re.split(r"\n  (?=[-A-Z])", out)]
+    for name, field in config_type.model_fields.items():
+        starts = (f"--{name} ", f"--{name},", f"{name.upper()} ")
+        (option,) = [option for option in options if option.startswith(starts)]
+        assert field.description and " ".join(field.description.split()) in option
+        if not option.startswith(name.upper()):
+            assert ("(required)" if field.is_required() else "(default: ") in option
+
+
+# --- values --------------------------------------------------------------------------------------
+
+WIDTHS = (64, 32)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
         ["visual-hidden=[64, 32]", "learning_rate=1e-4", "patience=", "out=a=b", "overwrite=true"],
+        ["--visual_hidden", "64,32", "--learning_rate=1e-4", "--out", "a=b", "--overwrite"],
+        ["--visual_hidden", "[64,32]", "learning_rate=1e-4", "out=a=b", "--overwrite"],
+        [
+            *("overwrite=true", "--visual_hidden=64", "--visual_hidden", "32", "--out=a=b"),
+            *("learning_rate=0.0001", "--patience=null"),
+        ],
+    ],
+)
+def test_options_and_words_say_the_same(words: list[str]):
+    assert read(TrainConfig, *words) == TrainConfig(
+        visual_hidden=WIDTHS, learning_rate=1e-4, out=Path("a=b"), overwrite=True
     )
-    assert isinstance(config, TrainConfig)
-    assert (config.visual_hidden, config.learning_rate, config.patience) == ((64, 32), 1e-4, None)
-    assert (config.out, config.overwrite) == (Path("a=b"), True)
+
+
+def test_what_is_not_given_is_left_to_the_configuration():
+    """A recipe fills in only what is not set, and no variable of the environment sets anything."""
+    assert read(TrainConfig, "--recipe", "best", "--dropout", "0.1") == TrainConfig(
+        recipe="best", dropout=0.1
+    )
+
+
+def test_the_environment_sets_nothing(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("steps", "5")
+    monkeypatch.setenv("STEPS", "5")
+    assert read(TrainConfig) == TrainConfig()
+
+
+def test_a_word_of_json_is_what_the_batch_writes():
+    fields = {"steps": 3, "weight_l2": 1e-8, "visual_hidden": [8], "out": "a b", "patience": None}
+    words = [f"{name}={json.dumps(value)}" for name, value in fields.items()]
+    assert read(TrainConfig, *words) == TrainConfig(**fields)  # type: ignore[arg-type]
+
+
+def test_numbers_may_be_choices():
+    line = CommandLine("download", "", ["--release", "1", "there", "--split=train"])
+    config = line.read(DownloadConfig, "folder", splits="split")
+    assert config == DownloadConfig(folder=Path("there"), release=1, splits=("train",))
+
+
+def test_options_may_stand_between_what_has_no_name(call: Call, shard_folder: Path):
+    first, second, *_ = sorted(shard_folder.glob("*.tfrecord"))
+    status, out, _ = call("inspect", first, "--json", second)
+    assert status == 0
+    assert [shard["file"] for shard in json.loads(out)["shards"]] == [str(first), str(second)]
+
+
+# --- complaints ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     "words, said",
     [
+        (["trian"], "there is no command trian; did you mean train?"),
         (["train", "steps"], "'steps' is not of the form NAME=VALUE"),
         (["train", "stepz=3"], "there is no parameter stepz; did you mean steps?"),
+        (["train", "--stepz", "3"], "there is no parameter stepz; did you mean steps?"),
+        (["train", "--step", "3"], "there is no parameter step; did you mean steps?"),
+        (["train", "--steps"], "argument --steps: expected one argument"),
         (["train", "steps=many"], "parameter steps: "),
+        (["train", "--steps", "many"], "parameter steps: "),
         (["train", "visual_hidden=[1"], "the value of 'visual_hidden=[1' is no YAML"),
+        (["train", "--visual_hidden", "[1"], "visual_hidden: Missing end delimiter"),
         (["train", "visual_hidden=[0]"], "parameter visual_hidden.0: "),
         (["evaluate", "galleries=[0]"], "parameter galleries.0: "),
+        (["evaluate", "--galeries", "5"], "there is no parameter galeries; did you mean galleries"),
         (["train", "variant=[text]"], "parameter variant: "),
         (["train", "features=5", "out=x"], "parameter features: "),
         (["train", "features=nowhere"], "nowhere: holds no feature set"),
+        (["train", "--features", "nowhere"], "nowhere: holds no feature set"),
         (["prepare"], "parameter shards: Field required"),
         (["evaluate", "features=nowhere"], "nowhere: holds no feature set"),
-        (["fields", "report"], "report has no configuration; there are sample, "),
+        (["download"], "the following arguments are required: FOLDER"),
+        (["compare", "a"], "the following arguments are required: FRESH"),
+        (["fields", "nothing"], "there is no command nothing; there are sample, "),
         (["report", "nowhere"], "nowhere/verdict.md is missing"),
         (["notebook", "a.ipynb", "b.ipynb", "{"], "the parameters are no JSON"),
     ],
@@ -76,8 +173,23 @@ def test_bad_input_is_told_in_one_sentence(
     assert not list(tmp_path.iterdir())
 
 
+def test_the_words_of_before_still_work(call: Call, tmp_path: Path):
+    assert call("check", "--help") == call("compare", "--help")
+    page = tmp_path / "page.md"
+    page.write_text("no tables\n")
+    assert call("embed", page)[0] == 0
+
+
+def test_a_wrong_option_is_an_input_error():
+    with pytest.raises(InputError, match="NAME=VALUE"):
+        read(TrainConfig, "steps")
+
+
+# --- what is printed -----------------------------------------------------------------------------
+
+
 def test_training_tells_where_it_came_to(call: Call, tmp_path: Path, related_features: Path):
-    options = ["batch_size=32", "visual_hidden=[8]", "audio_hidden=[8]", "embedding_dim=4"]
+    options = ["batch_size=32", "visual_hidden=[8]", "audio_hidden=[8]", "--embedding_dim", "4"]
     status, out, _ = call(
         *("train", f"features={related_features}", f"out={tmp_path / 'run'}", "steps=2", *options)
     )
@@ -104,8 +216,3 @@ def test_evaluation_prints_both_readings(
 def test_evaluation_without_a_run_is_told(call: Call, tmp_path: Path, related_features: Path):
     status, _, err = call("evaluate", f"features={related_features}", f"runs_folder={tmp_path}")
     assert status == 2 and "run 02_train.ipynb first" in err
-
-
-def test_an_option_that_is_not_finished_is_an_input_error():
-    with pytest.raises(InputError, match="NAME=VALUE"):
-        configure(TrainConfig, ["steps"])

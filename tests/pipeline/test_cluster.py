@@ -89,10 +89,7 @@ class Cluster(Project):
 
     def run(self, *words: str, **variables: str) -> subprocess.CompletedProcess:
         path = f"{self.bin}{os.pathsep}{os.environ['PATH']}"
-        env = {"PYTHONPATH": str(self.folder), "PATH": path, **variables}
-        return subprocess.run(
-            words, cwd=self.folder, env={**os.environ, **env}, capture_output=True, text=True
-        )
+        return super().run(*words, PATH=path, **variables)
 
     def batch(self, profile: Path, *words: str, **variables: str) -> subprocess.CompletedProcess:
         snakemake = [sys.executable, "-m", "snakemake", "--configfile", "profiles/smoke.yaml"]

@@ -1,18 +1,21 @@
 """The whole batch on the smoke profile, in a copy of the project, as a user would run it."""
 
+import csv
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import yaml
 from by_hand import leave_run
 
-from xmodal.pipeline.batch import Profile
+from xmodal.pipeline.profile import Profile
 from xmodal.results import page
 
 ROOT = Path(__file__).parents[2]
@@ -35,13 +38,11 @@ class Project:
     def snakemake(self, *options: str) -> subprocess.CompletedProcess:
         words = ["--configfile", "profiles/smoke.yaml", "--cores", "2", "--rerun-incomplete"]
         words += ["--quiet", "rules", "host"]  # as the Makefile does
-        return subprocess.run(
-            [sys.executable, "-m", "snakemake", *words, *options],
-            cwd=self.folder,
-            env={**os.environ, "PYTHONPATH": str(self.folder)},
-            capture_output=True,
-            text=True,
-        )
+        return self.run(sys.executable, "-m", "snakemake", *words, *options)
+
+    def run(self, *words: str, **variables: str) -> subprocess.CompletedProcess:
+        env = {**os.environ, "PYTHONPATH": str(self.folder), **variables}
+        return subprocess.run(words, cwd=self.folder, env=env, capture_output=True, text=True)
 
     def planned(self, *options: str) -> set[str]:
         """Return the rules that a run would carry out."""
@@ -97,25 +98,100 @@ def test_a_second_run_does_nothing(project):
     assert project.planned() == set()
 
 
-def test_a_change_of_plotting_code_makes_figures_only(project):
-    path = project.folder / "xmodal/plots/recall.py"
-    code = path.read_text()
+@contextmanager
+def changed(project, *paths: str) -> Iterator[None]:
+    """Change the text of some modules for as long as the block runs."""
+    before = {path: (project.folder / path).read_text() for path in paths}
     try:
-        path.write_text(code + "\n# changed\n")
-        assert project.planned() == FIGURE_RULES
+        for path, code in before.items():
+            (project.folder / path).write_text(code + "\n# changed\n")
+        yield
     finally:
-        path.write_text(code)
+        for path, code in before.items():
+            (project.folder / path).write_text(code)
 
 
-def test_a_change_of_the_loss_trains_again_but_keeps_the_data(project):
-    path = project.folder / "xmodal/loss.py"
-    code = path.read_text()
-    try:
-        path.write_text(code + "\n# changed\n")
+TRAININGS = {"train", "study_train"}
+
+
+@pytest.mark.parametrize(
+    "module, again, left",
+    [
+        ("plots/style.py", FIGURE_RULES, {"features"}),
+        ("evaluation/cca.py", {"beyond", "report"}, {"features", "umap", "retrieval"}),
+        ("evaluation/controls.py", {"recall", "beyond"}, {"features", "umap", "retrieval"}),
+        ("synthetic/likelihood.py", {"beyond"}, {"umap", "retrieval", "paper"}),
+        ("retrieval/projection.py", {"umap"}, FIGURE_RULES - {"umap", "report", "all"}),
+    ],
+)
+def test_a_change_of_code_makes_again_what_uses_it(
+    project, module: str, again: set[str], left: set[str]
+):
+    with changed(project, f"xmodal/{module}"):
         planned = project.planned()
-        assert "train" in planned and not planned & {"features", "paper", "data"}
+    assert again <= planned and not planned & (left | TRAININGS)
+
+
+def test_a_change_of_the_training_code_trains_nothing_but_its_version_everything(project):
+    code = [f"xmodal/{part}.py" for part in ("train", "loss", "model", "checkpoint")]
+    with changed(project, *code):
+        assert not project.planned() & (TRAININGS | {"features"})
+    path = project.folder / "xmodal/checkpoint.py"
+    text = path.read_text()
+    raised, found = re.subn(r"^(TRAINING_VERSION = )(\d+)", r"\g<1>1\2", text, flags=re.M)
+    assert found == 1
+    try:
+        path.write_text(raised)
+        planned = project.planned()
     finally:
-        path.write_text(code)
+        path.write_text(text)
+    assert TRAININGS | {"recall", "umap", "beyond"} <= planned and "features" not in planned
+
+
+# What a notebook or a module really imports, each apart; third-party modules are there already.
+LOADED = """
+import ast, json, os, sys
+import IPython.display, matplotlib.pyplot, pandas, scipy.stats, seaborn, torch, umap
+
+def imports(path):
+    if not path.endswith(".ipynb"):
+        return [f"import {path}"]
+    cells = [cell for cell in json.load(open(path))["cells"] if cell["cell_type"] == "code"]
+    code = ast.parse("\\n".join("".join(cell["source"]) for cell in cells)).body
+    return [ast.unparse(line) for line in code if isinstance(line, ast.Import | ast.ImportFrom)]
+
+loaded = {}
+for path in sys.argv[1:]:
+    read, write = os.pipe()
+    if os.fork() == 0:
+        exec("\\n".join(imports(path)))
+        files = [m.__file__ for name, m in sys.modules.items() if name.split(".")[0] == "xmodal"]
+        os.write(write, json.dumps([os.path.relpath(file) for file in files]).encode())
+        os._exit(0)
+    os.close(write)
+    loaded[path] = json.loads(open(read).read())
+print(json.dumps(loaded))
+"""
+
+
+def test_a_stage_depends_on_all_code_that_it_loads(project):
+    """As Snakemake says it depends, and as Python says it loads: no list is kept by hand."""
+    told = project.snakemake("--detailed-summary")
+    inputs: dict[str, set[str]] = {}
+    for line in csv.DictReader(told.stdout.splitlines(), delimiter="\t"):
+        inputs.setdefault(line["rule"], set()).update(line["input-file(s)"].split(","))
+    starts = {
+        rule: next((path for path in files if path.endswith(".ipynb")), None)
+        for rule, files in inputs.items()
+        if rule not in TRAININGS
+    }
+    starts |= {"features": "xmodal.pipeline.dataset", "report": "xmodal.results.page"}
+    assert set(starts) == FIGURE_RULES - {"all"} | {"features"}
+    run = project.run(sys.executable, "-c", LOADED, *starts.values())
+    assert run.returncode == 0, run.stderr
+    loaded = json.loads(run.stdout)
+    for rule, start in starts.items():
+        assert len(loaded[start]) > 3 and set(loaded[start]) <= inputs[rule], rule
 
 
 def test_a_failed_stage_says_why_and_the_next_run_goes_on_to_the_same_bytes(project):
@@ -172,7 +248,7 @@ def test_the_study_is_told_from_what_was_measured(project):
 
 @pytest.mark.slow
 def test_the_study_is_trained_when_it_is_asked_for(project):
-    for folder in ("paper", "beyond"):
+    for folder in ("paper", "recipe"):
         shutil.rmtree(project.folder / "runs/smoke" / folder, ignore_errors=True)
     assert "study_train" in project.planned("--", "study")
     assert study_files(project) == set()

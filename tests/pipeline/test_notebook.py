@@ -16,7 +16,8 @@ from pydantic import Field
 from traitlets.config import Config
 
 from xmodal.config import FigureConfig, InputError
-from xmodal.pipeline.notebook import check, literal_names, project_folder, provenance
+from xmodal.pipeline.notebook import literal_names, project_folder, provenance
+from xmodal.pipeline.options import validated
 
 Run = Callable[..., Any]
 STAGE = """
@@ -136,22 +137,28 @@ def test_elsewhere_the_working_directory_stays(run: Run, tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    "cells, names",
+    "cell, names",
     [
-        (["a = 1", "b = [1, -2.5, {'c': None}]\nd: int = 3"], {"a", "b", "d"}),
-        (["a = 1", "print(1)", "b = 2"], {"b"}),
-        (["a = 1", "b = 2\nc = b"], set()),
-        (["a = 1", "", "b = 2"], {"b"}),
-        (["a = 1", "%%time\nb = 2"], set()),
-        (["a = b = 1"], set()),
-        (["a, b = 1, 2"], set()),
-        (["a: int"], set()),
-        (["x.y = 1"], set()),
-        ([], set()),
+        ("b = [1, -2.5, {'c': None}]\nd: int = 3", {"b", "d"}),
+        ("print(1)", set()),
+        ("b = 2\nc = b", set()),
+        ("b = 2\nimport c", set()),
+        ("%%time\nb = 2", set()),
+        ("a = b = 1", set()),
+        ("a, b = 1, 2", set()),
+        ("a: int", set()),
+        ("x.y = 1", set()),
+        ("", set()),
     ],
 )
-def test_only_the_last_cells_of_literals_count(cells: list[str], names: set[str]):
-    assert set(literal_names(cells)) == names
+def test_only_cells_of_literals_count(cell: str, names: set[str]):
+    assert literal_names(cell) == names
+
+
+@pytest.mark.parametrize("between", ["print(1)", "# a remark", "margin = sorted([2])[0]"])
+def test_only_the_last_cells_in_a_row_count(run: Run, between: str):
+    assert run("other = 1", between, "batch_size = 2", READ).batch_size == 2
+    assert isinstance(run("other = 1", "batch_size = 2", READ), InputError)
 
 
 # --- through papermill ---------------------------------------------------------------------------
@@ -177,10 +184,10 @@ def test_papermill_passes_parameters_strictly(tmp_path: Path):
 # --- without a notebook --------------------------------------------------------------------------
 
 
-def test_check_builds_the_configuration():
-    assert check(Figures, {"clips": "3"}).clips == 3
+def test_values_are_validated():
+    assert validated(Figures, {"clips": "3"}).clips == 3
     with pytest.raises(InputError, match=r"parameter clips: .* greater than 1 \(got 1\)"):
-        check(Figures, {"clips": 1})
+        validated(Figures, {"clips": 1})
 
 
 def test_provenance_holds_all_that_is_needed_to_run_again():

@@ -12,9 +12,9 @@ import yaml
 from xmodal.evaluation.ablation import AblationConfig
 from xmodal.evaluation.methods import MethodsConfig
 from xmodal.evaluation.recall import RecallConfig
-from xmodal.pipeline.batch import Profile
 from xmodal.pipeline.dataset import DataConfig
-from xmodal.pipeline.notebook import literal_target
+from xmodal.pipeline.notebook import literal_names
+from xmodal.pipeline.profile import Profile
 from xmodal.results.page import embed_files
 from xmodal.retrieval.examples import RetrievalConfig
 from xmodal.retrieval.projection import ProjectionConfig
@@ -55,8 +55,7 @@ def test_notebooks_are_committed_clean_and_thin(path):
 
     book = json.loads(path.read_text())
     assert "parameters" in book["cells"][1]["metadata"]["tags"]
-    for statement in ast.parse("".join(book["cells"][1]["source"])).body:
-        literal_target(statement)
+    assert literal_names("".join(book["cells"][1]["source"]))
     for line in "".join(book["cells"][1]["source"]).splitlines():
         assert re.match(r"^$|.*# .|(relu|joint|scale|sqrt|swapped)_\w+ = None$", line), line
     for cell in book["cells"]:
@@ -83,7 +82,7 @@ def test_profiles_are_valid(profile):
     RecallConfig(**loaded.recall)
     ProjectionConfig(**loaded.projection)
     RetrievalConfig(**loaded.retrieval)
-    MethodsConfig(**loaded.beyond)
+    MethodsConfig(**loaded.methods)
     AblationConfig(**loaded.study)
     for study in loaded.studies.values():
         configs = [TrainConfig(**fields).model_dump() for fields in study.runs().values()]
@@ -124,3 +123,9 @@ def test_the_numbers_of_the_readme_are_those_of_the_files(tmp_path):
     (tmp_path / "figures" / "yt8m" / "verdict.md").write_text("another verdict\n")
     embed_files(page)
     assert "another verdict" in page.read_text()
+
+
+def test_the_readme_names_files_that_exist():
+    page = (ROOT / "README.md").read_text()
+    for link in re.findall(r"\]\(([^)#]+)\)", page):
+        assert link.startswith("http") or (ROOT / link).exists(), link

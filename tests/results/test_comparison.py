@@ -321,12 +321,12 @@ def test_a_change_is_found_exactly_when_it_is_beyond_the_tolerance(
 
 def test_the_command_tells_and_its_status_says_which(folders: tuple[Path, Path], call: Callable):
     committed, fresh = folders
-    status, out, err = call("check", committed, fresh)
+    status, out, err = call("compare", committed, fresh)
     assert (status, err) == (0, "") and out.startswith(f"{NUMBERS} numbers in 1 of 1 tables")
     change(fresh / "table1.csv", "21.5", "25.5")
-    status, out, err = call("check", committed, fresh)
+    status, out, err = call("compare", committed, fresh)
     assert (status, err) == (1, "") and "difference +4.0, tolerance 0.3\n" in out
-    status, out, err = call("check", fresh / "nowhere", fresh)
+    status, out, err = call("compare", fresh / "nowhere", fresh)
     assert (status, out) == (2, "") and err.startswith("xmodal: ") and err.count("\n") == 1
 
 

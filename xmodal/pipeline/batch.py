@@ -1,77 +1,23 @@
-"""The batch: a profile says all, papermill runs a notebook, a failure is told in a few lines."""
+"""A notebook of the batch, run by papermill: progress in lines, a failure in a few of them."""
 
 import re
 import sys
 import tempfile
 import time
 from pathlib import Path
+from textwrap import indent
 from typing import Any, TextIO
 
 import papermill
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
-from pydantic import Field
 from traitlets.config import Config
-
-from xmodal.config import StageConfig
-from xmodal.evaluation.ablation import Ablation
 
 ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 
 
-class Profile(StageConfig):
-    """Every choice of a batch, as a file in ``profiles/`` writes it down."""
-
-    name: str = Field(pattern=r"^[a-z0-9_]+$", description="of data/, runs/ and figures/ folders")
-    figures: str | None = Field(None, description="folder; None: figures/<name>")
-    data: dict[str, Any] = Field(description="DataConfig: where the clips come from")
-    train: dict[str, Any] = Field(description="TrainConfig of every model")
-    dimensions: list[int] = Field(description="the text's reading: one model each, all clips")
-    dimension: int = Field(250, description="the numbers' reading: one model, several galleries")
-    seeds: list[int] = Field([0], min_length=1, description="each model is trained once a seed")
-    threads: int = Field(1, gt=0, description="processor cores per training")
-    studies: dict[str, Ablation] = Field(description="by name; `beyond` begins with its recipe")
-    recall: dict[str, Any] = Field({}, description="RecallConfig")
-    projection: dict[str, Any] = Field({}, description="ProjectionConfig")
-    retrieval: dict[str, Any] = Field({}, description="RetrievalConfig")
-    beyond: dict[str, Any] = Field({}, description="MethodsConfig")
-    study: dict[str, Any] = Field({}, description="AblationConfig")
-    members: int = Field(2, gt=0, description="runs of the recipe, which are joined")
-
-    def models(self) -> list[str]:
-        """Return the names of the paper's training runs, its own dimension first."""
-        dimensions = dict.fromkeys([self.dimension, *self.dimensions])
-        return [f"dim{d}-seed{s}" for d in dimensions for s in self.seeds]
-
-    def study_runs(self) -> dict[str, dict[str, Any]]:
-        """Return the TrainConfig fields of every run of every study, by ``study/row-seed``."""
-        return {
-            f"{name}/{run}": fields
-            for name, study in self.studies.items()
-            for run, fields in study.runs().items()
-        }
-
-    def recipe_runs(self) -> dict[str, dict[str, Any]]:
-        """Return the TrainConfig fields of the recipe's runs: of the reference of `beyond`."""
-        recipe = self.studies["beyond"].reference(range(self.members))
-        return {f"beyond/{run}": fields for run, fields in recipe.items()}
-
-
 def run_notebook(notebook: Path, out: Path, values: dict[str, Any]) -> None:
-    """Run one notebook with papermill; keep what was executed, also when a cell fails.
-
-    Parameters
-    ----------
-    notebook, out : Path
-        What to run and where the executed copy goes.
-    values : dict
-        Parameters, literals only.
-
-    Raises
-    ------
-    SystemExit
-        If a cell fails, after its number, its source and its error were told.
-    """
+    """Run a notebook and keep its executed copy; exit with source and error if a cell fails."""
     out.parent.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     try:
@@ -90,15 +36,15 @@ def run_notebook(notebook: Path, out: Path, values: dict[str, Any]) -> None:
             )
     except DeadKernelError:
         raise SystemExit(
-            f"{out.stem}: the notebook's process died, perhaps for want of memory\n"
+            f"{out.stem}: the notebook's process died, perhaps because memory ran out\n"
             f"  The executed notebook is kept: {out}"
         ) from None
     except PapermillExecutionError as error:
-        source = "\n".join(f"    {line}" for line in error.source.strip().splitlines()[-6:])
-        said = ESCAPES.sub("", error.evalue)
+        last_lines = "\n".join(error.source.strip().splitlines()[-6:])
         raise SystemExit(
-            f"{out.stem} failed in cell {error.exec_count}:\n{source}\n"
-            f"  {error.ename}: {said}\n  The executed notebook is kept: {out}"
+            f"{out.stem} failed in cell {error.exec_count}:\n{indent(last_lines, '    ')}\n"
+            f"  {error.ename}: {ESCAPES.sub('', error.evalue)}\n"
+            f"  The executed notebook is kept: {out}"
         ) from None
     print(f"{out.stem}: done in {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
 

@@ -1,4 +1,4 @@
-"""From nothing, or from a folder of real shards, to a feature set: what notebook 01 does first."""
+"""From the sample's generator or a folder of real shards to a feature set, as in notebook 01."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -9,7 +9,8 @@ from xmodal.config import FigureConfig, InputError
 from xmodal.data.prepare import PrepareConfig, prepare
 from xmodal.synthetic.sample import SampleConfig, write_sample
 
-SPLITTING = {"evaluation_clips", "evaluation_shards", "validation_clips", "split_seed", "storage"}
+PREPARED = {"shards", "vocabulary", "source", "split_seed", "storage"}
+PREPARED |= {"evaluation_clips", "evaluation_shards", "validation_clips"}
 
 
 class DataConfig(FigureConfig):
@@ -49,24 +50,16 @@ def make_data(config: DataConfig) -> dict[str, Any]:
                 seed=config.sample_seed,
             )
         )
-    return prepare(
-        PrepareConfig(
-            shards=config.shards,
-            out=config.features,
-            vocabulary=config.vocabulary,
-            source=config.source,
-            **config.model_dump(include=SPLITTING),
-        )
-    )
+    return prepare(PrepareConfig(out=config.features, **config.model_dump(include=PREPARED)))
 
 
 def need_features(features: Path) -> None:
-    """Make sure that a feature set is there; the embedded sample is made when it is missing.
+    """Make sure that a feature set is there; that of the sample is made when it is missing.
 
     Raises
     ------
     InputError
-        If another feature set than the embedded sample is missing.
+        If a feature set is missing that is not the sample's.
     """
     if (features / "manifest.json").exists():
         return

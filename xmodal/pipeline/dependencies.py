@@ -3,6 +3,7 @@
 import ast
 import json
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 
@@ -24,25 +25,29 @@ def code_of(start: str) -> list[str]:
         if path in found:
             continue
         found.add(path)
-        for name in _imported(_source(path)):
+        for name in _imported(path):
             waiting += _files(name)
     return sorted(path.as_posix() for path in found if path.suffix == ".py")
 
 
 def _source(path: Path) -> str:
+    """Return the code of a module, or of all cells of a notebook."""
     if path.suffix == ".py":
         return path.read_text(encoding="utf-8")
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     return "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
 
 
-def _imported(source: str) -> Iterator[str]:
-    """Yield the name of everything that is imported, be it a module or something inside one."""
-    for node in ast.walk(ast.parse(source)):
+@cache
+def _imported(path: Path) -> list[str]:
+    """Return the name of everything that is imported, be it a module or something inside one."""
+    names = []
+    for node in ast.walk(ast.parse(_source(path))):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
+    return names
 
 
 def _files(name: str) -> Iterator[Path]:

@@ -1,22 +1,18 @@
 """How a notebook takes its parameters: strictly, so that a mistyped one stops the run at once."""
 
 import ast
-import difflib
 import json
 import os
 import shlex
 from pathlib import Path
-from typing import Any, TypeVar
 
 from IPython.core.getipython import get_ipython
-from pydantic import ValidationError
 
-from xmodal.config import FigureConfig, InputError, StageConfig
+from xmodal.config import FigureConfig
 from xmodal.data.features import FeatureSet
+from xmodal.pipeline.options import Config, validated
 from xmodal.results.protocol import Protocol
 from xmodal.results.provenance import Provenance
-
-Config = TypeVar("Config", bound=StageConfig)
 
 
 def parameters(config_type: type[Config]) -> Config:
@@ -37,60 +33,28 @@ def parameters(config_type: type[Config]) -> Config:
     cells = list(user["In"])
     while cells[-1] == user["In"][-1]:  # this cell, and its runs just before that were refused
         cells.pop()
-    given = literal_names(cells)
-    values = {name: user[name] for name in config_type.model_fields if name in user}
-    return check(config_type, {**values, **{name: user[name] for name in given}})
+    given = {name for name in config_type.model_fields if name in user}
+    while cells and (names := literal_names(cells.pop())):
+        given |= names
+    return validated(config_type, {name: user[name] for name in given})
 
 
-def check(config_type: type[Config], values: dict[str, Any]) -> Config:
-    """Build a configuration; say in one sentence which value is wrong.
-
-    Raises
-    ------
-    InputError
-        If a name is unknown or a value is not of its kind.
-    """
+def literal_names(cell: str) -> set[str]:
+    """Return the names that a cell sets, if it does nothing but set names to literals."""
+    names = set()
     try:
-        return config_type(**values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
-        if first["type"] != "extra_forbidden":
-            raise InputError(f"parameter {name}: {first['msg']} (got {first['input']!r})") from None
-        known = list(config_type.model_fields)
-        close = difflib.get_close_matches(name, known, 1)
-        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
-        raise InputError(f"there is no parameter {name}; {hint}") from None
-
-
-def literal_names(cells: list[str]) -> list[str]:
-    """Return the names set by the last cells in a row that do nothing but set names to literals."""
-    names: list[str] = []
-    for cell in reversed(cells):
-        try:
-            statements = ast.parse(cell).body
-            targets = [literal_target(statement) for statement in statements]
-        except (SyntaxError, ValueError):
-            break
-        names += targets
-        if not targets:
-            break
+        for statement in ast.parse(cell).body:
+            match statement:
+                case ast.Assign([ast.Name(name)], value) | ast.AnnAssign(
+                    ast.Name(name), value=ast.expr() as value
+                ):
+                    ast.literal_eval(value)
+                    names.add(name)
+                case _:
+                    return set()
+    except (SyntaxError, ValueError):
+        return set()
     return names
-
-
-def literal_target(statement: ast.stmt) -> str:
-    """Return the name that a statement sets to a literal; ValueError if it does anything else."""
-    target: ast.expr
-    if isinstance(statement, ast.AnnAssign):
-        target, value = statement.target, statement.value
-    elif isinstance(statement, ast.Assign) and len(statement.targets) == 1:
-        target, value = statement.targets[0], statement.value
-    else:
-        raise ValueError("not an assignment")
-    if not isinstance(target, ast.Name) or value is None:
-        raise ValueError("not a name")
-    ast.literal_eval(value)
-    return target.id
 
 
 def project_folder(start: Path) -> Path:

@@ -1,0 +1,46 @@
+"""A batch's profile: what is made from which data, and which models are trained for it."""
+
+from typing import Any
+
+from pydantic import Field
+
+from xmodal.config import StageConfig
+from xmodal.evaluation.ablation import Ablation
+
+
+class Profile(StageConfig):
+    """Every choice of a batch, as a file in ``profiles/`` writes it down."""
+
+    name: str = Field(pattern=r"^[a-z0-9_]+$", description="of data/, runs/ and figures/ folders")
+    figures: str | None = Field(None, description="folder; None: figures/<name>")
+    data: dict[str, Any] = Field(description="DataConfig: where the clips come from")
+    train: dict[str, Any] = Field(description="TrainConfig of every model")
+    dimensions: list[int] = Field(description="rows of the tables, read as embedding dimensions")
+    dimension: int = Field(250, description="of the model whose rows are read as gallery sizes")
+    seeds: list[int] = Field([0], min_length=1, description="each model is trained once a seed")
+    threads: int = Field(1, gt=0, description="processor cores per training")
+    studies: dict[str, Ablation] = Field(description="by name; `recipe` begins with the recipe")
+    recall: dict[str, Any] = Field({}, description="RecallConfig")
+    projection: dict[str, Any] = Field({}, description="ProjectionConfig")
+    retrieval: dict[str, Any] = Field({}, description="RetrievalConfig")
+    methods: dict[str, Any] = Field({}, description="MethodsConfig")
+    study: dict[str, Any] = Field({}, description="AblationConfig")
+    members: int = Field(2, gt=0, description="runs of the recipe, which are joined")
+
+    def models(self) -> list[str]:
+        """Return the names of the paper's training runs, its own dimension first."""
+        dimensions = dict.fromkeys([self.dimension, *self.dimensions])
+        return [f"dim{d}-seed{s}" for d in dimensions for s in self.seeds]
+
+    def study_runs(self) -> dict[str, dict[str, Any]]:
+        """Return the TrainConfig fields of every run of every study, by ``study/row-seed``."""
+        return {
+            f"{name}/{run}": fields
+            for name, study in self.studies.items()
+            for run, fields in study.runs().items()
+        }
+
+    def recipe_runs(self) -> dict[str, dict[str, Any]]:
+        """Return the same for the recipe alone, as many times as members are joined."""
+        recipe = self.studies["recipe"].reference(range(self.members))
+        return {f"recipe/{run}": fields for run, fields in recipe.items()}
