@@ -158,14 +158,18 @@ def evaluate(options: Options = None) -> None:
     """Print the recall of trained runs on the evaluation clips."""
     from xmodal.data.features import open_features
     from xmodal.evaluation.recall import embed_runs, find_runs, measure
-    from xmodal.results.tables import wide
+    from xmodal.results.tables import RECALL_COLUMNS, recall_layout
 
     config = configure(stages()["evaluate"], options)
     features = open_features(config.features, "evaluation")
     embedded = embed_runs(find_runs(config), features)
     dimensions, galleries = measure(embedded, len(features), config)
-    print(wide(dimensions, ["embedding_dim", "gallery"]).to_string(index=False))
-    print(wide(galleries, ["gallery"]).to_string(index=False))
+    print(
+        recall_layout(dimensions[["embedding_dim", "gallery", *RECALL_COLUMNS]]).to_string(
+            index=False
+        )
+    )
+    print(recall_layout(galleries[["gallery", *RECALL_COLUMNS]]).to_string(index=False))
 
 
 @app.command(epilog=HELP)
@@ -274,9 +278,9 @@ def compare(
 @app.command()
 def embed(page: Path) -> None:
     """Put the tables that a Markdown page names into it (the numbers of README.md)."""
-    from xmodal.results.page import embed_files
+    from xmodal.results.page import fill_page
 
-    embed_files(page)
+    fill_page(page)
 
 
 def main() -> None:
