@@ -84,4 +84,5 @@ def test_label_counts_and_overview_by_hand():
     assert label_counts(features).tolist() == [1, 0, 2]
     (row,) = overview({"train": features}).to_dict("records")
     assert (row["clips"], row["silent clips"], row["labels per clip"]) == (2, 1, 1.5)
-    assert row["visual norm"] == "3.0 ± 2.0" and row["audio range"] == "0.00 to 3.00"
+    assert (row["visual norm"], row["visual norm deviation"]) == (3, 2)
+    assert (row["audio lowest"], row["audio highest"]) == (0, 3)

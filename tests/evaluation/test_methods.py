@@ -18,7 +18,7 @@ from xmodal.evaluation.published import with_published
 from xmodal.evaluation.recall import embed_run, joined, mean_recall
 from xmodal.metrics import ranks
 from xmodal.model import Embeddings
-from xmodal.results.tables import methods_table
+from xmodal.results.tables import methods_layout
 from xmodal.synthetic.sample import SampleConfig, write_sample
 from xmodal.train import train
 
@@ -75,7 +75,7 @@ def test_the_table_sets_the_published_row_above_ours(clips: FeatureSet, config: 
     frame = compare(everything, clips, config)
     assert set(frame["gallery"]) == {16, 61}
     large = frame.assign(gallery=frame["gallery"].replace({16: 1024, 61: 6000}))
-    shown = methods_table(with_published(large))
+    shown = methods_layout(with_published(large))
     last = shown[shown["candidates"] >= 1024]
     assert last["method"].tolist() == ["published", "ours", "theirs", "ours", "theirs"]
     assert last["candidates"].tolist() == [1024] * 3 + [6000] * 2

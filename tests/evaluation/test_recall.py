@@ -32,7 +32,6 @@ from xmodal.evaluation.recall import (
 )
 from xmodal.metrics import gallery_ranks, recall
 from xmodal.model import Embeddings
-from xmodal.results.tables import wide
 from xmodal.train import TrainConfig, train
 
 Tiny = Callable[..., TrainConfig]
@@ -218,29 +217,6 @@ def test_a_run_is_measured_on_both_splits_without_silent_clips(
         assert sound == 61 and set(part["gallery"]) == {16, 61}
         pd.testing.assert_frame_equal(part, expected)
     assert not list((tmp_path / "run").glob("*.tmp"))
-
-
-def test_wide_by_hand():
-    frame = pd.DataFrame(
-        {
-            "reading": ["ours", "ours", "theirs", "theirs"],
-            "direction": AUDIO_TO_VIDEO,
-            "k": [1, 10, 1, 10],
-            "recall": [12.34, 50.0, 20.0, 60.06],
-            "low": [10.0, 45.0, np.nan, np.nan],
-            "high": [15.0, 55.55, np.nan, np.nan],
-        }
-    )
-    first, last = (f"{AUDIO_TO_VIDEO} R@{k}" for k in (1, 10))
-    assert wide(frame, ["reading"]).to_dict("list") == {
-        "reading": ["ours", "theirs"],
-        first: ["12.3 [10.0, 15.0]", "20.0"],
-        last: ["50.0 [45.0, 55.5]", "60.1"],
-    }
-    assert wide(frame.drop(columns=["low", "high"]), ["reading"])[first].tolist() == [
-        "12.3",
-        "20.0",
-    ]
 
 
 def test_a_copied_run_tells_the_same(runs: Path, tmp_path: Path, related_features: Path):

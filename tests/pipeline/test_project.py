@@ -15,7 +15,7 @@ from xmodal.evaluation.recall import RecallConfig
 from xmodal.pipeline.dataset import DataConfig
 from xmodal.pipeline.notebook import literal_names
 from xmodal.pipeline.profile import Profile
-from xmodal.results.page import embed_files
+from xmodal.results.page import fill_page
 from xmodal.retrieval.examples import RetrievalConfig
 from xmodal.retrieval.projection import ProjectionConfig
 from xmodal.train import TrainConfig
@@ -118,10 +118,10 @@ def test_the_numbers_of_the_readme_are_those_of_the_files(tmp_path):
     shutil.copytree(ROOT / "figures" / "yt8m", tmp_path / "figures" / "yt8m")
     page = tmp_path / "README.md"
     shutil.copy(ROOT / "README.md", page)
-    embed_files(page)
+    fill_page(page)
     assert page.read_text() == (ROOT / "README.md").read_text()
     (tmp_path / "figures" / "yt8m" / "verdict.md").write_text("another verdict\n")
-    embed_files(page)
+    fill_page(page)
     assert "another verdict" in page.read_text()
 
 

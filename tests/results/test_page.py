@@ -1,73 +1,124 @@
-"""The generated page, and the numbers put into the README."""
+"""The generated page, what it says of where everything comes from, and numbers put into a page."""
 
+import re
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 from xmodal.config import InputError
-from xmodal.results.page import PARTS, STUDY, embed_files, write_report
+from xmodal.results.page import PARTS, STUDY, fill_page, write_report
 from xmodal.results.protocol import recall_protocol
-from xmodal.results.provenance import Provenance, save_table
+from xmodal.results.provenance import Provenance, read_provenance, save_figure
+from xmodal.results.tables import save_table
+
+ROOT = Path(__file__).parents[2]
+FRAME = pd.DataFrame(
+    {"gallery": [256], "model": "published", "direction": "a→v", "k": 1, "recall": 21.5}
+)
+
+
+def origin(notebook: str, commit: str, fingerprint: str = "f" * 64) -> Provenance:
+    measured = pd.DataFrame({"gallery": [1024, 256], "galleries": [5, 23]})
+    return Provenance(
+        source="three clips",
+        fingerprint=fingerprint,
+        parameters={},
+        seeds={},
+        command=f"papermill notebooks/{notebook}.ipynb runs/{notebook}.ipynb",
+        commit=commit,
+        protocol=recall_protocol("three clips, no more", measured, "the galleries", 0.5),
+    )
 
 
 @pytest.fixture
 def figures(tmp_path: Path) -> Path:
-    measured = pd.DataFrame({"gallery": [256], "galleries": [23]})
-    origin = Provenance(
-        source="three clips",
-        fingerprint="f" * 64,
-        parameters={},
-        seeds={},
-        command="make paper",
-        protocol=recall_protocol("three clips, no more", measured, "the galleries", 0.5),
-    )
-    frame = pd.DataFrame({"row": [256], "reading": ["published"], "R@1": ["21.5"]})
     for _, names, _ in PARTS:
         for name in names:
-            save_table(frame, tmp_path / name, origin, f"Caption of {name}")
+            note = origin("06_beyond", "bbb") if name == "cca" else origin("03_recall", "aaa")
+            save_table(FRAME, tmp_path / name, note, f"Caption of {name}")
     (tmp_path / "verdict.md").write_text("They differ by 3.0 points.\n")
-    (tmp_path / "umap.png").write_bytes(b"")
+    save_figure(Figure((1, 1)), tmp_path / "umap", origin("04_umap", "ccc", "e" * 64))
+    save_figure(Figure((1, 1)), tmp_path / "architecture", origin("00_paper", "ccc", ""))
     return tmp_path
 
 
-def test_the_page_holds_tables_verdict_origin_and_the_pictures_that_are_there(figures: Path):
-    told = write_report(figures)
+def test_the_page_holds_tables_verdict_protocol_and_the_pictures_that_are_there(figures: Path):
+    summary = write_report(figures)
     page = (figures / "README.md").read_text()
     for text in (
-        "three clips",
-        "ffffffffffffffff",
+        "# Results: three clips\n",
         "Caption of table2",
         "differ by 3.0",
-        "umap.png",
-        "three clips, no more",
-        "0.5 points",
+        "\n### The joint space, drawn with UMAP\n\n![The joint space, drawn with UMAP](umap.png)\n",
+        "\n- **Clips:** three clips, no more\n",
+        "\n- **Disjoint galleries:** 23 of 256, 5 of 1,024 clips\n",
+        "\n- **Tolerance:** 0.5 points",
     ):
         assert text in page
     assert "retrieval.png" not in page and STUDY[0][0] not in page
-    assert "21.5" in told and "differ by 3.0" in told and "README.md" in told
+    assert "\n\n\n" not in page
+    assert "21.5" in summary and "differ by 3.0" in summary and "README.md" in summary
+
+
+def told(page: Path) -> dict[str, tuple[str, str, str]]:
+    """Return notebook, commit and features of each table and picture, as a page has them."""
+    rows = [line.strip("| ").split(" | ") for line in page.read_text().splitlines()]
+    rows = [row for row in rows if len(row) == 4 and re.fullmatch(r"`\S+`", row[1])]
+    return {
+        name: (row[0], row[1].strip("`"), row[2].strip("`…"))
+        for row in rows
+        for name in re.findall(r"\[(\w+)\]\(\1\.json\)", row[3])
+    }
+
+
+def test_the_page_says_which_run_and_commit_made_each_file(figures: Path):
+    write_report(figures)
+    found = told(figures / "README.md")
+    assert set(found) == {path.stem for path in figures.glob("*.json")}
+    assert found["table1"] == found["silence"] == ("03_recall", "aaa", "f" * 16)
+    assert found["cca"] == ("06_beyond", "bbb", "f" * 16)
+    assert found["umap"] == ("04_umap", "ccc", "e" * 16)
+    assert found["architecture"] == ("00_paper", "ccc", "none")
+
+
+def test_the_committed_page_is_true_of_every_file_beside_it(tmp_path: Path):
+    folder = ROOT / "figures" / "yt8m"
+    found = told(folder / "README.md")
+    assert set(found) == {path.stem for path in folder.glob("*.json")}
+    for name, (_, commit, features) in found.items():
+        note = read_provenance(folder / f"{name}.json")
+        assert (commit, features) == (note.commit, note.fingerprint[:16] or "none"), name
 
 
 def test_a_study_is_part_of_the_page_where_there_is_one(figures: Path):
     for _, (name,), _ in STUDY:
-        (figures / f"{name}.md").write_text(f"Table of {name}\n")
+        save_table(FRAME, figures / name, origin("07_study", "ddd"), f"Table of study {name[-5:]}")
     write_report(figures)
     page = (figures / "README.md").read_text()
     for title, (name,), _ in STUDY:
-        assert f"## {title}" in page and f"Table of {name}" in page
+        assert f"## {title}" in page and f"Table of study {name[-5:]}" in page
+        assert told(figures / "README.md")[name][:2] == ("07_study", "ddd")
 
 
-def test_a_missing_table_is_named(figures: Path):
-    (figures / "silence.md").unlink()
-    with pytest.raises(InputError, match=r"silence\.md is missing: make it with its notebook"):
+@pytest.mark.parametrize("name", ["silence.md", "silence.json", "umap.json", "verdict.md"])
+def test_what_is_missing_is_named(figures: Path, name: str):
+    (figures / name).unlink()
+    with pytest.raises(InputError, match=rf"{name} is missing"):
         write_report(figures)
+    assert not (figures / "README.md").exists()
 
 
 def test_marked_parts_of_a_page_are_replaced_and_nothing_else(figures: Path):
     page = figures / "page.md"
     page.write_text("before\n<!-- verdict.md -->\nold 1.0\n<!-- end -->\nafter\n")
-    embed_files(page)
+    fill_page(page)
     expected = "before\n<!-- verdict.md -->\nThey differ by 3.0 points.\n\n<!-- end -->\nafter\n"
     assert page.read_text() == expected
-    embed_files(page)
+    fill_page(page)
+    assert page.read_text() == expected
+    (figures / "verdict.md").unlink()
+    with pytest.raises(InputError, match=r"verdict\.md is missing"):
+        fill_page(page)
     assert page.read_text() == expected

@@ -10,7 +10,8 @@ from pydantic import ValidationError
 
 from xmodal.config import InputError
 from xmodal.results.protocol import Protocol, recall_protocol
-from xmodal.results.provenance import Provenance, save_table
+from xmodal.results.provenance import Provenance
+from xmodal.results.tables import save_table
 
 CARD: dict[str, Any] = {
     "clips": "5,904 clips",
@@ -53,16 +54,6 @@ def test_every_field_must_be_said(missing: str):
 def test_what_says_nothing_is_refused(wrong: dict[str, Any]):
     with pytest.raises(ValidationError):
         Protocol(**CARD | wrong)
-
-
-def test_the_text_is_a_list_with_a_line_a_field_and_galleries_by_size():
-    lines = Protocol(**CARD).as_text().splitlines()
-    assert len(lines) == len(CARD)
-    assert all(line.startswith("- **") for line in lines)
-    assert lines[1] == "- **Disjoint galleries:** 23 of 256, 5 of 1,024 clips"
-    assert lines[-1].startswith("- **Tolerance:** 0.3 points")
-    for field in ("clips", "ties", "direction", "seeds", "interval"):
-        assert any(line.endswith(f":** {CARD[field]}") for line in lines), field
 
 
 def test_a_frame_of_recalls_gives_its_galleries():

@@ -1,23 +1,23 @@
 """Figures and tables: every kind of file, the same bytes each time, numbers that agree."""
 
-import csv
 import json
 import shlex
 import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from pydantic import ValidationError
 
 import xmodal.results.provenance
 from xmodal.config import InputError, StageConfig
-from xmodal.results.provenance import Provenance, project_commit, save_figure, save_table
+from xmodal.results.provenance import (
+    Provenance,
+    project_commit,
+    read_provenance,
+    save_figure,
+)
 
 NOTE = {
     "source": "synthetic sample",
@@ -36,9 +36,9 @@ def a_figure() -> Figure:
 
 
 def test_figure_leaves_every_kind_of_file_and_nothing_else(tmp_path):
-    written = save_figure(a_figure(), tmp_path / "deep" / "curve.v2", Provenance(**NOTE))
+    figure = a_figure()
+    assert save_figure(figure, tmp_path / "deep" / "curve.v2", Provenance(**NOTE)) is figure
     names = {"curve.v2.pdf", "curve.v2.svg", "curve.v2.png", "curve.v2.json"}
-    assert {path.name for path in written} == names
     assert {path.name for path in (tmp_path / "deep").iterdir()} == names
     starts = {"pdf": b"%PDF", "svg": b"<?xml", "png": b"\x89PNG"}
     for kind, start in starts.items():
@@ -117,12 +117,8 @@ class Stage(StageConfig):
         (xmodal.results.provenance._ROOT / "data" / "sample", "data/sample"),
         ("data/sample", "data/sample"),
         ("audio→video", "audio→video"),
-        (np.int64(3), 3),
-        (np.float64(0.5), 0.5),
-        (np.arange(3), [0, 1, 2]),
-        ((1, None, True), [1, None, True]),
-        ({"b", "a"}, ["a", "b"]),
-        (float("nan"), "nan"),
+        ((0.5, None, True), [0.5, None, True]),
+        ({"runs": [Path("/x/a"), "/x/b"]}, {"runs": ["a", "b"]}),
         (Stage(shards="/x/yt8m"), {"shards": "yt8m", "dim": 250}),
     ],
 )
@@ -130,9 +126,20 @@ def test_parameters_become_plain_and_lose_absolute_paths(given, kept):
     assert Provenance(**NOTE | {"parameters": {"p": given}}).parameters == {"p": kept}
 
 
-def test_a_parameter_json_cannot_hold_is_named():
-    with pytest.raises(ValidationError, match=r"parameters\.p holds a complex"):
-        Provenance(**NOTE | {"parameters": {"p": 1j}})
+def test_a_parameter_json_cannot_hold_is_refused():
+    with pytest.raises(ValidationError, match=r"(?s)parameters.*object"):
+        Provenance(**NOTE | {"parameters": {"p": object()}})
+
+
+def test_a_note_is_read_back_and_another_file_is_refused(tmp_path):
+    save_figure(a_figure(), tmp_path / "f", Provenance(**NOTE))
+    assert read_provenance(tmp_path / "f.json") == Provenance(**NOTE)
+    for content in ("", '{"commit": ', "{}", '"text"'):
+        (tmp_path / "f.json").write_text(content)
+        with pytest.raises(InputError, match=r"f\.json is missing or no note .*: restore it"):
+            read_provenance(tmp_path / "f.json")
+    with pytest.raises(InputError, match=r"g\.json is missing"):
+        read_provenance(tmp_path / "g.json")
 
 
 def test_command_loses_absolute_paths():
@@ -191,82 +198,3 @@ def test_commit_says_when_the_code_was_changed(project):
     assert project_commit() == short, "asked once a process"
     project_commit.cache_clear()
     assert project_commit() == f"{short}-dirty"
-
-
-TABLE = pd.DataFrame(
-    {
-        "direction": ["audio→video", "video→audio"],
-        "R@1, %": [21.54, np.nan],
-        "x_y|z": [-0.01, 3.0],
-        "N": [256, 6000],
-    }
-)
-
-
-def cells(stem: Path, dash: str = "–") -> tuple[list, list, list]:
-    """Read the body of the three tables back, each by the rules of its format."""
-    with stem.with_suffix(".csv").open() as file:
-        plain = [[cell or dash for cell in row] for row in csv.reader(file)][1:]
-    lines = [line for line in stem.with_suffix(".md").read_text().splitlines() if line[:1] == "|"]
-    markdown = [[c.strip() for c in line.strip("|").split(" | ")] for line in lines[2:]]
-    body = stem.with_suffix(".tex").read_text().split("\\midrule\n")[1].split("\\bottomrule")[0]
-    latex = [
-        [
-            c.strip().replace("$\\rightarrow$", "→").replace("--", dash)
-            for c in row.removesuffix("\\\\").rstrip(" \\").split("&")
-        ]
-        for row in body.strip().splitlines()
-    ]
-    return plain, markdown, latex
-
-
-def test_table_says_the_same_three_times(tmp_path):
-    written = save_table(TABLE, tmp_path / "t", Provenance(**NOTE), "Recall_a", {"R@1, %": 2})
-    assert [path.suffix for path in written] == [".md", ".tex", ".csv", ".json"]
-    expected = [["audio→video", "21.54", "0.0", "256"], ["video→audio", "–", "3.0", "6000"]]
-    assert cells(tmp_path / "t") == (expected, expected, expected)
-
-
-def test_table_captions_name_the_source_and_escape(tmp_path):
-    save_table(TABLE, tmp_path / "t", Provenance(**NOTE), "Recall_a, 100 %.")
-    markdown, latex = (tmp_path / "t.md").read_text(), (tmp_path / "t.tex").read_text()
-    assert markdown.endswith("*Recall\\_a, 100 %. Source: synthetic sample.*\n")
-    assert "\\caption{Recall\\_a, 100 \\%. Source: synthetic sample.}" in latex
-    assert "\\label{tab:t}" in latex
-    assert all(rule in latex for rule in ("\\toprule", "\\midrule", "\\bottomrule"))
-    assert "x\\_y\\|z" in markdown and "R@1, \\% & x\\_y|z" in latex
-    assert "→" not in latex
-
-
-def test_a_named_index_becomes_a_column(tmp_path):
-    save_table(TABLE.set_index("direction"), tmp_path / "t", Provenance(**NOTE), "c")
-    assert (tmp_path / "t.csv").read_text().startswith("direction,")
-
-
-@pytest.mark.parametrize(
-    "frame",
-    [
-        pd.DataFrame([[1, 2]], columns=["a", "a"]),
-        pd.DataFrame([[1, 2]], columns=pd.MultiIndex.from_tuples([("a", 1), ("a", 2)])),
-    ],
-)
-def test_ambiguous_columns_are_refused(frame, tmp_path):
-    with pytest.raises(InputError, match="flatten"):
-        save_table(frame, tmp_path / "t", Provenance(**NOTE), "c")
-    assert not list(tmp_path.iterdir())
-
-
-@given(
-    st.lists(st.floats(-1e6, 1e6) | st.just(float("nan")), min_size=1, max_size=8),
-    st.integers(0, 4),
-)
-def test_numbers_agree_whatever_they_are(tmp_path_factory, values, decimals):
-    stem = tmp_path_factory.mktemp("tables") / "t"
-    save_table(pd.DataFrame({"v": values}), stem, Provenance(**NOTE), "c", decimals)
-    plain, markdown, latex = cells(stem)
-    assert plain == markdown == latex
-    for (cell,), value in zip(plain, values, strict=True):
-        if np.isnan(value):
-            assert cell == "–"
-        else:
-            assert abs(float(cell) - value) <= 0.5 * 10**-decimals + 1e-9

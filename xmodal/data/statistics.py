@@ -24,8 +24,8 @@ def overview(splits: dict[str, FeatureSet]) -> pd.DataFrame:
             ]  # read once
             lengths, lows, highs = zip(*seen, strict=True)
             norm, low, high = np.concatenate(lengths), min(lows), max(highs)
-            row[f"{modality} norm"] = f"{norm.mean():.1f} ± {norm.std():.1f}"
-            row[f"{modality} range"] = f"{low:.2f} to {high:.2f}"
+            row[f"{modality} norm"], row[f"{modality} norm deviation"] = norm.mean(), norm.std()
+            row[f"{modality} lowest"], row[f"{modality} highest"] = low, high
         rows.append(row)
     return pd.DataFrame(rows)
 

@@ -90,14 +90,14 @@ def evaluate(line: CommandLine) -> None:
     """Print the recall of trained runs on the evaluation clips."""
     from xmodal.data.features import open_features
     from xmodal.evaluation.recall import RecallConfig, embed_runs, find_runs, measure
-    from xmodal.results.tables import wide
+    from xmodal.results.tables import RECALL_COLUMNS, recall_layout
 
     config = line.read(RecallConfig)
     features = open_features(config.features, "evaluation")
     embedded = embed_runs(find_runs(config), features)
     dimensions, galleries = measure(embedded, len(features), config)
-    print(wide(dimensions, ["embedding_dim", "gallery"]).to_string(index=False))
-    print(wide(galleries, ["gallery"]).to_string(index=False))
+    for frame, rows in ((dimensions, ["embedding_dim", "gallery"]), (galleries, ["gallery"])):
+        print(recall_layout(frame[rows + RECALL_COLUMNS]).to_string(index=False))
 
 
 def measure(line: CommandLine) -> None:
@@ -191,10 +191,10 @@ def compare(line: CommandLine) -> int:
 
 def fill(line: CommandLine) -> None:
     """Put the tables that a Markdown page names into it (the numbers of README.md)."""
-    from xmodal.results.page import embed_files
+    from xmodal.results.page import fill_page
 
     (page,) = line.arguments(page="the Markdown file")
-    embed_files(Path(page))
+    fill_page(Path(page))
 
 
 def fields(line: CommandLine) -> int | None:

@@ -1,13 +1,17 @@
 """The page that a batch leaves: figures/<name>/README.md, put together from its tables."""
 
-import json
 import re
+import shlex
+from itertools import groupby
 from pathlib import Path
+from typing import NamedTuple
 
+import jinja2
 import pandas as pd
 
 from xmodal.config import InputError
-from xmodal.results.protocol import Protocol
+from xmodal.results.provenance import read_provenance
+from xmodal.results.tables import methods_layout, recall_layout
 
 PICTURES = {
     "methods": "Every method side by side",
@@ -61,6 +65,65 @@ STUDY = [
 ]
 
 
+PAGE = """\
+# Results: {{ source }}
+
+This page was generated; every number on it comes from the files beside it, and
+[its end](#where-each-table-and-picture-comes-from) says which commit and which features made each.
+
+{{ verdict }}
+
+{% for title, tables, words in parts %}
+## {{ title }}
+
+{% if words %}
+{{ words }}
+
+{% endif %}
+{% for table in tables %}
+{{ table }}
+
+{% endfor %}
+{% endfor %}
+## How recall was measured
+
+Tables 1 and 2; the JSON file beside each table of recalls holds its own card.
+
+- **Clips:** {{ card.clips }}
+- **Disjoint galleries:** {{ galleries | join(", ") }} clips
+- **Queries:** {{ card.direction }}
+- **Ranks:** {{ card.ties }}
+- **Seeds:** {{ card.seeds }}
+- **Interval:** {{ card.interval }}
+- **Tolerance:** {{ tolerance }} points of recall between one making and the next
+
+## Pictures
+
+{% for name, title in pictures %}
+### {{ title }}
+
+![{{ title }}]({{ name }}.png)
+
+[PDF]({{ name }}.pdf) · [SVG]({{ name }}.svg) · [origin]({{ name }}.json)
+
+{% endfor %}
+## Where each table and picture comes from
+
+Each line is one run of a notebook, with the fingerprint of the features that it looked at; the
+files linked hold its whole command, parameters and seeds. The sentence at the top of this page was
+written by the run that made table1.
+
+| run | commit | features | made |
+|:----|:-------|:---------|:-----|
+{% for run, names in runs %}
+| {{ run.notebook or run.command }} | `{{ run.commit }}` | \
+{{ "`%s…`" | format(run.fingerprint[:16]) if run.fingerprint else "none" }} | \
+{% for name in names %}[{{ name }}]({{ name }}.json){% if not loop.last %}, {% endif %}\
+{% endfor %} |
+{% endfor %}
+"""
+
+
 def write_report(figures: Path) -> str:
     """Write ``README.md`` beside a batch's tables and pictures.
 
@@ -77,43 +140,51 @@ def write_report(figures: Path) -> str:
     Raises
     ------
     InputError
-        If a table is missing.
+        If a table is missing, or the note of where it comes from.
     """
     verdict = _read(figures / "verdict.md")
-    origin = json.loads(_read(figures / "table1.json"))
+    origin = read_provenance(figures / "table1.json")
+    if origin.protocol is None:
+        raise InputError(f"{figures}/table1.json says not how recall was measured: make it again")
     parts = PARTS + (STUDY if (figures / "study_paper.md").exists() else [])
-    tables = "\n\n".join(
-        "\n\n".join(
-            [f"## {title}", *filter(None, [words]), *(_read(figures / f"{n}.md") for n in names)]
-        )
-        for title, names, words in parts
+    sizes = sorted(origin.protocol.galleries.items())
+    template = jinja2.Template(
+        PAGE, trim_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined
     )
-    pictures = "\n\n".join(
-        f"### {title}\n\n![{title}]({name}.png)\n\n"
-        f"[PDF]({name}.pdf) · [SVG]({name}.svg) · [origin]({name}.json)"
-        for name, title in PICTURES.items()
-        if (figures / f"{name}.png").exists()
+    page = template.render(
+        source=origin.source,
+        verdict=verdict,
+        parts=[
+            (title, [_read(figures / f"{n}.md") for n in names], w) for title, names, w in parts
+        ],
+        card=origin.protocol,
+        tolerance=f"{origin.protocol.tolerance:g}",
+        galleries=[f"{count:,} of {size:,}" for size, count in sizes],
+        pictures=[item for item in PICTURES.items() if (figures / f"{item[0]}.png").exists()],
+        runs=_runs(figures),
     )
-    page = f"""# Results: {origin["source"]}
-
-This page was generated; every number on it comes from the files beside it. Features
-`{origin["fingerprint"][:16]}…`, commit `{origin["commit"]}`.
-
-{verdict}
-
-{tables}
-
-## How recall was measured
-
-Tables 1 and 2; the JSON file beside each table of recalls holds its own card.
-
-{Protocol(**origin["protocol"]).as_text()}
-## Pictures
-
-{pictures}
-"""
     (figures / "README.md").write_text(page)
-    return summary(figures, verdict, origin["source"])
+    return summary(figures, verdict, origin.source)
+
+
+class _Run(NamedTuple):
+    """What made some of the tables and pictures."""
+
+    notebook: str
+    commit: str
+    fingerprint: str
+    command: str
+
+
+def _runs(figures: Path) -> list[tuple[_Run, list[str]]]:
+    """Return every run that made tables or pictures of a folder, each with their names."""
+    made = {}
+    for path in sorted([*figures.glob("*.tex"), *figures.glob("*.png")]):
+        note = read_provenance(path.with_suffix(".json"))
+        notebook = next((w for w in shlex.split(note.command) if w.endswith(".ipynb")), "")
+        made[path.stem] = _Run(Path(notebook).stem, note.commit, note.fingerprint, note.command)
+    names = sorted(made, key=lambda name: (made[name], name))
+    return [(run, list(same)) for run, same in groupby(names, made.__getitem__)]
 
 
 def _read(path: Path) -> str:
@@ -124,25 +195,37 @@ def _read(path: Path) -> str:
 
 def summary(figures: Path, verdict: str, source: str) -> str:
     """Return the recall tables as plain text, and where to look next."""
-    parts = [f"Recall in percent, on {source}:"]
-    titles = {"table1": "audio → video", "table2": "video → audio", "headline": "all methods"}
-    for name, title in titles.items():
-        table = pd.read_csv(figures / f"{name}.csv", dtype=str, keep_default_na=False)
-        parts.append(f"{title}\n{table.to_string(index=False)}")
-    parts += [verdict, f"Look next at {figures}/README.md: all tables and pictures."]
-    return "\n\n".join(parts)
+    shown = {
+        "audio → video": recall_layout(pd.read_csv(figures / "table1.csv")),
+        "video → audio": recall_layout(pd.read_csv(figures / "table2.csv")),
+        "all methods": methods_layout(pd.read_csv(figures / "headline.csv")),
+    }
+    tables = [f"{title}\n{table.to_string(index=False)}" for title, table in shown.items()]
+    head = f"Recall in percent, on {source}:"
+    return "\n\n".join(
+        [head, *tables, verdict, f"Look next at {figures}/README.md: all tables and pictures."]
+    )
 
 
-def embed_files(page: Path) -> None:
+def fill_page(page: Path) -> None:
     """Put the content of the files that a Markdown page names between its marks, in place.
 
     A mark is a comment with a path relative to the page, ``<!-- figures/yt8m/table1.md -->``, and
     lasts until ``<!-- end -->``; so the page's numbers are those that a command wrote.
+
+    Parameters
+    ----------
+    page : Path
+        A Markdown file.
+
+    Raises
+    ------
+    InputError
+        If a file that it names is missing.
     """
     marked = re.compile(r"(<!-- (\S+\.md) -->\n).*?(<!-- end -->)", re.DOTALL)
-
-    def fill(match: re.Match) -> str:
-        content = (page.parent / match[2]).read_text().strip()
-        return f"{match[1]}{content}\n\n{match[3]}"
-
-    page.write_text(marked.sub(fill, page.read_text()))
+    page.write_text(
+        marked.sub(
+            lambda mark: f"{mark[1]}{_read(page.parent / mark[2])}\n\n{mark[3]}", page.read_text()
+        )
+    )

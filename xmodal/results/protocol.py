@@ -1,4 +1,4 @@
-"""The protocol card of a table of recalls: what its numbers mean."""
+"""What a table of recalls is a statement about: without its protocol a recall means nothing."""
 
 from pandas import DataFrame
 from pydantic import Field, PositiveInt
@@ -7,7 +7,7 @@ from xmodal.config import InputError, StageConfig
 
 
 class Protocol(StageConfig):
-    """What a recall is a statement about; without this it means nothing. The form is our choice."""
+    """How recalls were measured."""
 
     clips: str = Field(min_length=1, description="Which clips are queries and candidates.")
     galleries: dict[PositiveInt, PositiveInt] = Field(
@@ -20,20 +20,6 @@ class Protocol(StageConfig):
     tolerance: float = Field(
         ge=0, description="Points of recall: how far a number may lie from the committed one."
     )
-
-    def as_text(self) -> str:
-        """Return the card as a list in Markdown."""
-        sizes = sorted(self.galleries.items())
-        lines = {
-            "Clips": self.clips,
-            "Disjoint galleries": ", ".join(f"{count:,} of {n:,}" for n, count in sizes) + " clips",
-            "Queries": self.direction,
-            "Ranks": self.ties,
-            "Seeds": self.seeds,
-            "Interval": self.interval,
-            "Tolerance": f"{self.tolerance:g} points of recall between one making and the next",
-        }
-        return "\n".join(f"- **{name}:** {words}" for name, words in lines.items()) + "\n"
 
 
 def recall_protocol(
@@ -68,7 +54,7 @@ def recall_protocol(
         )
     return Protocol(
         clips=clips,
-        galleries=dict(zip(pairs["gallery"].tolist(), pairs["galleries"].tolist(), strict=True)),
+        galleries=dict(pairs.itertuples(index=False, name=None)),
         ties="by cosine in float32; ties count as the average over their orders",
         direction=(
             "every clip of a gallery once, in audio→video by its audio against the video of all "

@@ -1,40 +1,151 @@
-"""From runs and recalls to the tables and curves that are shown."""
+"""Tables: saved as tidy numbers, a row a value, and laid out as text only where they are shown."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from xmodal.results.provenance import Provenance, write_together
 
-def wide(frame: pd.DataFrame, rows: Sequence[str]) -> pd.DataFrame:
-    """Spread a tidy frame of recalls into the paper's layout: a column per direction and K.
+#: What `recall_layout` spreads; every other column names a row of the table.
+RECALL_COLUMNS = ["direction", "k", "recall", "low", "high"]
+
+# What the two languages would take for layout, and what pdfTeX has no glyph for.
+_MARKDOWN = str.maketrans({c: f"\\{c}" for c in "\\|*_`<>[]"} | {"\n": " "})
+_TEX = str.maketrans(
+    {c: f"\\{c}" for c in "&%$#_{}"}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    | {"<": r"\textless{}", ">": r"\textgreater{}", "…": r"\ldots{}", "–": "--", "\n": " "}
+    | {"→": r"$\rightarrow$", "←": r"$\leftarrow$", "−": "$-$", "±": r"$\pm$", "×": r"$\times$"}
+    | {"≥": r"$\geq$", "≤": r"$\leq$", "α": r"$\alpha$", "λ": r"$\lambda$"}
+)
+
+
+def save_table(
+    tidy: pd.DataFrame,
+    stem: Path,
+    provenance: Provenance,
+    caption: str,
+    decimals: int | Mapping[str, int] = 1,
+    layout: Callable[[pd.DataFrame], pd.DataFrame] | None = None,
+) -> pd.DataFrame:
+    """Write ``stem``.csv (tidy numbers), .md and .tex (booktabs, as shown) and .json.
+
+    The CSV has six significant digits, so that it can be compared, drawn and laid out again.
+    Markdown and LaTeX show the same rounded numbers and carry the caption with the source; a
+    missing value is a dash there, and empty in the CSV.
 
     Parameters
     ----------
-    frame : DataFrame
-        Columns ``rows``, direction, k, recall; optionally low and high, which are then shown too.
-    rows : sequence of str
-        Columns that name a row of the table; its order is kept.
+    tidy
+        Numbers and text, a row a value.
+    stem
+        The files' common path without suffix, its name the LaTeX label; missing folders are made.
+    provenance
+        Goes into the JSON file, its source into the captions.
+    caption
+        One sentence, without the source.
+    decimals
+        Digits after the point of float columns as shown, for all or by column (1 where not named).
+    layout
+        Turns ``tidy`` into the table as shown; without it, ``tidy`` itself is shown.
+
+    Returns
+    -------
+    DataFrame
+        The table as shown: as the last expression of a notebook cell it is displayed.
+
+    Raises
+    ------
+    InputError
+        When the files cannot be written there.
     """
-    shown = frame.assign(column=frame["direction"] + " R@" + frame["k"].astype(str))
-    shown["cell"] = [
-        f"{value:.1f}" if np.isnan(low) else f"{value:.1f} [{low:.1f}, {high:.1f}]"
-        for value, low, high in zip(
-            shown["recall"],
-            shown.get("low", shown["recall"] * np.nan),
-            shown.get("high", shown["recall"] * np.nan),
-            strict=True,
-        )
-    ]
-    order = list(dict.fromkeys(shown["column"]))
-    table = shown.pivot_table(
-        index=list(rows), columns="column", values="cell", aggfunc="first", sort=False
+    table = (layout(tidy) if layout else tidy).reset_index(drop=True)
+    digits = decimals if isinstance(decimals, Mapping) else dict.fromkeys(table.columns, decimals)
+    columns = [_as_text(column, digits.get(str(name), 1)) for name, column in table.items()]
+    shown = pd.concat(columns, axis=1)
+    align = ["right" if pd.api.types.is_numeric_dtype(kind) else "left" for kind in table.dtypes]
+    sentence = f"{caption.rstrip('. ')}. Source: {provenance.source}."
+    markdown = _translated(shown, _MARKDOWN).to_markdown(
+        index=False, disable_numparse=True, colalign=align
     )
-    return table[order].reset_index().rename_axis(columns=None)
+    latex = _translated(shown, _TEX).to_latex(
+        index=False,
+        escape=False,
+        column_format="".join(side[0] for side in align),
+        caption=sentence.translate(_TEX),
+        label=f"tab:{stem.name}",
+        position="t",
+    )
+    files = {
+        ".md": f"{markdown}\n\n*{sentence.translate(_MARKDOWN)}*\n",
+        ".tex": latex,
+        ".csv": tidy.to_csv(index=False, lineterminator="\n", float_format=_six_digits),
+        ".json": provenance.as_json(),
+    }
+    write_together(stem, {suffix: text.encode() for suffix, text in files.items()})
+    return shown
 
 
-def methods_table(frame: pd.DataFrame) -> pd.DataFrame:
-    """Spread what `compare` or `against_gallery` gives: a row for each size and method."""
-    frame = frame.sort_values("gallery", kind="stable")
-    names = {"gallery": "candidates", "model": "method"}
-    return wide(frame.rename(columns=names), list(names.values()))
+def _six_digits(value: float) -> str:
+    """Return a number that is read back as a float even when it is whole."""
+    return repr(float(f"{value:.6g}"))
+
+
+def _as_text(column: pd.Series, decimals: int) -> pd.Series:
+    """Write each value as it is shown, floats with ``decimals`` digits, missing as a dash."""
+    if pd.api.types.is_float_dtype(column):
+        column = column.round(decimals) + 0.0  # adding zero takes the sign off a negative zero
+    form = f"{{:.{decimals}f}}" if pd.api.types.is_float_dtype(column) else "{}"
+    return column.astype(object).map(form.format, na_action="ignore").fillna("–").replace("", "–")
+
+
+def _translated(shown: pd.DataFrame, table: dict[int, str]) -> pd.DataFrame:
+    """Return the frame with its cells and column names escaped for Markdown or LaTeX."""
+    return shown.map(lambda text: text.translate(table)).rename(
+        columns=lambda name: str(name).translate(table)
+    )
+
+
+def interval(value: float, low: float, high: float) -> str:
+    """Return a number with its interval, such as "9.0 [8.3, 9.7]"; alone if that is missing."""
+    return f"{value:.1f}" if np.isnan(low) else f"{value:.1f} [{low:.1f}, {high:.1f}]"
+
+
+def recall_layout(tidy: pd.DataFrame) -> pd.DataFrame:
+    """Lay recalls out as the paper does: a column per direction and K.
+
+    Parameters
+    ----------
+    tidy : DataFrame
+        Columns direction, k, recall (percent), optionally low and high, which are then shown too;
+        all others name a row of the table. The order of rows and columns is kept.
+    """
+    rows = [name for name in tidy.columns if name not in RECALL_COLUMNS]
+    frame = tidy.reindex(columns=[*rows, *RECALL_COLUMNS])
+    numbers = frame[["recall", "low", "high"]].itertuples(index=False, name=None)
+    frame["column"] = frame["direction"] + " R@" + frame["k"].astype(str)
+    frame["cell"] = [interval(*values) for values in numbers]
+    table = frame.pivot_table(
+        index=rows, columns="column", values="cell", aggfunc="first", sort=False
+    )
+    return table[frame["column"].unique()].reset_index().rename_axis(columns=None)
+
+
+def methods_layout(tidy: pd.DataFrame) -> pd.DataFrame:
+    """Lay out recalls of several methods (columns gallery and model): by number of candidates."""
+    by_size = tidy.sort_values("gallery", kind="stable")
+    return recall_layout(by_size.rename(columns={"gallery": "candidates", "model": "method"}))
+
+
+def splits_layout(tidy: pd.DataFrame) -> pd.DataFrame:
+    """Lay out `xmodal.data.statistics.overview`: means with deviations, and ranges, as text."""
+    shown = tidy[["split", "clips", "silent clips", "labels per clip"]].copy()
+    for modality in ("visual", "audio"):
+        mean, deviation, low, high = (
+            tidy[f"{modality} {name}"] for name in ("norm", "norm deviation", "lowest", "highest")
+        )
+        shown[f"{modality} norm"] = mean.map("{:.1f}".format) + deviation.map(" ± {:.1f}".format)
+        shown[f"{modality} range"] = low.map("{:.2f}".format) + high.map(" to {:.2f}".format)
+    return shown

@@ -1,0 +1,178 @@
+"""Tables: tidy numbers in the CSV, the same text in Markdown and LaTeX, layouts by hand."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xmodal.config import InputError
+from xmodal.results.provenance import Provenance
+from xmodal.results.tables import methods_layout, recall_layout, save_table, splits_layout
+
+NOTE = Provenance(
+    source="synthetic sample",
+    fingerprint="12ab",
+    parameters={},
+    seeds={},
+    command="make paper",
+    commit="abc1234",
+)
+TABLE = pd.DataFrame(
+    {
+        "direction": ["audio→video", "video→audio"],
+        "R@1, %": [21.54321987, np.nan],
+        "x_y|z": [-0.01, 3.0],
+        "N": [256, 6000],
+    }
+)
+RECALLS = pd.DataFrame(
+    {
+        "reading": ["ours", "ours", "theirs", "theirs"],
+        "direction": "audio→video",
+        "k": [1, 10, 1, 10],
+        "recall": [12.34, 50.0, 20.0, 60.06],
+        "low": [10.0, 45.0, np.nan, np.nan],
+        "high": [15.0, 55.55, np.nan, np.nan],
+    }
+)
+
+
+def shown_cells(stem: Path) -> tuple[list, list]:
+    """Read the bodies of the Markdown and the LaTeX table back."""
+    lines = [line for line in stem.with_suffix(".md").read_text().splitlines() if line[:1] == "|"]
+    markdown = [[c.strip() for c in line.strip("|").split(" | ")] for line in lines[2:]]
+    body = stem.with_suffix(".tex").read_text().split("\\midrule\n")[1].split("\\bottomrule")[0]
+    latex = [
+        [
+            c.strip().replace("$\\rightarrow$", "→").replace("--", "–")
+            for c in row.removesuffix("\\\\").rstrip(" \\").split("&")
+        ]
+        for row in body.strip().splitlines()
+    ]
+    return markdown, latex
+
+
+def test_a_table_is_shown_twice_and_its_numbers_are_kept(tmp_path):
+    shown = save_table(TABLE, tmp_path / "t", NOTE, "Recall_a", {"R@1, %": 2})
+    assert {path.name for path in tmp_path.iterdir()} == {"t.md", "t.tex", "t.csv", "t.json"}
+    expected = [["audio→video", "21.54", "0.0", "256"], ["video→audio", "–", "3.0", "6000"]]
+    assert shown_cells(tmp_path / "t") == (expected, expected)
+    assert shown.to_numpy().tolist() == expected
+    assert (tmp_path / "t.csv").read_text() == (
+        'direction,"R@1, %",x_y|z,N\naudio→video,21.5432,-0.01,256\nvideo→audio,,3.0,6000\n'
+    )
+    assert (tmp_path / "t.json").read_text() == NOTE.as_json()
+
+
+def test_captions_name_the_source_and_text_is_escaped(tmp_path):
+    save_table(TABLE, tmp_path / "t", NOTE, "Recall_a, 100 %.")
+    markdown, latex = (tmp_path / "t.md").read_text(), (tmp_path / "t.tex").read_text()
+    assert markdown.endswith("*Recall\\_a, 100 %. Source: synthetic sample.*\n")
+    assert "\\caption{Recall\\_a, 100 \\%. Source: synthetic sample.}" in latex
+    assert "\\label{tab:t}" in latex
+    assert all(rule in latex for rule in ("\\toprule", "\\midrule", "\\bottomrule"))
+    assert "x\\_y\\|z" in markdown and "R@1, \\% & x\\_y|z" in latex
+    assert "→" not in latex
+
+
+def test_a_layout_is_shown_and_the_tidy_frame_is_kept(tmp_path):
+    save_table(RECALLS, tmp_path / "t", NOTE, "c", layout=recall_layout)
+    kept = pd.read_csv(tmp_path / "t.csv")
+    pd.testing.assert_frame_equal(kept, RECALLS)
+    markdown, _ = shown_cells(tmp_path / "t")
+    assert markdown[0] == ["ours", "12.3 \\[10.0, 15.0\\]", "50.0 \\[45.0, 55.5\\]"]
+    before = (tmp_path / "t.md").read_bytes()
+    save_table(kept, tmp_path / "t", NOTE, "c", layout=recall_layout)
+    assert (tmp_path / "t.md").read_bytes() == before
+
+
+def test_whole_numbers_and_flags_are_read_back_as_what_they_were(tmp_path):
+    table = pd.DataFrame({"whole": [96.0, 3844000.0], "count": [1, 2], "own": [True, False]})
+    save_table(table, tmp_path / "t", NOTE, "c")
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "t.csv"), table)
+
+
+def test_another_process_writes_the_same_bytes(tmp_path):
+    script = (
+        "from pathlib import Path\n"
+        "import pandas as pd\n"
+        "from xmodal.results.tables import recall_layout, save_table\n"
+        "from xmodal.results.provenance import Provenance\n"
+        f"note = Provenance(**{NOTE.model_dump()!r})\n"
+        "row = dict(row=[1, 1], direction=['a', 'b'], k=[1, 1], recall=[1 / 3, 2 / 3])\n"
+        "save_table(pd.DataFrame(row), Path(folder) / 't', note, 'c', layout=recall_layout)\n"
+    )
+    here, there = tmp_path / "here", tmp_path / "there"
+    exec(script, {"folder": here})
+    other = f"folder = {str(there)!r}\n{script}"
+    subprocess.run([sys.executable, "-c", other], env={"PYTHONHASHSEED": "1"}, check=True)
+    for kind in ("md", "tex", "csv", "json"):
+        assert (here / f"t.{kind}").read_bytes() == (there / f"t.{kind}").read_bytes(), kind
+
+
+def test_failing_midway_keeps_the_old_files(tmp_path, monkeypatch):
+    save_table(TABLE, tmp_path / "t", NOTE, "c")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    whole = Path.write_bytes
+
+    def full(path, content):
+        if ".csv" in path.name:
+            whole(path, content[:10])
+            raise OSError(28, "No space left on device")
+        return whole(path, content)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(InputError, match=r"^t cannot be written into .*No space left"):
+        save_table(TABLE.iloc[:1], tmp_path / "t", NOTE, "c")
+    assert before == {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+
+@given(
+    st.lists(st.floats(-1e6, 1e6) | st.just(float("nan")), min_size=1, max_size=8),
+    st.integers(0, 4),
+)
+def test_numbers_agree_whatever_they_are(tmp_path_factory, values, decimals):
+    stem = tmp_path_factory.mktemp("tables") / "t"
+    save_table(pd.DataFrame({"v": values, "n": 1}), stem, NOTE, "c", decimals)
+    markdown, latex = shown_cells(stem)
+    assert markdown == latex
+    kept = pd.read_csv(stem.with_suffix(".csv"))["v"]
+    for (cell, _), number, value in zip(markdown, kept, values, strict=True):
+        if np.isnan(value):
+            assert cell == "–" and np.isnan(number)
+        else:
+            assert abs(float(cell) - value) <= 0.5 * 10**-decimals + 1e-9
+            assert number == pytest.approx(value, rel=5.1e-6)
+
+
+def test_recalls_are_laid_out_by_hand():
+    first, last = (f"audio→video R@{k}" for k in (1, 10))
+    assert recall_layout(RECALLS).to_dict("list") == {
+        "reading": ["ours", "theirs"],
+        first: ["12.3 [10.0, 15.0]", "20.0"],
+        last: ["50.0 [45.0, 55.5]", "60.1"],
+    }
+    without = recall_layout(RECALLS.drop(columns=["low", "high"]))
+    assert without[first].tolist() == ["12.3", "20.0"]
+
+
+def test_methods_are_laid_out_by_candidates():
+    sizes = RECALLS.assign(gallery=[64, 64, 16, 16]).rename(columns={"reading": "model"})
+    shown = methods_layout(sizes)
+    assert shown["candidates"].tolist() == [16, 64]
+    assert shown["method"].tolist() == ["theirs", "ours"]
+
+
+def test_splits_are_laid_out_by_hand():
+    row = {"split": "train", "clips": 2, "silent clips": 1, "labels per clip": 1.5}
+    for modality in ("visual", "audio"):
+        row |= {f"{modality} norm": 3.04, f"{modality} norm deviation": 2.0}
+        row |= {f"{modality} lowest": -1.987, f"{modality} highest": 3.0}
+    (shown,) = splits_layout(pd.DataFrame([row])).to_dict("records")
+    assert shown["visual norm"] == "3.0 ± 2.0" and shown["audio range"] == "-1.99 to 3.00"
+    assert list(shown)[:4] == ["split", "clips", "silent clips", "labels per clip"]
