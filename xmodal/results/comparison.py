@@ -1,55 +1,33 @@
-"""Do tables made again say what the committed ones say? Results are data: every number counts."""
+"""Do tables made again say what the committed ones say? Every number of a tidy table counts."""
 
-import csv
-import re
-from decimal import Decimal
 from pathlib import Path
-from typing import NamedTuple
 
-from pydantic import ValidationError
+import pandas as pd
 
 from xmodal.config import InputError
-from xmodal.results.protocol import Protocol
-from xmodal.results.provenance import Provenance
+from xmodal.results.provenance import Provenance, read_provenance
 
-_NUMBER = r"[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?"
-# A number alone, with its deviation or with its interval; any other cell is text.
-_CELL = re.compile(rf"({_NUMBER})(?:( ± ){_NUMBER}|( \[){_NUMBER}, {_NUMBER}\])?")
+#: How uncertain a number is, which may be another when it is made again.
+UNCERTAINTY = {"low", "high", "std"}
 
 
 class DifferenceError(Exception):
     """Tables made again differ from the committed ones; the message has a line a difference."""
 
 
-class _Table(NamedTuple):
-    header: list[str]
-    rows: list[list[str]]
-
-    def measured(self) -> list[bool]:
-        """Return which columns hold measured numbers: those with a decimal point in one of them."""
-        columns = zip(*self.rows, strict=True)
-        numbers = [[_CELL.fullmatch(cell) for cell in column] for column in columns]
-        return [any(m and not m[1].lstrip("-+").isdigit() for m in column) for column in numbers]
-
-
-class _Gap(NamedTuple):
-    points: Decimal
-    where: str
-
-
 def check_results(committed: Path, fresh: Path) -> str:
     """Compare tables made again with the committed ones.
 
-    Compared is every CSV file below ``committed`` whose JSON file holds a protocol. A column with a
-    decimal point in one of its numbers is measured ("9.8", "9.0 [8.3, 9.7]", "4.0 ± 1.4"): there
-    the first number of each cell must agree within the committed protocol's tolerance, and bounds
-    and deviations are free. Any other cell must be the same text, counts and sizes too. The numbers
-    of tables that are missing, of other features or of another protocol are not compared.
+    Compared is every CSV file below ``committed`` whose JSON file holds a protocol. Its columns of
+    floats are measured: their numbers must agree within the committed protocol's tolerance, but
+    for bounds and deviations, which are free. All other columns name the rows and must be the
+    same: text, counts and sizes. The numbers of tables that are missing, of other features or of
+    another protocol are not compared.
 
     Parameters
     ----------
     committed, fresh : Path
-        Folders of tables, as `xmodal.results.provenance.save_table` writes them.
+        Folders of tables, as `xmodal.results.tables.save_table` writes them.
 
     Returns
     -------
@@ -59,7 +37,7 @@ def check_results(committed: Path, fresh: Path) -> str:
     Raises
     ------
     DifferenceError
-        If anything differs; all of it is told.
+        If anything differs; all differences are listed.
     InputError
         If a folder or a file cannot be used, or there is nothing to compare.
     """
@@ -68,102 +46,76 @@ def check_results(committed: Path, fresh: Path) -> str:
             raise InputError(f"{folder} is no folder: name one that holds tables")
     if committed.samefile(fresh):
         raise InputError(f"{committed} cannot be compared with itself: make the tables elsewhere")
-    notes = {path.relative_to(committed): _note(path) for path in sorted(committed.rglob("*.csv"))}
-    problems: list[str] = []
-    gaps: list[_Gap] = []
-    tables = 0
-    for name, note in notes.items():
-        if note is None or note.protocol is None:
+    paths = sorted(committed.rglob("*.csv"))
+    notes = {path: _note(path) for path in paths}
+    problems, gaps = list[str](), dict[str, float]()
+    for path, note in notes.items():
+        if note is None:
             continue
-        tables += 1
-        table = _read(committed / name)
-        if not any(table.measured()):
-            raise InputError(f"{committed / name} holds no measured number to compare")
-        if unlike := _unlike(note, note.protocol, fresh / name):
-            problems.append(f"{name}: {unlike}")
-            continue
-        found, near = _compare(table, _read(fresh / name), note.protocol.tolerance)
+        name = path.relative_to(committed).as_posix()
+        found, near = _compare(path, note, fresh / name)
         problems += [f"{name}: {problem}" for problem in found]
-        gaps += [gap._replace(where=f"{name}: {gap.where}") for gap in near]
-    if not tables:
-        raise InputError(f"{committed} holds no table with a protocol: there is nothing to compare")
+        gaps |= {f"{name}: {where}": gap for where, gap in near.items()}
     if problems:
-        said = f"Differences of {fresh} from {committed}: {len(problems)}"
-        raise DifferenceError("\n".join([said, *problems]))
-    largest = max(gaps, key=lambda gap: gap.points)
+        heading = f"Differences of {fresh} from {committed}: {len(problems)}"
+        raise DifferenceError("\n".join([heading, *problems]))
+    if not gaps:
+        raise InputError(f"{committed} holds no table with a protocol: there is nothing to compare")
+    largest = max(gaps, key=gaps.__getitem__)
     return (
-        f"{len(gaps)} numbers in {tables} of {len(notes)} tables were compared, those with a "
-        f"protocol; the largest difference is {largest.points} ({largest.where})"
+        f"{len(gaps)} numbers in {sum(map(bool, notes.values()))} of {len(paths)} tables were "
+        f"compared, those with a protocol; the largest difference is {gaps[largest]:.4g} "
+        f"({largest})"
     )
 
 
-def _note(path: Path) -> Provenance | None:
-    """Return where a table came from; None if it has no JSON file.
-
-    Raises
-    ------
-    InputError
-        If that file is no such note.
-    """
+def _note(path: Path) -> dict | None:
+    """Return what the numbers of a table mean, by its JSON file; None if that has no protocol."""
     beside = path.with_suffix(".json")
-    if not beside.exists():
-        return None
-    try:
-        return Provenance.model_validate_json(beside.read_bytes())
-    except ValidationError:
-        raise InputError(f"{beside} is no note of where a table came from: restore it") from None
+    note: Provenance | None = read_provenance(beside) if beside.exists() else None
+    return {"features": note.fingerprint, **dict(note.protocol)} if note and note.protocol else None
 
 
-def _read(path: Path) -> _Table:
+def _read(path: Path) -> pd.DataFrame:
+    """Read a tidy table: what is measured, indexed by all other cells of a row."""
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            header, *rows = csv.reader(file, strict=True)
-    except (OSError, ValueError, csv.Error):
+        table = pd.read_csv(path, keep_default_na=False, na_values=[""])
+    except (OSError, ValueError):
         raise InputError(f"{path} cannot be read as a table: restore it") from None
-    if any(len(row) != len(header) for row in rows):
-        raise InputError(f"{path} has rows that are not as long as its header: restore it")
-    return _Table(header, rows)
+    keys = table.select_dtypes(exclude="float")
+    rows = [f"({', '.join(map(str, row))})" for row in keys.fillna("").to_numpy(object)]
+    measured = table.select_dtypes("float").drop(columns=UNCERTAINTY, errors="ignore")
+    return measured.set_axis(pd.Index(rows, name=", ".join(keys.columns)))
 
 
-def _unlike(note: Provenance, protocol: Protocol, path: Path) -> str | None:
-    """Say why the numbers of the table at ``path`` cannot be compared, if so."""
-    if not path.exists():
-        return f"missing in {path.parent}"
-    again = _note(path)
-    if again is None or again.protocol is None:
-        return "made without a protocol"
-    if again.fingerprint != note.fingerprint:
-        return f"made from other features: committed {note.fingerprint}, fresh {again.fingerprint}"
-    for name in Protocol.model_fields:
-        before, after = getattr(protocol, name), getattr(again.protocol, name)
-        if name != "tolerance" and before != after:
-            return f"made by another protocol: {name} committed {before!r}, fresh {after!r}"
-    return None
-
-
-def _compare(ours: _Table, theirs: _Table, tolerance: float) -> tuple[list[str], list[_Gap]]:
-    """Return what differs, in words, and how far apart all measured numbers are."""
-    if ours.header != theirs.header:
-        return [f"columns: committed {ours.header}, fresh {theirs.header}"], []
-    measured = ours.measured()
-    leading = measured.index(True)  # the cells before the first measured one name a row
-    names, again = ([f"({', '.join(row[:leading])})" for row in t.rows] for t in (ours, theirs))
-    if len(names) != len(again):
-        gone = [f", gone {name}" for name in names if name not in again]
-        new = [f", new {name}" for name in again if name not in names]
-        return [f"rows: committed {len(names)}, fresh {len(again)}" + "".join(gone + new)], []
-    problems, gaps = [], []
-    rows = zip(names, ours.rows, theirs.rows, strict=True)
-    for line, (row, before, after) in enumerate(rows, start=2):
-        for column, number, old, now in zip(ours.header, measured, before, after, strict=True):
-            where = f"line {line} {row}, {column}".replace(" ()", "")
-            said = f"{where}: committed {old or '(empty)'}, fresh {now or '(empty)'}"
-            a, b = _CELL.fullmatch(old), _CELL.fullmatch(now)
-            if number and a and b and a.group(2, 3) == b.group(2, 3):
-                points = Decimal(b[1]) - Decimal(a[1])  # exact: 9.5 to 9.8 is 0.3 and no more
-                gaps.append(_Gap(abs(points), where))
-                if abs(points) > Decimal(str(tolerance)):
-                    problems.append(f"{said}, difference {points:+}, tolerance {tolerance:g}")
-            elif old != now:
-                problems.append(said)
-    return problems, gaps
+def _compare(path: Path, note: dict, again: Path) -> tuple[list[str], dict[str, float]]:
+    """Return what differs between two tables, a line each, and how far apart all numbers are."""
+    committed, tolerance = _read(path), note["tolerance"]
+    if not committed.count().any():
+        raise InputError(f"{path} holds no measured number to compare")
+    if not again.exists():
+        return [f"missing in {again.parent}"], {}
+    if (fresh_note := _note(again)) is None:
+        return ["made without a protocol"], {}
+    for name, before in note.items():
+        if name != "tolerance" and before != fresh_note[name]:
+            change = f"{name} committed {before!r}, fresh {fresh_note[name]!r}"
+            return [f"made from other features or by another protocol: {change}"], {}
+    fresh = _read(again)
+    headers = [f"({table.index.name}) {list(table.columns)}" for table in (committed, fresh)]
+    if headers[0] != headers[1]:
+        return [f"columns: committed {headers[0]}, fresh {headers[1]}"], {}
+    if not committed.index.equals(fresh.index):
+        gone = [f", gone {row}" for row in committed.index.difference(fresh.index, sort=False)]
+        new = [f", new {row}" for row in fresh.index.difference(committed.index, sort=False)]
+        which = "".join(gone + new) or ", in another order or number"
+        return [f"rows: committed {len(committed)}, fresh {len(fresh)}{which}"], {}
+    ours, theirs = committed.stack(future_stack=True), fresh.stack(future_stack=True)
+    gaps = (theirs - ours).abs()
+    near = gaps <= tolerance + 1e-9  # tenths are not exact in binary
+    problems = [
+        f"{', '.join(where)}: committed {old:g}, fresh {new:g}, difference {new - old:+.4g}, "
+        f"tolerance {tolerance:g}"
+        for where, old, new in ours.compare(theirs.mask(near, ours)).itertuples(name=None)
+    ]
+    return problems, {", ".join(where): gap for where, gap in gaps.dropna().items()}

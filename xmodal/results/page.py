@@ -2,9 +2,7 @@
 
 import re
 import shlex
-from itertools import groupby
 from pathlib import Path
-from typing import NamedTuple
 
 import jinja2
 import pandas as pd
@@ -115,11 +113,9 @@ written by the run that made table1.
 
 | run | commit | features | made |
 |:----|:-------|:---------|:-----|
-{% for run, names in runs %}
-| {{ run.notebook or run.command }} | `{{ run.commit }}` | \
-{{ "`%s…`" | format(run.fingerprint[:16]) if run.fingerprint else "none" }} | \
-{% for name in names %}[{{ name }}]({{ name }}.json){% if not loop.last %}, {% endif %}\
-{% endfor %} |
+{% for run in runs %}
+| {{ run.run }} | `{{ run.commit }}` | \
+{{ "`" ~ run.features ~ "…`" if run.features else "none" }} | {{ run.made }} |
 {% endfor %}
 """
 
@@ -161,30 +157,22 @@ def write_report(figures: Path) -> str:
         tolerance=f"{origin.protocol.tolerance:g}",
         galleries=[f"{count:,} of {size:,}" for size, count in sizes],
         pictures=[item for item in PICTURES.items() if (figures / f"{item[0]}.png").exists()],
-        runs=_runs(figures),
+        runs=_runs(figures).itertuples(),
     )
     (figures / "README.md").write_text(page)
     return summary(figures, verdict, origin.source)
 
 
-class _Run(NamedTuple):
-    """What made some of the tables and pictures."""
-
-    notebook: str
-    commit: str
-    fingerprint: str
-    command: str
-
-
-def _runs(figures: Path) -> list[tuple[_Run, list[str]]]:
-    """Return every run that made tables or pictures of a folder, each with their names."""
-    made = {}
+def _runs(figures: Path) -> pd.DataFrame:
+    """Return the runs that made the tables and pictures of a folder, and what each made."""
+    notes = []
     for path in sorted([*figures.glob("*.tex"), *figures.glob("*.png")]):
         note = read_provenance(path.with_suffix(".json"))
         notebook = next((w for w in shlex.split(note.command) if w.endswith(".ipynb")), "")
-        made[path.stem] = _Run(Path(notebook).stem, note.commit, note.fingerprint, note.command)
-    names = sorted(made, key=lambda name: (made[name], name))
-    return [(run, list(same)) for run, same in groupby(names, made.__getitem__)]
+        name, link = Path(notebook).stem or note.command, f"[{path.stem}]({path.stem}.json)"
+        notes.append((name, note.commit, note.fingerprint[:16], note.command, link))
+    frame = pd.DataFrame(notes, columns=["run", "commit", "features", "command", "made"])
+    return frame.groupby(["run", "commit", "features", "command"], as_index=False).agg(", ".join)
 
 
 def _read(path: Path) -> str:
