@@ -3,7 +3,6 @@
 import json
 import os
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -126,18 +125,18 @@ def inspect(
     """Say what shards hold and what is wrong with them; the exit status is 1 if anything is."""
     from xmodal.data.vocabulary import read_vocabulary
     from xmodal.youtube8m.inspect import find_shards, inspect_shards
-    from xmodal.youtube8m.repair import check_folder, write_repaired
+    from xmodal.youtube8m.repair import require_new_folder, write_repaired
 
     files = find_shards(shards)
     if repair:
-        check_folder(repair, shards, [name for _, name in files])
+        require_new_folder(repair, shards, files.values())
     found = inspect_shards(files, len(read_vocabulary(vocabulary)) if vocabulary else None, jobs)
     repaired = write_repaired(found, repair) if repair else None
     if as_json:
-        print(json.dumps({**asdict(found), "repair": repaired and asdict(repaired)}, indent=1))
+        print(json.dumps(found.to_dict() | {"repair": repaired and repaired.to_dict()}, indent=1))
     else:
         print("\n\n".join(part.as_text() for part in (found, repaired) if part))
-    raise typer.Exit(1 if found.problems else 0)
+    raise typer.Exit(0 if found.problems.empty else 1)
 
 
 @app.command(epilog=HELP)
