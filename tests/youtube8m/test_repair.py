@@ -12,9 +12,8 @@ from xmodal.data.features import SPLITS, open_features, read_manifest
 from xmodal.data.framing import read_records, write_records
 from xmodal.data.prepare import PrepareConfig, prepare
 from xmodal.data.schema import Clip, encode_example
-from xmodal.pipeline.cli import main
 from xmodal.youtube8m.inspect import find_shards, inspect_shards
-from xmodal.youtube8m.repair import Repair, check_folder, write_repaired
+from xmodal.youtube8m.repair import Repair, require_new_folder, write_repaired
 
 Make = Callable[..., list[Clip]]
 
@@ -29,7 +28,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def repair(source: Path, out: Path, num_classes: int | None = None) -> Repair:
     files = find_shards([source])
-    check_folder(out, [source], [name for _, name in files])
+    require_new_folder(out, [source], files.values())
     return write_repaired(inspect_shards(files, num_classes, jobs=1), out)
 
 
@@ -86,15 +85,13 @@ def test_the_copy_holds_every_good_record_and_the_inputs_stay(
     assert [path.name for path in out.parent.iterdir()] == ["repaired"]
 
 
-def test_what_was_left_out_is_told_exactly(damaged: Path, tmp_path: Path, make_clips: Make) -> None:
+def test_what_was_left_out_is_reported_exactly(
+    damaged: Path, tmp_path: Path, make_clips: Make
+) -> None:
     result = repair(damaged, tmp_path / "repaired")
-    told = {
-        (entry["file"].removeprefix(f"{damaged}/"), entry["record"]): (
-            entry["offset"],
-            entry["bytes"],
-            entry["kind"],
-        )
-        for entry in result.left_out
+    left_out = {
+        (file.removeprefix(f"{damaged}/"), record): (offset, size, kind)
+        for file, record, offset, size, kind, _ in result.left_out.itertuples(index=False)
     }
 
     def size(count: int, seed: int, row: int) -> int:
@@ -103,7 +100,7 @@ def test_what_was_left_out_is_told_exactly(damaged: Path, tmp_path: Path, make_c
     third = sum(size(7, 3, row) for row in range(7)) + size(4, 0, 1)
     second = sum(size(6, 2, row) for row in range(5))
     nan = make_clips(1, 99)[0]
-    assert told == {
+    assert left_out == {
         ("more/part1.tfrecord", 0): (0, size(5, 1, 0), "payload checksum"),
         ("more/part3.tfrecord", 8): (third, len(encode_example(nan)) + 16, "not an example"),
         ("more/part5.tfrecord", 0): (0, 7, "length checksum"),
@@ -112,9 +109,9 @@ def test_what_was_left_out_is_told_exactly(damaged: Path, tmp_path: Path, make_c
         ("part2.tfrecord", 5): (second, size(6, 2, 5) - 100, "truncated"),
         ("part4.tfrecord", 0): (0, 0, "empty"),
     }
-    assert len(result.left_out) == len(told)
-    reasons = [entry["reason"] for entry in result.left_out]
-    assert [reason for reason in reasons if reason not in result.as_text()] == []
+    assert len(result.left_out) == len(left_out)
+    text = result.as_text()
+    assert [reason for reason in result.left_out["reason"] if reason not in text] == []
 
 
 def test_the_copy_is_good_and_can_be_prepared(damaged: Path, tmp_path: Path) -> None:
@@ -127,7 +124,7 @@ def test_the_copy_is_good_and_can_be_prepared(damaged: Path, tmp_path: Path) -> 
         out = tmp_path / f"repaired{classes}"
         repair(damaged, out, classes)
         found = inspect_shards(find_shards([out]), classes, jobs=1)
-        assert (found.problems, found.repeated) == ({}, {})
+        assert found.problems.empty and found.repeated.empty
         made = PrepareConfig(
             shards=out,
             out=tmp_path / f"features{classes}",
@@ -138,7 +135,7 @@ def test_the_copy_is_good_and_can_be_prepared(damaged: Path, tmp_path: Path) -> 
         prepare(made)
         held = sum(len(open_features(made.out, split)) for split in SPLITS)
         dropped = read_manifest(made.out)["splits"]
-        assert held + sum(split["dropped"] for split in dropped.values()) == found.totals.clips
+        assert held + sum(split["dropped"] for split in dropped.values()) == found.totals["clips"]
 
 
 def test_good_files_are_copied_too(shard_folder: Path, tmp_path: Path) -> None:
@@ -146,7 +143,7 @@ def test_good_files_are_copied_too(shard_folder: Path, tmp_path: Path) -> None:
     before = contents(shard_folder)
     del before["vocabulary.csv"]
     assert contents(tmp_path / "repaired") == before
-    assert (len(result.copied), result.rewritten, result.left_out) == (8, [], [])
+    assert (len(result.copied), result.rewritten, len(result.left_out)) == (8, [], 0)
     assert result.as_text() == f"{tmp_path / 'repaired'}: 8 files copied, 0 rewritten."
 
 
@@ -169,9 +166,11 @@ def test_a_folder_in_or_over_the_inputs_or_in_use_is_refused(
         (shard_folder / "vocabulary.csv", [file], "is there already and not empty"),
     ):
         with pytest.raises(InputError, match=said):
-            check_folder(out, inputs, ["a"])
+            require_new_folder(out, inputs, ["a"])
     with pytest.raises(InputError, match=r"2 of the inputs are named a\.tfrecord"):
-        check_folder(tmp_path / "new", [shard_folder], ["a.tfrecord", "b.tfrecord", "a.tfrecord"])
+        require_new_folder(
+            tmp_path / "new", [shard_folder], ["a.tfrecord", "b.tfrecord", "a.tfrecord"]
+        )
     assert contents(tmp_path) == before
 
 
@@ -197,23 +196,10 @@ def test_a_file_that_changed_meanwhile_is_not_taken(damaged: Path, tmp_path: Pat
     assert not (tmp_path / "repaired").exists()
 
 
-def test_the_command_repairs_and_tells_so(
-    damaged: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    def status(*words: object) -> object:
-        monkeypatch.setattr("sys.argv", ["xmodal", "inspect", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        return ended.value.code
-
+def test_the_command_repairs_and_says_so(call: Callable, damaged: Path, tmp_path: Path) -> None:
     out = tmp_path / "repaired"
-    assert status(damaged, "--repair", out, "--json") == 1
-    told = json.loads(capsys.readouterr().out)["repair"]
-    assert (told["folder"], len(told["left_out"])) == (str(out), 7)
-    assert status(out) == 0
-    capsys.readouterr()
-    assert status(damaged, "--repair", out) == 2
-    assert capsys.readouterr().out == ""
+    status, printed, _ = call("inspect", damaged, "--repair", out, "--json")
+    repaired = json.loads(printed)["repair"]
+    assert (status, repaired["folder"], len(repaired["left_out"])) == (1, str(out), 7)
+    assert call("inspect", out)[0] == 0
+    assert call("inspect", damaged, "--repair", out)[:2] == (2, "")

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xmodal.data.framing import Record, read_records, write_records
-from xmodal.youtube8m.salvage import Damage, salvage_records
+from xmodal.data.framing import read_records, write_records
+from xmodal.youtube8m.salvage import Stretch, salvage_records
 
 PAYLOADS = [b"first", b"", b"123456789", b"the last one"]
 # A record takes 16 bytes beside its payload.
@@ -24,34 +24,41 @@ def content(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def salvage(tmp_path_factory: pytest.TempPathFactory) -> Callable[[bytes], list[Record | Damage]]:
+def salvage(tmp_path_factory: pytest.TempPathFactory) -> Callable[[bytes], list[Stretch]]:
     """Give ``salvage(content)``: what is found in a file; that it has no gap is checked."""
     path = tmp_path_factory.mktemp("salvage") / "a.tfrecord"
 
-    def run(content: bytes) -> list[Record | Damage]:
+    def run(content: bytes) -> list[Stretch]:
         path.write_bytes(content)
         found = list(salvage_records(path))
         position = 0
         for number, part in enumerate(found):
             assert (part.number, part.offset) == (number, position)
-            position += part.size if isinstance(part, Damage) else len(part.payload) + 16
+            position += part.size
         assert position == len(content)
         return found
 
     return run
 
 
-def payloads(found: list[Record | Damage]) -> list[bytes]:
-    return [part.payload for part in found if isinstance(part, Record)]
+def payloads(found: list[Stretch]) -> list[bytes]:
+    return [part.payload for part in found if not part.kind]
 
 
-def damages(found: list[Record | Damage]) -> list[tuple[int, int, int, str]]:
-    return [part[:4] for part in found if isinstance(part, Damage)]
+def damages(found: list[Stretch]) -> list[tuple[int, int, int, str]]:
+    return [part[:4] for part in found if part.kind]
+
+
+def is_within(some: list[bytes], all_: list[bytes]) -> bool:
+    """Tell whether all of ``some`` are there, in their order."""
+    rest = iter(all_)
+    return all(one in rest for one in some)
 
 
 def test_a_whole_file_is_read_as_ever(content: bytes, salvage: Callable, tmp_path: Path) -> None:
     (tmp_path / "a.tfrecord").write_bytes(content)
-    assert salvage(content) == list(read_records(tmp_path / "a.tfrecord"))
+    whole = [(part.number, part.offset, part.payload) for part in salvage(content)]
+    assert whole == list(read_records(tmp_path / "a.tfrecord"))
 
 
 @pytest.mark.parametrize(
@@ -195,7 +202,10 @@ def test_what_was_left_alone_comes_back_and_nothing_else(
         for body, begin, end in zip(bodies, bounds, bounds[1:])
         if touched.isdisjoint(range(begin, end)) and not any(begin < at < end for at in split)
     ]
-    assert payloads(salvage(bytes(content))) == whole
+    found = payloads(salvage(bytes(content)))
+    assert is_within(whole, found)
+    # What was taken out may leave the halves of two headers that are alike: one record, and whole.
+    assert is_within(found, bodies) if split else found == whole
 
 
 def test_an_absurd_length_costs_one_record(content: bytes, salvage: Callable) -> None:

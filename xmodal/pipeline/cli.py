@@ -51,25 +51,23 @@ def inspect(line: CommandLine) -> int:
     ids that occur again. The exit status is 0 if there are none, 1 if there are some (repaired or
     not), and 2 if the input cannot be used.
     """
-    from dataclasses import asdict
-
     from xmodal.data.vocabulary import read_vocabulary
     from xmodal.pipeline.options import InspectConfig
     from xmodal.youtube8m.inspect import find_shards, inspect_shards
-    from xmodal.youtube8m.repair import check_folder, write_repaired
+    from xmodal.youtube8m.repair import require_new_folder, write_repaired
 
     given = line.read(InspectConfig, "shards")
     files = find_shards(given.shards)
     if given.repair:
-        check_folder(given.repair, given.shards, [name for _, name in files])
+        require_new_folder(given.repair, given.shards, files.values())
     classes = len(read_vocabulary(given.vocabulary)) if given.vocabulary else None
     found = inspect_shards(files, classes, given.jobs)
     repaired = write_repaired(found, given.repair) if given.repair else None
     if given.as_json:
-        print(json.dumps({**asdict(found), "repair": repaired and asdict(repaired)}, indent=1))
+        print(json.dumps(found.to_dict() | {"repair": repaired and repaired.to_dict()}, indent=1))
     else:
         print("\n\n".join(part.as_text() for part in (found, repaired) if part))
-    return 1 if found.problems else 0
+    return 0 if found.problems.empty else 1
 
 
 def train(line: CommandLine) -> None:

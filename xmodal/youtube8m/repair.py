@@ -3,19 +3,19 @@
 import os
 import shutil
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from tabulate import tabulate
+import pandas as pd
 from tqdm import tqdm
 
 from xmodal.config import InputError
 from xmodal.data.framing import write_records
-from xmodal.youtube8m.findings import Inspection, Shard
-from xmodal.youtube8m.salvage import Damage, salvage_records
+from xmodal.youtube8m.inspect import Inspection, rows
+from xmodal.youtube8m.salvage import salvage_records
 
 
 @dataclass
@@ -23,49 +23,34 @@ class Repair:
     """What a repair wrote into ``folder``.
 
     ``copied`` names the files that were good, ``rewritten`` those written without their problems,
-    ``missing`` those in which no good clip was left, which are not written. ``left_out`` lists
-    every stretch that was left out, in any of them: ``file``, ``record``, ``offset``, ``bytes``,
-    ``kind`` and ``reason``.
+    ``missing`` those in which no good clip was left, which are not written. ``left_out`` are the
+    problems, each a stretch that is in no file of the copy.
     """
 
     folder: str
     copied: list[str]
     rewritten: list[str]
     missing: list[str]
-    left_out: list[dict[str, Any]]
+    left_out: pd.DataFrame
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as JSON can hold it."""
+        return vars(self) | {"left_out": rows(self.left_out)}
 
     def as_text(self) -> str:
         """Return what was done, and a table of what was left out."""
-        told = f"{self.folder}: {len(self.copied)} files copied, {len(self.rewritten)} rewritten"
+        done = f"{self.folder}: {len(self.copied)} files copied, {len(self.rewritten)} rewritten"
         if self.missing:
-            told += f", {len(self.missing)} left out whole"
-        if not self.left_out:
-            return f"{told}."
-        columns = ["file", "record", "offset", "bytes", "reason"]
-        rows = [[str(entry[column]) for column in columns] for entry in self.left_out]
-        aligned = ["left", "right", "right", "right", "left"]
-        table = tabulate(rows, columns, disable_numparse=True, colalign=aligned)
-        return f"{told}; left out:\n\n{table}"
+            done += f", {len(self.missing)} left out whole"
+        if self.left_out.empty:
+            return f"{done}."
+        table = self.left_out.drop(columns="kind")
+        table = table.to_markdown(index=False, tablefmt="simple", disable_numparse=[0, 4])
+        return f"{done}; left out:\n\n{table}"
 
 
-def check_folder(folder: Path, inputs: Sequence[Path], names: Sequence[str]) -> None:
-    """Make sure that a repaired copy can be written without touching anything that is there.
-
-    Parameters
-    ----------
-    folder
-        Where the copy shall be.
-    inputs
-        The files and folders that were named.
-    names
-        The names that the files will have in ``folder``.
-
-    Raises
-    ------
-    InputError
-        ``folder`` is one of the inputs or inside one, it is there and not an empty folder, or two
-        files would get one name.
-    """
+def require_new_folder(folder: Path, inputs: Sequence[Path], names: Iterable[str]) -> None:
+    """Refuse a folder that is not new or lies in an input, and files that would get one name."""
     target = folder.resolve()
     for path in inputs:
         if path.resolve() in (target, *target.parents):
@@ -82,48 +67,45 @@ def write_repaired(inspection: Inspection, folder: Path) -> Repair:
 
     Good files are copied byte for byte, the others written anew with their good records, the same
     payloads in the same order, so that the folder can be prepared as it is. It appears whole or not
-    at all; the inputs are only read. Call `check_folder` first.
+    at all; the inputs are only read. Call `require_new_folder` first.
 
     Raises
     ------
     InputError
         The folder cannot be written, or a file changed since it was inspected.
     """
+    shards, problems = inspection.shards, inspection.problems
+    left_out = problems.groupby("file", observed=False)["offset"].agg(set)
     out = Path(os.path.abspath(folder))
-    repair = Repair(str(folder), [], [], [], [])
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as work:
             new = Path(work) / "new"
             new.mkdir()
-            for shard in tqdm(inspection.shards, "repairing", unit="shard", disable=None):
-                _write(shard, new / shard.name, repair)
+            kept = shards[shards["good"] > 0]
+            for shard in tqdm(list(kept.itertuples()), "repairing", unit="shard", disable=None):
+                target = new / shard.name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                if not shard.problems:
+                    shutil.copyfile(shard.file, target)
+                elif _rewrite(Path(shard.file), target, left_out[shard.file]) != shard.good:
+                    raise InputError(
+                        f"{shard.file}: the file changed while it was read; repair again."
+                    )
             new.replace(out)
     except OSError as error:
         raise InputError(
             f"{folder}: cannot be made ({error.strerror}: {error.filename}); free some space or "
             "choose another folder."
         ) from error
-    return repair
-
-
-def _write(shard: Shard, target: Path, repair: Repair) -> None:
-    bad = {problem.offset for problem in shard.problems}
-    repair.left_out += [{"file": shard.file, **asdict(problem)} for problem in shard.problems]
-    good = shard.contents.records - sum(problem.bytes > 0 for problem in shard.problems)
-    if not good:
-        repair.missing.append(shard.file)
-        return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if not bad:
-        shutil.copyfile(shard.file, target)
-        repair.copied.append(shard.file)
-        return
-    payloads = (
-        record.payload
-        for record in salvage_records(shard.file)
-        if not isinstance(record, Damage) and record.offset not in bad
+    bad, gone = shards["problems"] > 0, shards["good"] == 0
+    copied, rewritten, missing = (
+        shards.loc[which, "file"].tolist() for which in (~bad, bad & ~gone, gone)
     )
-    if write_records(target, payloads) != good:
-        raise InputError(f"{shard.file}: the file changed while it was read; repair again.")
-    repair.rewritten.append(shard.file)
+    return Repair(str(folder), copied, rewritten, missing, problems)
+
+
+def _rewrite(source: Path, target: Path, bad: set[int]) -> int:
+    """Write the whole records of a file but those at some offsets, and return how many."""
+    whole = (part for part in salvage_records(source) if not part.kind)
+    return write_records(target, (part.payload for part in whole if part.offset not in bad))
