@@ -19,7 +19,7 @@ from xmodal.evaluation.ablation import (
     named_recalls,
     panels,
 )
-from xmodal.results.layouts import ablation_layout, runs_layout
+from xmodal.results.tables import ablation_layout, runs_layout
 
 ABLATION: dict[str, Any] = {
     "base": {"steps": 10},

@@ -21,7 +21,7 @@ from xmodal.evaluation.scaling import (
     points_of,
     published_level,
 )
-from xmodal.results.layouts import scaling_layout
+from xmodal.results.tables import scaling_layout
 
 RUNS = pd.DataFrame(
     [
