@@ -1,18 +1,22 @@
 """Pictures of the data, the training and the results: one function, one figure.
 
-Every function returns a matplotlib ``Figure`` in the house style and leaves matplotlib's own
-settings as they were. ``source`` says where the data come from; it is written into a corner.
+Every function returns a matplotlib ``Figure`` in the house style, leaves matplotlib's own settings
+as they were, and raises `xmodal.config.InputError` when a frame lacks a column or has no rows.
+``source`` says where the data come from; it is written into a corner.
 """
 
+from xmodal.plots.ablation import learning_curve, study_rows
+from xmodal.plots.architecture import architecture
 from xmodal.plots.cards import retrieval
-from xmodal.plots.categories import categories
-from xmodal.plots.features import correlations, feature_norms, label_frequencies
-from xmodal.plots.law import recall_law
-from xmodal.plots.methods import methods
-from xmodal.plots.recall import recall_against_gallery, recall_against_published
-from xmodal.plots.schematic import architecture
+from xmodal.plots.data import correlations, feature_norms, label_frequencies
+from xmodal.plots.recall import (
+    categories,
+    methods,
+    recall_against_gallery,
+    recall_law,
+    recall_readings,
+)
 from xmodal.plots.space import umap
-from xmodal.plots.study import learning_curve, study_rows
 from xmodal.plots.training import training_curves
 
 __all__ = [
@@ -24,8 +28,8 @@ __all__ = [
     "learning_curve",
     "methods",
     "recall_against_gallery",
-    "recall_against_published",
     "recall_law",
+    "recall_readings",
     "retrieval",
     "study_rows",
     "training_curves",

@@ -1,88 +1,87 @@
-"""Recall@K beside the published tables, and against the size of the gallery."""
+"""Recall@K: beside the published tables, against the number of candidates, by method and label."""
 
-from itertools import product
+from itertools import cycle
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
-from xmodal.plots.style import (
-    DASHES,
-    INK,
-    MARKERS,
-    PALETTE,
-    QUIET,
-    columns_of,
-    drawn_in_house_style,
-    legend_outside,
-    plain_ticks,
-    sheet,
-)
-
-PUBLISHED = "published"
-CHANCE = "chance"
+from xmodal.plots import curves, dots, style
+from xmodal.plots.style import INK, MARKERS, PALETTE, PUBLISHED, Look
 
 
-@drawn_in_house_style
-def recall_against_published(frame: pd.DataFrame, source: str) -> Figure:
+@style.figure(frame=["row", "direction", "k", "reading", "recall", "low", "high"])
+def recall_readings(frame: pd.DataFrame, source: str) -> Figure:
     """Draw the recall of each table row under each reading of the row label (paper, Tables 1, 2).
 
     Parameters
     ----------
-    frame
-        Columns row (256, 512, 1024), direction, k, reading (such as "published" or "gallery,
-        dimension 250"), recall, low, high, all in percent; low and high may be missing (NaN).
-        Reading "published", and those that begin with "chance", are set apart from what was
-        measured.
-
-    Raises
-    ------
-    InputError
-        When a column is missing or there are no rows.
+    frame : DataFrame
+        Columns row (256, 512, 1024), direction, k, reading (such as "rows are galleries"), recall,
+        low, high, all in percent; low and high may be missing (NaN). Reading "published", and
+        those that begin with "chance", are set apart from what was measured.
     """
-    needed = ["row", "direction", "k", "reading", "recall", "low", "high"]
-    columns_of(frame, needed, "recall")
-    rows, readings = list(pd.unique(frame["row"])), list(pd.unique(frame["reading"]))
-    directions, levels = pd.unique(frame["direction"]), np.sort(pd.unique(frame["k"]))
-    height = 0.75 + len(directions) * (0.35 + 0.105 * len(rows) * (len(readings) + 0.8))
-    figure, axes = sheet(
-        max(height, 2.2), source, len(directions), len(levels), sharex="col", sharey=True
-    )
-    offsets = np.linspace(-0.3, 0.3, len(readings)) if len(readings) > 1 else [0.0]
-    looks = looks_of(readings)
-    for (i, direction), (j, k) in product(enumerate(directions), enumerate(levels)):
-        axis, panel = axes[i, j], frame[(frame["direction"] == direction) & (frame["k"] == k)]
-        for reading, offset in zip(readings, offsets, strict=True):
+    rows, looks = style.in_order(frame["row"]), style.looks(style.in_order(frame["reading"]))
+    height = 0.35 + 0.105 * len(rows) * (len(looks) + 0.8)
+    height = max(0.75 + height * frame["direction"].nunique(), 2.2)
+    figure, panels = style.facets(frame, height, source, "k", "direction", sharex="col")
+    offsets = np.linspace(-0.3, 0.3, len(looks)) if len(looks) > 1 else [0.0]
+    for axis, panel in panels:
+        dots.rows(axis, rows, rules=np.arange(len(rows) - 1) + 0.5)
+        for (reading, look), offset in zip(looks.items(), offsets, strict=True):
             part = panel[panel["reading"] == reading]
-            y = part["row"].map(rows.index).to_numpy(float) + offset
-            look = looks[reading] | {"linestyle": "none"}
-            axis.errorbar(
-                part["recall"],
-                y,
-                xerr=interval_of(part),
-                elinewidth=1.1,
-                markersize=4.2,
-                label=reading,
-                **look,
-            )
-        for gap in np.arange(len(rows) - 1) + 0.5:
-            axis.axhline(gap, color="#dddddd", linewidth=0.6, zorder=0)
-        axis.set_title(f"{direction}   Recall@{k}")
-        axis.tick_params(axis="y", length=0)
+            look = look | {"linestyle": "none", "markersize": 4.2, "label": reading}
+            dots.dots(axis, part, part["row"].map(rows.index).astype(float) + offset, **look)
         axis.margins(x=0.08)
-        axis.set_xlim(left=0)
-    axes[0, 0].set_yticks(range(len(rows)), [str(row) for row in rows])
-    axes[0, 0].set_ylim(len(rows) - 0.5, -0.5)
-    for axis in axes[-1]:
-        axis.set_xlabel("recall, %")
-    for axis in axes[:, 0]:
-        axis.set_ylabel("row of the table")
-    handles, _ = axes[0, 0].get_legend_handles_labels()
-    legend_outside(figure, handles, "outside upper center", 5)
+        axis.set(xlabel="recall, %", xlim=(0, None))
+        axis.set(ylabel="row of the table", ylim=(len(rows) - 0.5, -0.5))
+        axis.label_outer()
+    style.legend(figure, 5)
     return figure
 
 
-@drawn_in_house_style
+@style.figure(frame=["reading", "direction", "model", "row", "candidates", "k", "recall"])
+def recall_law(frame: pd.DataFrame, source: str) -> Figure:
+    """Draw recall against K/N: on one curve if rows are galleries, on three if dimensions.
+
+    The recalls of one row at several K are joined; the thin line is chance.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Columns reading, direction, model ("published", or ours), row, candidates (N under that
+        reading), k, recall (percent).
+    """
+    frame = frame.assign(share=frame["k"] / frame["candidates"])
+    shapes = dict(zip(style.in_order(frame["row"]), cycle(MARKERS), strict=False))
+    looks = style.looks(style.in_order(frame["model"]))
+    for model, look in looks.items():
+        look |= {"marker": "o", "markersize": 4.4, "linewidth": 0.6}
+        look |= {"linestyle": "-"} if model == PUBLISHED else {}
+    height = 0.7 + 2.1 * frame["direction"].nunique()
+    figure, panels = style.facets(frame, height, source, "reading", "direction", sharex="col")
+    for axis, panel in panels:
+        curves.log_axes(axis)
+        ends = np.array([panel["share"].min(), panel["share"].max()])
+        curves.chance(axis, ends, ends, "chance")
+        for (model, row), part in panel.groupby(["model", "row"], sort=False):
+            curves.curve(axis, part, "share", **looks[model] | {"marker": shapes[row]})
+        same = (panel["candidates"] == panel["row"]).all()
+        size = "row" if same else f"{panel['candidates'].max():,}"
+        axis.set(xlabel=f"K / N, N = {size}", ylabel="recall, %")
+        axis.label_outer()
+    panels[0][0].set_ylim(top=100)
+    for axis, _ in panels:
+        style.log_ticks(axis)
+    keys = [Line2D([], [], label=model, **look) for model, look in looks.items()]
+    plain: Look = {"linestyle": "none", "markersize": 4.4, "color": INK}
+    keys += [Line2D([], [], marker=m, label=f"row {row:,}", **plain) for row, m in shapes.items()]
+    style.legend(figure, 7, [*keys, panels[0][0].lines[0]])
+    return figure
+
+
+@style.figure(frame=["gallery", "direction", "k", "recall", "low", "high", "model"])
 def recall_against_gallery(frame: pd.DataFrame, source: str) -> Figure:
     """Draw recall against the number of candidates ranked, on logarithmic axes.
 
@@ -91,80 +90,80 @@ def recall_against_gallery(frame: pd.DataFrame, source: str) -> Figure:
 
     Parameters
     ----------
-    frame
+    frame : DataFrame
         Columns gallery (candidates N), direction, k, model, recall, low, high in percent; low and
         high may be missing (NaN).
-
-    Raises
-    ------
-    InputError
-        When a column is missing or there are no rows.
     """
-    columns_of(frame, ["gallery", "direction", "k", "recall", "low", "high", "model"], "recall")
-    directions, levels = pd.unique(frame["direction"]), np.sort(pd.unique(frame["k"]))
-    models = list(pd.unique(frame["model"]))
-    looks = looks_of(models)
-    figure, axes = sheet(
-        0.6 + 1.75 * len(directions), source, len(directions), len(levels), sharex=True, sharey=True
-    )
-    sizes = np.sort(pd.unique(frame["gallery"])).astype(float)
-    for (i, direction), (j, k) in product(enumerate(directions), enumerate(levels)):
-        axis, panel = axes[i, j], frame[(frame["direction"] == direction) & (frame["k"] == k)]
-        axis.set(xscale="log", yscale="log")
-        chance = 100 * np.minimum(k / sizes, 1)
-        axis.plot(sizes, chance, color=QUIET, linewidth=0.7, label="chance, K of N")
-        for model in models:
-            part = panel[panel["model"] == model].sort_values("gallery")
-            line = axis.plot(
-                part["gallery"],
-                part["recall"],
-                markersize=3.6,
-                label=model,
-                zorder=3 if model == PUBLISHED else 2,
-                **looks[model],
-            )[0]
-            if part[["low", "high"]].notna().all(axis=None):
-                axis.fill_between(
-                    part["gallery"],
-                    part["low"],
-                    part["high"],
-                    color=line.get_color(),
-                    alpha=0.18,
-                    linewidth=0,
-                )
-        axis.set_title(f"{direction}   Recall@{k}")
-        plain_ticks(axis)
-    for axis in axes[-1]:
-        axis.set_xlabel("candidates in the gallery, N")
-    for axis in axes[:, 0]:
-        axis.set_ylabel("recall, %")
-    handles, _ = axes[0, 0].get_legend_handles_labels()
-    legend_outside(figure, handles, "outside upper center", 5)
+    looks = style.looks(style.in_order(frame["model"]))
+    height = 0.6 + 1.75 * frame["direction"].nunique()
+    figure, panels = style.facets(frame, height, source, "k", "direction", sharex=True)
+    sizes = np.sort(frame["gallery"].unique()).astype(float)
+    for axis, panel in panels:
+        curves.log_axes(axis, xlabel="candidates in the gallery, N", ylabel="recall, %")
+        curves.chance(axis, sizes, panel["k"].iloc[0] / sizes, "chance, K of N")
+        for model, look in looks.items():
+            part = panel[panel["model"] == model]
+            look = look | {"zorder": 3 if model == PUBLISHED else 2, "markersize": 3.6}
+            curves.curve(axis, part, "gallery", label=model, **look)
+            curves.band(axis, part, "gallery", look["color"])
+        style.plain_ticks(axis)
+        axis.label_outer()
+    style.legend(figure, 5)
     return figure
 
 
-def looks_of(names: list[str]) -> dict[str, dict]:
-    """Give each name a colour, a marker and a dash; what is published or chance is set apart."""
-    chances = [name for name in names if name.startswith(CHANCE)]
-    looks: dict[str, dict] = {
-        name: {"color": QUIET, "marker": marker, "linestyle": "none"}
-        for name, marker in zip(chances, "|x+", strict=False)
-    }
-    looks[PUBLISHED] = {
-        "color": INK, "marker": "D", "markerfacecolor": "white", "linestyle": "none"
-    }  # fmt: skip
-    ours = [name for name in names if name not in looks]
-    return looks | {
-        name: {
-            "color": PALETTE[n % len(PALETTE)],
-            "marker": MARKERS[n % len(MARKERS)],
-            "linestyle": DASHES[n % len(DASHES)],
-        }
-        for n, name in enumerate(ours)
-    }
+@style.figure(frame=["model", "direction", "k", "recall", "low", "high", "gallery"])
+def methods(frame: pd.DataFrame, source: str) -> Figure:
+    """Draw Recall@K of each method, one below the other, with its interval.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Columns model ("published" is set apart), direction, k, recall, low and high (percent; low
+        and high may be missing), all at one number of candidates, which is ``gallery``.
+    """
+    names, levels = style.in_order(frame["model"]), style.in_order(frame["k"])
+    size = ", ".join(f"{candidates:,}" for candidates in frame["gallery"].unique())
+    figure, panels = style.facets(frame, 1.1 + 0.2 * len(names), source, "direction")
+    paper: Look = {"color": INK, "markerfacecolor": "white"}
+    for axis, panel in panels:
+        dots.rows(axis, names, 44)
+        for k, colour, marker in zip(levels, PALETTE, MARKERS, strict=False):
+            part = panel[panel["k"] == k].assign(place=lambda rows: rows["model"].map(names.index))
+            ours: Look = {"color": colour, "label": f"Recall@{k}"}
+            for look, some in (
+                (paper, part[part["model"] == PUBLISHED]),
+                (ours, part[part["model"] != PUBLISHED]),
+            ):
+                dots.dots(axis, some, some["place"], marker=marker, markersize=4.6, **look)
+        axis.set(xlabel=f"recall among {size} candidates, %", xlim=(0, None))
+    style.legend(figure, 3)
+    return figure
 
 
-def interval_of(part: pd.DataFrame) -> np.ndarray:
-    """Return the lengths (2, n) of the interval's two arms; zero where there is no interval."""
-    arms = np.array([part["recall"] - part["low"], part["high"] - part["recall"]], dtype=float)
-    return np.nan_to_num(arms).clip(min=0)
+@style.figure(frame=["label", "clips", "recall", "relevant"])
+def categories(frame: pd.DataFrame, source: str, k: int = 10) -> Figure:
+    """Draw, label by label, how often the match is found and how much else is relevant.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Columns label, clips, recall and relevant (percent of the first ``k`` that share a label);
+        the easiest label is drawn on top.
+    k : int
+        How many items were looked at.
+    """
+    ordered = frame.sort_values("recall", ascending=False, kind="stable")
+    figure, axes = style.sheet(0.9 + 0.155 * len(ordered), source)
+    axis, places = axes[0, 0], range(len(ordered))
+    dots.rows(axis, [f"{style.shorten(r.label, 34)} ({r.clips:,})" for r in ordered.itertuples()])
+    for column, label, look in (
+        ("relevant", f"of the first {k}, those that share a label", 1),
+        ("recall", f"queries whose own clip is among the first {k}", 0),
+    ):
+        face = PALETTE[0] if column == "recall" else "white"
+        kind: Look = {"color": PALETTE[look], "marker": MARKERS[look], "markerfacecolor": face}
+        dots.dots(axis, ordered, places, column, markersize=4.2, label=label, **kind)
+    axis.set(xlabel="%", xlim=(0, 100))
+    style.legend(figure, 2)
+    return figure

@@ -1,9 +1,10 @@
-"""The house style: page widths, type, colours, and what every figure has in common."""
+"""The house style: page width, type, colours, and what every figure has in common."""
 
+import inspect
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from functools import wraps
 from io import BytesIO
+from itertools import cycle, product
 from typing import Any, Literal, ParamSpec
 
 import matplotlib.style
@@ -15,48 +16,45 @@ from matplotlib.axes import Axes
 from matplotlib.backend_bases import RendererBase
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import FuncFormatter, LogLocator
+from matplotlib.ticker import LogLocator
 
 from xmodal.config import InputError
 
 PAGE = 7.0  # inches: the text width of a two-column page
 SMALL = 7.0  # points: nothing is set smaller
-INK, QUIET = "#222222", "#6f6f6f"
+INK, QUIET, HAIRLINE = "#222222", "#6f6f6f", "#e4e4e4"
 
 # Safe for the common colour-blindnesses, and never the only difference: a marker or a dash helps.
 PALETTE: list[str] = sns.color_palette("colorblind").as_hex()
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)))
-MODALITY_COLOUR = {"visual": PALETTE[0], "audio": PALETTE[3]}
-MODALITY_MARKER = {"visual": "^", "audio": "o"}
 
+Look = dict[str, Any]  # options of matplotlib for one kind of line, marker or text
+MODALITIES: dict[str, Look] = {
+    "visual": {"color": PALETTE[0], "linestyle": DASHES[0]},
+    "audio": {"color": PALETTE[3], "linestyle": DASHES[1]},
+}
+PUBLISHED = "published"  # what the paper reports; set apart, as is what begins with "chance"
+
+_TICKS = {"color": INK, "labelsize": SMALL, "major.width": 0.7, "minor.width": 0.4}
+_TICKS |= {"major.size": 3, "minor.size": 1.6}
 _HOUSE: dict[str, Any] = {
     **sns.axes_style("ticks"),
+    **{f"{side}tick.{name}": value for side in "xy" for name, value in _TICKS.items()},
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],  # ships with matplotlib, so a figure is the same anywhere
-    "font.size": 8,
+    "font.size": SMALL,
     "axes.titlesize": 8,
     "axes.labelsize": 8,
-    "xtick.labelsize": SMALL,
-    "ytick.labelsize": SMALL,
     "legend.fontsize": SMALL,
     "legend.frameon": False,
     "legend.handlelength": 2.4,
+    "text.parse_math": False,  # names are taken as they are, dollar signs and all
+    "text.color": INK,
     "axes.titlelocation": "left",
     "axes.linewidth": 0.7,
     "axes.edgecolor": INK,
     "axes.labelcolor": INK,
-    "text.color": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "xtick.major.width": 0.7,
-    "ytick.major.width": 0.7,
-    "xtick.minor.width": 0.4,
-    "ytick.minor.width": 0.4,
-    "xtick.major.size": 3,
-    "ytick.major.size": 3,
-    "xtick.minor.size": 1.6,
-    "ytick.minor.size": 1.6,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "lines.linewidth": 1.3,
@@ -71,7 +69,7 @@ class PageFigure(Figure):
     """A matplotlib figure that keeps the house style, and that a notebook shows by itself."""
 
     def draw(self, renderer: RendererBase) -> None:
-        """Draw with the house style: ticks made only now would else take the default's size."""
+        """Draw in the house style, which ticks made only now need too."""
         with matplotlib.style.context(_HOUSE):
             super().draw(renderer)
 
@@ -82,88 +80,126 @@ class PageFigure(Figure):
         return buffer.getvalue(), {"width": width, "height": height}
 
 
-def house_style() -> AbstractContextManager[None]:
-    """Matplotlib's own defaults with the house style on top, for the duration of a ``with``."""
-    return matplotlib.style.context(_HOUSE, after_reset=True)
+def figure(**columns: Sequence[str]) -> Callable[[Callable[P, Figure]], Callable[P, Figure]]:
+    """Make a function draw in the house style, from frames that have the ``columns`` it needs.
 
-
-def drawn_in_house_style(draw: Callable[P, Figure]) -> Callable[P, Figure]:
-    """Wrap a drawing function: its figure is made in the house style, and its layout then fixed.
-
-    The fixed layout makes every later saving of the figure the same, however often it is drawn.
+    The layout is fixed at the end, so that every saving gives the same bytes.
     """
 
-    @wraps(draw)
-    def drawn(*args: P.args, **kwargs: P.kwargs) -> Figure:
-        with house_style():
-            figure = draw(*args, **kwargs)
-            for _ in range(2):  # the first pass settles the ticks, the second makes room for them
-                figure.draw_without_rendering()
-            figure.set_layout_engine("none")
-        return figure
+    def decorate(draw: Callable[P, Figure]) -> Callable[P, Figure]:
+        @wraps(draw)
+        def drawn(*args: P.args, **kwargs: P.kwargs) -> Figure:
+            given = inspect.signature(draw).bind(*args, **kwargs).arguments
+            for name, needed in columns.items():
+                _require(given[name], needed, f"`{name}` of {draw.__name__}")
+            with matplotlib.style.context(_HOUSE, after_reset=True):
+                page = draw(*args, **kwargs)
+                for _ in range(2):  # the first pass settles the ticks, the second their room
+                    page.draw_without_rendering()
+                page.set_layout_engine("none")
+            return page
 
-    return drawn
+        return drawn
+
+    return decorate
+
+
+def _require(frame: pd.DataFrame, needed: Sequence[str], what: str) -> None:
+    """Raise InputError when a column is missing, or there is nothing to draw."""
+    if missing := [name for name in needed if name not in frame.columns]:
+        raise InputError(
+            f"{what} lacks the column(s) {', '.join(missing)}; it has "
+            f"{', '.join(map(str, frame.columns)) or 'none'}: rename or add them."
+        )
+    if frame.empty:
+        raise InputError(f"{what} has no rows: there is nothing to draw.")
 
 
 def sheet(
     height: float, source: str, rows: int = 1, columns: int = 1, **options: Any
 ) -> tuple[Figure, np.ndarray]:
-    """Return an empty figure of page width, its panels (rows, columns), the source in the corner.
-
-    ``height`` is in inches; ``options`` go to ``Figure.subplots``.
-    """
-    figure = PageFigure(figsize=(PAGE, height))
-    strip = write_source(figure, source) / height
-    figure.set_layout_engine(
-        ConstrainedLayoutEngine(rect=(0, strip, 1, 1 - strip), w_pad=0.06, h_pad=0.05)
-    )
-    return figure, figure.subplots(rows, columns, squeeze=False, **options)
+    """Return an empty figure of page width, ``height`` inches high, and its panels."""
+    page = PageFigure(figsize=(PAGE, height))
+    strip = write_source(page, source) / height
+    room: Look = {"rect": (0, strip, 1, 1 - strip), "w_pad": 0.06, "h_pad": 0.05}
+    page.set_layout_engine(ConstrainedLayoutEngine(**room))
+    return page, page.subplots(rows, columns, squeeze=False, **options)
 
 
-def write_source(figure: Figure, source: str) -> float:
+def facets(
+    frame: pd.DataFrame, height: float, source: str, across: str, down: str = "", **options: Any
+) -> tuple[Figure, list[tuple[Axes, pd.DataFrame]]]:
+    """Return a figure with a titled panel for each value of two columns, and each panel's rows."""
+    names = [in_order(frame[column]) if column else [None] for column in (down, across)]
+    page, axes = sheet(height, source, *map(len, names), sharey=True, **options)
+    panels = []
+    for axis, values in zip(axes.flat, product(*names), strict=True):
+        chosen = {c: value for c, value in zip((down, across), values, strict=True) if c}
+        axis.set_title("   ".join(f"Recall@{v}" if c == "k" else str(v) for c, v in chosen.items()))
+        panels.append((axis, frame[(frame[list(chosen)] == pd.Series(chosen)).all(axis=1)]))
+    return page, panels
+
+
+def in_order(column: pd.Series) -> list[Any]:
+    """Return what a column holds: numbers sorted, names in the order in which they come."""
+    values = list(column.unique())
+    return sorted(values) if pd.api.types.is_numeric_dtype(column) else values
+
+
+def looks(names: Sequence[str]) -> dict[str, Look]:
+    """Give each name a colour, a marker and a dash; what is published or chance is set apart."""
+    apart: dict[str, Look] = {PUBLISHED: {"color": INK, "marker": "D", "markerfacecolor": "white"}}
+    chances = [name for name in names if name.startswith("chance")]
+    apart |= {n: {"color": QUIET, "marker": m} for n, m in zip(chances, "|x+", strict=False)}
+    turns = zip(cycle(PALETTE), cycle(MARKERS), cycle(DASHES), strict=False)
+    keys = ("color", "marker", "linestyle")
+    return {
+        name: apart[name] | {"linestyle": "none"}
+        if name in apart
+        else dict(zip(keys, next(turns), strict=True))
+        for name in names
+    }
+
+
+def write_source(page: Figure, source: str) -> float:
     """Write the source of the data into the lower right corner; return the height used, inches."""
     if not source:
         return 0.0
-    figure.text(
-        1 - 0.04 / figure.get_figwidth(),
-        0.04 / figure.get_figheight(),
-        source,
-        fontsize=SMALL,
-        color=QUIET,
-        style="italic",
-        ha="right",
-        va="bottom",
-        parse_math=False,
-    )
+    x, y = 1 - 0.04 / page.get_figwidth(), 0.04 / page.get_figheight()
+    page.text(x, y, source, color=QUIET, style="italic", ha="right", va="bottom")
     return 0.15
 
 
-def legend_outside(
-    figure: Figure,
-    handles: Sequence[Artist],
-    place: Literal["outside upper center", "outside lower center"],
+def legend(
+    page: Figure,
     columns: int,
+    keys: Sequence[Artist] = (),
+    place: Literal["outside upper center", "outside lower center"] = "outside upper center",
     **options: Any,
 ) -> None:
-    """Put a legend above or below all panels, its words taken as they are."""
-    legend = figure.legend(
-        handles=handles, loc=place, ncols=min(columns, len(handles)), columnspacing=1.4, **options
-    )
-    for text in legend.get_texts():
-        text.set_parse_math(False)
+    """Explain the ``keys``, those of the first panel if not given, above or below all panels."""
+    keys = keys or page.axes[0].get_legend_handles_labels()[0]
+    columns = min(columns, len(keys))
+    page.legend(handles=keys, loc=place, ncols=columns, columnspacing=1.4, **options)
 
 
 def letter(axes: np.ndarray, titles: Sequence[str]) -> None:
     """Set the titles of the panels, lettered a, b, c, ..."""
     for axis, mark, title in zip(axes.flat, "abcdefghij", titles, strict=False):
-        axis.set_title(f"{mark}   {title}", parse_math=False)
+        axis.set_title(f"{mark}   {title}")
+
+
+def note(
+    axis: Axes, text: str, at: tuple[float, float], offset: tuple[float, float], **options: Any
+) -> None:
+    """Write ``text`` beside a point of the data, ``offset`` points away from it."""
+    axis.annotate(text, at, offset, **{"textcoords": "offset points", "va": "center"} | options)
 
 
 def plain_ticks(axis: Axes, which: str = "xy") -> None:
     """Write ticks as plain numbers (1,000) rather than powers; minor ticks stay unnamed."""
-    for name in which:
-        side = axis.xaxis if name == "x" else axis.yaxis
-        side.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.12g}"))
+    for side in (getattr(axis, f"{name}axis") for name in which):
+        side.set_major_formatter(lambda value, _: f"{value:,.12g}")
         side.set_minor_formatter(lambda *_: "")
 
 
@@ -172,8 +208,7 @@ def log_ticks(axis: Axes, which: str = "xy") -> None:
 
     Call it when the limits of the axes are settled.
     """
-    for name in which:
-        side = axis.xaxis if name == "x" else axis.yaxis
+    for side in (getattr(axis, f"{name}axis") for name in which):
         low, high = side.get_view_interval()
         side.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 200 * low else (1,)))
     plain_ticks(axis, which)
@@ -182,39 +217,3 @@ def log_ticks(axis: Axes, which: str = "xy") -> None:
 def shorten(text: str, length: int) -> str:
     """Cut ``text`` to at most ``length`` characters, an ellipsis in place of what is left out."""
     return text if len(text) <= length else text[: length - 1].rstrip() + "…"
-
-
-def columns_of(frame: pd.DataFrame, needed: Sequence[str], what: str) -> pd.DataFrame:
-    """Return ``frame`` when it has rows and every column ``needed``.
-
-    Raises
-    ------
-    InputError
-        When a column is missing, or there is nothing to draw.
-    """
-    missing = [name for name in needed if name not in frame.columns]
-    if missing:
-        raise InputError(
-            f"the {what} frame lacks the column(s) {', '.join(missing)}; it has "
-            f"{', '.join(map(str, frame.columns)) or 'none'}: rename or add them."
-        )
-    if frame.empty:
-        raise InputError(f"the {what} frame has no rows: there is nothing to draw.")
-    return frame
-
-
-def numbers_of(values: Any, what: str) -> np.ndarray:
-    """Return ``values`` as a float array (n,).
-
-    Raises
-    ------
-    InputError
-        When it is empty, has more than one axis, or holds a value that is not finite.
-    """
-    array = np.asarray(values, dtype=float)
-    if array.ndim != 1 or not array.size or not np.isfinite(array).all():
-        raise InputError(
-            f"{what} must be a list of finite numbers, got an array of shape {array.shape}"
-            f" with {int((~np.isfinite(array)).sum())} values that are not finite: check the input."
-        )
-    return array
