@@ -118,7 +118,8 @@ TRAININGS = {"train", "study_train"}
     "module, again, left",
     [
         ("plots/style.py", FIGURE_RULES, {"features"}),
-        ("evaluation/cca.py", {"recall", "beyond"}, {"features", "umap", "retrieval"}),
+        ("evaluation/cca.py", {"data", "beyond"}, {"features", "umap", "retrieval"}),
+        ("evaluation/controls.py", {"recall", "beyond"}, {"features", "umap", "retrieval"}),
         ("synthetic/likelihood.py", {"beyond"}, {"umap", "retrieval", "paper"}),
         ("retrieval/projection.py", {"umap"}, FIGURE_RULES - {"umap", "report", "all"}),
     ],
