@@ -356,6 +356,18 @@ def test_a_recall_of_0_leaves_a_gap_on_a_logarithmic_axis():
         assert np.isfinite(drawn[:, 1]).tolist() == [False, True, True]
 
 
+@pytest.mark.parametrize("name", ["gallery", "learning"])
+def test_a_band_down_to_0_has_no_gap(name):
+    points, lines = of_a_curve(["a"])
+    figure = {
+        "gallery": lambda: plots.recall_against_gallery(galleries(["a"]).assign(low=0), SOURCE),
+        "learning": lambda: plots.learning_curve(points, lines.assign(low=0), SOURCE),
+    }[name]()
+    (band,) = figure.axes[0].collections
+    (path,) = band.get_paths()
+    assert np.isfinite(band.get_transform().transform(path.vertices)).all()
+
+
 def test_a_study_shows_every_run_and_its_mean():
     frame = of_a_study(["the text", "wider"])
     figure = plots.study_rows(frame, SOURCE)

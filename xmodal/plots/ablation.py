@@ -33,8 +33,8 @@ def study_rows(frame: pd.DataFrame, source: str) -> Figure:
     figure, panels = style.facets(frame, 1.15 + 0.165 * len(rows), source, "panel")
     guide: Look = {"color": QUIET, "linewidth": 0.8, "linestyle": DASHES[1], "zorder": 0.5}
     tall: Look = {"color": PALETTE[0], "marker": "|", "markersize": 9, "markeredgewidth": 1.6}
-    tall |= {"elinewidth": 5, "ecolor": (PALETTE[0], 0.3)}
-    dot: Look = {"color": INK, "marker": ".", "markersize": 3.5}
+    tall |= {"elinewidth": 5, "ecolor": (PALETTE[0], 0.3)} | dots.WHOLE
+    dot: Look = {"color": INK, "marker": ".", "markersize": 3.5} | dots.WHOLE
     for axis, panel in panels:
         dots.rows(axis, rows)
         runs = panel.groupby("about", sort=False)["recall"]
@@ -75,7 +75,7 @@ def learning_curve(
     axis = axes[0, 0]
     curves.log_axes(axis, xlabel="training clips", ylabel="recall, %")
     white: Look = {"linestyle": "none", "markeredgecolor": "white", "markeredgewidth": 0.4}
-    for method, look in style.looks(style.in_order(points["method"])).items():
+    for method, look in style.looks(points["method"]).items():
         runs, fitted = points[points["method"] == method], lines[lines["method"] == method]
         _fitted(axis, fitted[fitted["recall"] > 0], runs["clips"], look["color"])
         look |= white | {"markersize": 4.8, "label": style.shorten(method, 46)}
@@ -104,7 +104,8 @@ def _fitted(axis: Axes, fitted: pd.DataFrame, measured: pd.Series, colour: str) 
     """Draw one fitted curve: solid over the clips measured, dashed before and beyond."""
     if fitted.empty:
         return
-    curves.band(axis, fitted, "clips", colour, alpha=0.13)
+    above = fitted.assign(low=np.maximum(fitted["low"], 1e-9))  # 0 would tear the band
+    curves.band(axis, above, "clips", colour, alpha=0.13)
     fitted, ends = fitted.sort_values("clips"), [measured.min(), measured.max()]
     first, last = np.clip(ends, fitted["clips"].min(), fitted["clips"].max())
     clips = np.union1d(fitted["clips"], [first, last])

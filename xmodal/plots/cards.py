@@ -1,5 +1,7 @@
 """Retrieved clips as pairs of cards, in the manner of the paper's Fig. 2."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -17,6 +19,7 @@ _PICTURE = 0.5
 _MARGIN = 0.07
 _SHOWN = 4  # lines of labels on a card
 
+Example = dict[str, Any]  # a row of the frame
 _QUERY = ["query_id", "query_labels", "query_feature"]
 _MATCH = ["match_id", "match_labels", "match_feature"]
 
@@ -58,7 +61,7 @@ def retrieval(examples: pd.DataFrame, source: str) -> Figure:
     return page
 
 
-def _example(axis: Axes, example: Look, left: float, top: float) -> None:
+def _example(axis: Axes, example: Example, left: float, top: float) -> None:
     """Draw the heading, both cards and the arrow between them below ``top``."""
     right, card_top = left + PAGE / 2 - 0.2, top - 0.16
     axis.text(left, top, str(example["kind"]), va="top", weight="bold")
@@ -76,11 +79,11 @@ def _example(axis: Axes, example: Look, left: float, top: float) -> None:
     axis.text(middle, y - 0.07, "cos", ha="center", va="top", color=QUIET)
 
 
-def _card(axis: Axes, left: float, top: float, modality: str, role: str, example: Look) -> None:
+def _card(axis: Axes, left: float, top: float, modality: str, role: str, example: Example) -> None:
     """Draw the card of the clip that is the query or the match: picture, name, labels."""
     colour = MODALITIES["visual" if modality == "video" else modality]["color"]
     sketch.box(axis, (left, top - _CARD_HEIGHT), _CARD, _CARD_HEIGHT, colour, "white")
-    _fingerprint(axis, left + _MARGIN, top - _MARGIN, example[f"{role}_feature"])
+    _picture(axis, left + _MARGIN, top - _MARGIN, example[f"{role}_feature"])
     beside = left + _PICTURE + 2 * _MARGIN
     axis.text(beside, top - 0.1, modality, va="top", weight="bold", color=colour)
     clip = _fit(str(example[f"{role}_id"]), left + _CARD - beside - _MARGIN)
@@ -107,14 +110,14 @@ def _fit(text: str, inches: float, weight: str = "normal") -> str:
     return text[:1]
 
 
-def _fingerprint(axis: Axes, left: float, top: float, feature: np.ndarray) -> None:
+def _picture(axis: Axes, left: float, top: float, feature: np.ndarray) -> None:
     """Draw the vector as a picture ``_PICTURE`` wide, its values row by row."""
     values = np.asarray(feature, dtype=float).ravel()
     flat = 2 if values.size < 512 else 1  # audio is twice as wide as high, so the two look apart
     wide = int(np.ceil(np.sqrt(values.size * flat)))
     high = -(-values.size // wide)
-    picture = np.pad(values, (0, wide * high - values.size), constant_values=np.nan)
-    limit = np.nanmax(np.abs(picture), initial=0) or 1.0
+    image = np.pad(values, (0, wide * high - values.size), constant_values=np.nan)
+    limit = np.nanmax(np.abs(image), initial=0) or 1.0
     look: Look = {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit, "interpolation": "nearest"}
     extent = (left, left + _PICTURE, top - _PICTURE * high / wide, top)
-    axis.imshow(picture.reshape(high, wide), aspect="auto", extent=extent, zorder=2, **look)
+    axis.imshow(image.reshape(high, wide), aspect="auto", extent=extent, zorder=2, **look)

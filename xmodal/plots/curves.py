@@ -1,6 +1,6 @@
 """The curve plot: a line through the values of a run or a model, its interval as a band."""
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -9,10 +9,10 @@ from matplotlib.axes import Axes
 from xmodal.plots.style import QUIET
 
 
-def log_axes(axis: Axes, **options: Any) -> None:
-    """Make both axes logarithmic; a recall of 0 has no place there and leaves a gap."""
+def log_axes(axis: Axes, nonpositive: Literal["mask", "clip"] = "mask", **options: Any) -> None:
+    """Make both axes logarithmic; a recall of 0 leaves a gap there, or lies at the bottom."""
     axis.set(xscale="log", **options)
-    axis.set_yscale("log", nonpositive="mask")
+    axis.set_yscale("log", nonpositive=nonpositive)
 
 
 def curve(axis: Axes, part: pd.DataFrame, x: str, y: str = "recall", **look: Any) -> None:

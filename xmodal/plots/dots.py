@@ -10,6 +10,8 @@ from numpy.typing import ArrayLike
 
 from xmodal.plots.style import HAIRLINE, Look, shorten
 
+WHOLE: Look = {"clip_on": False, "in_layout": False}  # for dots at the edge, 0 %
+
 
 def rows(
     axis: Axes, names: Sequence[str], length: int = 48, rules: ArrayLike | None = None
@@ -29,6 +31,5 @@ def dots(axis: Axes, part: pd.DataFrame, y: Any, value: str = "recall", **look: 
     if {"low", "high"} <= set(part):
         arms = np.array([part[value] - part["low"], part["high"] - part[value]], dtype=float)
         arms = np.nan_to_num(arms).clip(min=0)
-    whole: Look = {"linestyle": "none", "elinewidth": 1.1}
-    whole |= {"clip_on": False, "in_layout": False}  # also at 0 %
-    axis.errorbar(part[value], y, xerr=arms, **whole | look)
+    plain: Look = {"linestyle": "none", "elinewidth": 1.1}
+    axis.errorbar(part[value], y, xerr=arms, **plain | look)

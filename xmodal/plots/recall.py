@@ -22,7 +22,7 @@ def recall_readings(frame: pd.DataFrame, source: str) -> Figure:
         low, high, all in percent; low and high may be missing (NaN). Reading "published", and
         those that begin with "chance", are set apart from what was measured.
     """
-    rows, looks = style.in_order(frame["row"]), style.looks(style.in_order(frame["reading"]))
+    rows, looks = style.in_order(frame["row"]), style.looks(frame["reading"])
     height = 0.35 + 0.105 * len(rows) * (len(looks) + 0.8)
     height = max(0.75 + height * frame["direction"].nunique(), 2.2)
     figure, panels = style.facets(frame, height, source, "k", "direction", sharex="col")
@@ -31,8 +31,9 @@ def recall_readings(frame: pd.DataFrame, source: str) -> Figure:
         dots.rows(axis, rows, rules=np.arange(len(rows) - 1) + 0.5)
         for (reading, look), offset in zip(looks.items(), offsets, strict=True):
             part = panel[panel["reading"] == reading]
-            look = look | {"linestyle": "none", "markersize": 4.2, "label": reading}
-            dots.dots(axis, part, part["row"].map(rows.index).astype(float) + offset, **look)
+            place = part["row"].map(rows.index).astype(float) + offset
+            look = look | dots.WHOLE | {"linestyle": "none", "markersize": 4.2}
+            dots.dots(axis, part, place, label=reading, **look)
         axis.margins(x=0.08)
         axis.set(xlabel="recall, %", xlim=(0, None))
         axis.set(ylabel="row of the table", ylim=(len(rows) - 0.5, -0.5))
@@ -55,7 +56,7 @@ def recall_law(frame: pd.DataFrame, source: str) -> Figure:
     """
     frame = frame.assign(share=frame["k"] / frame["candidates"])
     shapes = dict(zip(style.in_order(frame["row"]), cycle(MARKERS), strict=False))
-    looks = style.looks(style.in_order(frame["model"]))
+    looks = style.looks(frame["model"])
     for model, look in looks.items():
         look |= {"marker": "o", "markersize": 4.4, "linewidth": 0.6}
         look |= {"linestyle": "-"} if model == PUBLISHED else {}
@@ -94,13 +95,13 @@ def recall_against_gallery(frame: pd.DataFrame, source: str) -> Figure:
         Columns gallery (candidates N), direction, k, model, recall, low, high in percent; low and
         high may be missing (NaN).
     """
-    looks = style.looks(style.in_order(frame["model"]))
+    looks = style.looks(frame["model"])
     height = 0.6 + 1.75 * frame["direction"].nunique()
     figure, panels = style.facets(frame, height, source, "k", "direction", sharex=True)
     sizes = np.sort(frame["gallery"].unique()).astype(float)
     for axis, panel in panels:
-        curves.log_axes(axis, xlabel="candidates in the gallery, N", ylabel="recall, %")
-        curves.chance(axis, sizes, panel["k"].iloc[0] / sizes, "chance, K of N")
+        curves.log_axes(axis, "clip", xlabel="candidates in the gallery, N", ylabel="recall, %")
+        curves.chance(axis, sizes, panel["k"].max() / sizes, "chance, K of N")
         for model, look in looks.items():
             part = panel[panel["model"] == model]
             look = look | {"zorder": 3 if model == PUBLISHED else 2, "markersize": 3.6}

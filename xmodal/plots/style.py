@@ -146,19 +146,20 @@ def in_order(column: pd.Series) -> list[Any]:
     return sorted(values) if pd.api.types.is_numeric_dtype(column) else values
 
 
-def looks(names: Sequence[str]) -> dict[str, Look]:
+def looks(column: pd.Series) -> dict[str, Look]:
     """Give each name a colour, a marker and a dash; what is published or chance is set apart."""
-    apart: dict[str, Look] = {PUBLISHED: {"color": INK, "marker": "D", "markerfacecolor": "white"}}
-    chances = [name for name in names if name.startswith("chance")]
-    apart |= {n: {"color": QUIET, "marker": m} for n, m in zip(chances, "|x+", strict=False)}
     turns = zip(cycle(PALETTE), cycle(MARKERS), cycle(DASHES), strict=False)
-    keys = ("color", "marker", "linestyle")
-    return {
-        name: apart[name] | {"linestyle": "none"}
-        if name in apart
-        else dict(zip(keys, next(turns), strict=True))
-        for name in names
-    }
+    chances = cycle("|x+")
+    made: dict[str, Look] = {}
+    for name in in_order(column):
+        if name == PUBLISHED:
+            look = {"color": INK, "marker": "D", "markerfacecolor": "white", "linestyle": "none"}
+        elif str(name).startswith("chance"):
+            look = {"color": QUIET, "marker": next(chances), "linestyle": "none"}
+        else:
+            look = dict(zip(("color", "marker", "linestyle"), next(turns), strict=True))
+        made[name] = look
+    return made
 
 
 def write_source(page: Figure, source: str) -> float:

@@ -41,13 +41,14 @@ def training_curves(
     gallery = "" if gallery_size is None else f" among {gallery_size:,} candidates"
     figure, axes = style.sheet(4.0, source, rows=2, columns=2, sharex=True)
     style.letter(axes, [*_PARTS.values(), f"validation recall, %{gallery}"])
-    looks = style.looks(style.in_order(history["run"]))
+    looks = style.looks(history["run"])
     for axis, columns in zip(axes.flat, [*([part] for part in _PARTS), recalls], strict=True):
         for column, marker in zip(columns, MARKERS, strict=False):
             for run, rows in history.dropna(subset=column).groupby("run", sort=False):
-                dot: Look = {"marker": "." if len(rows) == 1 else None}
-                dot = {"marker": marker, "markersize": 3} if columns is recalls else dot
-                curves.curve(axis, rows, "step", column, **looks[run] | dot | {"linewidth": 1})
+                mark: Look = {"marker": "." if len(rows) == 1 else None, "linewidth": 1}
+                if columns is recalls:
+                    mark |= {"marker": marker, "markersize": 3}
+                curves.curve(axis, rows, "step", column, **looks[run] | mark)
         if not axis.lines:
             why = "no validation yet" if columns is recalls else "λ is 0 in these steps"
             middle: Look = {"transform": axis.transAxes, "ha": "center", "va": "center"}
