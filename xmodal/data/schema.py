@@ -6,7 +6,7 @@ clip: slower, and able to say what is wrong and where.
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -92,9 +92,18 @@ def read_columns(path: str | os.PathLike[str], num_classes: int | None = None) -
         except InputError as error:
             raise InputError(f"{path}: record {number} at byte {offset}: {error}") from error
         clips.append(clip)
-    ids, labels, visual, audio = zip(*clips, strict=True)
-    counts = np.array([len(some) for some in labels], np.int64)
-    return Columns(list(ids), counts, np.concatenate(labels), np.array(visual), np.array(audio))
+    return join_clips(clips)
+
+
+def join_clips(clips: Collection[Clip]) -> Columns:
+    """Return clips that were parsed one by one as arrays; there may be none."""
+    return Columns(
+        [clip.id for clip in clips],
+        np.array([len(clip.labels) for clip in clips], np.int64),
+        np.concatenate([np.zeros(0, np.int32), *(clip.labels for clip in clips)]),
+        np.reshape([clip.visual for clip in clips], (-1, VISUAL_DIM)),
+        np.reshape([clip.audio for clip in clips], (-1, AUDIO_DIM)),
+    )
 
 
 # --- one clip, by protobuf -----------------------------------------------------------------------

@@ -18,12 +18,11 @@ from tqdm import tqdm
 from xmodal.config import InputError
 from xmodal.data.parallel import each, processes
 from xmodal.data.schema import (
-    AUDIO_DIM,
     FEATURE_RANGE,
-    VISUAL_DIM,
     Clip,
     Columns,
     is_release_1,
+    join_clips,
     parse_example,
     read_ordinary,
 )
@@ -235,14 +234,7 @@ def _parse(found: list[Stretch]) -> tuple[Columns, np.ndarray]:
                 clips[number] = parse_example(part.payload)
             except InputError as error:
                 found[number] = part._replace(kind="not an example", reason=str(error))
-    columns = Columns(
-        [clip.id for clip in clips.values()],
-        np.array([len(clip.labels) for clip in clips.values()], int),
-        np.concatenate([np.zeros(0, np.int32), *(clip.labels for clip in clips.values())]),
-        np.reshape([clip.visual for clip in clips.values()], (-1, VISUAL_DIM)),
-        np.reshape([clip.audio for clip in clips.values()], (-1, AUDIO_DIM)),
-    )
-    return columns, np.array([*clips], int)
+    return join_clips(clips.values()), np.array([*clips], int)
 
 
 def _hash(values: Sequence[str | bytes]) -> np.ndarray:
