@@ -13,27 +13,18 @@ from xmodal.negatives import Peers
 
 
 def info_nce(logits: Tensor, match: Tensor) -> Tensor:
-    """Return the cross entropy of choosing each clip's match among all candidates.
-
-    InfoNCE (van den Oord et al., 2018), as in CLIP (Radford et al., 2021).
-    """
+    """Return the cross entropy of choosing the match: van den Oord et al., 2018; CLIP, 2021."""
     return functional.cross_entropy(logits, match)
 
 
 def sigmoid_loss(logits: Tensor, match: Tensor) -> Tensor:
-    """Return the cross entropy of judging each pair as matching or not, summed over candidates.
-
-    SigLIP (Zhai et al., 2023).
-    """
+    """Return the cross entropy of judging each pair, summed over candidates: SigLIP, 2023."""
     sign = 2 * functional.one_hot(match, logits.shape[1]) - 1
     return -functional.logsigmoid(sign * logits).sum(dim=1).mean()
 
 
 def triplet_loss(cosine: Tensor, match: Tensor, margin: float = 0.2) -> Tensor:
-    """Return how far the hardest other candidate comes within a margin of the match.
-
-    VSE++ (Faghri et al., 2018).
-    """
+    """Return how far the hardest other candidate comes within a margin: VSE++, 2018."""
     own = functional.one_hot(match, cosine.shape[1]).bool()
     hardest = cosine.masked_fill(own, -torch.inf).amax(dim=1)
     return (margin + hardest - (cosine * own).sum(dim=1)).clamp_min(0).mean()

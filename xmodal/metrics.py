@@ -1,7 +1,6 @@
 """Ranks, Recall@K, galleries and intervals (paper, section 4.1).
 
-The match of query i is item i of the gallery. Every function is direction-blind: video → audio is
-``ranks(visual, audio)``, audio → video is ``ranks(audio, visual)``.
+The match of query i is item i of the gallery: video → audio is ``ranks(visual, audio)``.
 """
 
 from collections.abc import Sequence
@@ -10,14 +9,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from xmodal.config import InputError
-
 
 class Ranks(NamedTuple):
     """Where the true match of each query stands; int64, (queries,) each.
 
-    ``better`` counts the items more similar to the query than its match, ``tied`` those as similar,
-    the match among them.
+    ``better`` counts the items more similar than the match, ``tied`` those as similar, with itself.
     """
 
     better: Tensor
@@ -35,28 +31,21 @@ class Ranks(NamedTuple):
 def ranks(query: Tensor, gallery: Tensor, chunk: int = 1024, tolerance: float = 1e-6) -> Ranks:
     """Rank the true match of each query by cosine similarity.
 
-    The paper and the authors' code say nothing of ties; there, earlier items win, and a model that
-    maps everything to one point looks perfect. Averaged over the orders of ties it scores chance.
+    The paper says nothing of ties. In the authors' code earlier items win, and a model that maps
+    everything to one point looks perfect; averaged over the orders of ties it scores chance.
 
     Parameters
     ----------
     query, gallery : Tensor, float32, (clips, embedding_dim)
-        Unit vectors; row i of both belongs to the same clip.
+        Unit vectors, finite and of one shape (else ValueError); row i of both is one clip's.
     chunk : int
-        Queries compared at a time; memory is chunk × clips, never clips × clips.
+        Queries compared at a time; memory is chunk × clips.
     tolerance : float
-        Similarities closer than this are ties (our choice: float32 resolves no finer difference,
-        and the same vector may come out of a matrix product with other last bits).
-
-    Raises
-    ------
-    ValueError
-        If the shapes differ or a value is not finite.
+        Similarities closer than this are ties (our choice: float32 resolves no finer difference).
     """
     if query.shape != gallery.shape:
-        raise ValueError(
-            f"query {tuple(query.shape)} and gallery {tuple(gallery.shape)} differ in shape"
-        )
+        shapes = f"query {tuple(query.shape)} and gallery {tuple(gallery.shape)}"
+        raise ValueError(f"{shapes} differ in shape")
     if not (query.isfinite().all() and gallery.isfinite().all()):
         raise ValueError("embeddings hold a value that is not finite; was the training stable?")
     better, tied = [], []
@@ -71,8 +60,7 @@ def ranks(query: Tensor, gallery: Tensor, chunk: int = 1024, tolerance: float = 
 def gallery_ranks(query: Tensor, gallery: Tensor, size: int, seed: int = 0) -> Ranks:
     """Rank within disjoint galleries of ``size`` clips, drawn at random by ``seed``.
 
-    Clips beyond the last whole gallery are left out, so that every query meets ``size`` candidates.
-    ValueError if there are fewer clips than one gallery holds; else as `ranks`.
+    Clips beyond the last whole gallery are left out. ValueError if there is not one; else `ranks`.
     """
     if not 1 <= size <= len(query):
         raise ValueError(f"a gallery of {size} cannot be drawn from {len(query)} clips")
@@ -82,37 +70,17 @@ def gallery_ranks(query: Tensor, gallery: Tensor, size: int, seed: int = 0) -> R
     return Ranks(torch.cat([p.better for p in parts]), torch.cat([p.tied for p in parts]))
 
 
-def nearest(query: Tensor, gallery: Tensor, k: int, chunk: int = 1024) -> tuple[Tensor, Tensor]:
-    """Return the k most similar items of the gallery for each query, most similar first.
-
-    Parameters
-    ----------
-    query, gallery : Tensor, float32, (queries, embedding_dim) and (items, embedding_dim)
-        Unit vectors; ``chunk`` queries are compared at a time.
-
-    Returns
-    -------
-    cosine, item : Tensor, float32 and int64, (queries, k)
-    """
-    if not 1 <= k <= len(gallery):
-        raise InputError(f"asked for {k} neighbours of a gallery of {len(gallery)}: lower k")
-    parts = [(part @ gallery.T).topk(k, dim=1) for part in query.split(chunk)]
-    return torch.cat([p.values for p in parts]), torch.cat([p.indices for p in parts])
-
-
 def bootstrap(
     values: Tensor, resamples: int = 1000, level: float = 0.95, seed: int = 0
 ) -> tuple[Tensor, Tensor]:
     """Return percentile bootstrap bounds of the mean over queries: float64, (measures,) each.
 
-    ``values`` are float64, (queries, measures), such as the hits at each K. Queries are drawn anew,
-    with replacement, ``resamples`` times; ``level`` of the means lie between the bounds.
+    ``values`` are float64, (queries, measures), such as the hits at each K; ``level`` of the means
+    of queries drawn with replacement lie between the bounds.
     """
-    generator = torch.Generator().manual_seed(seed)
-    n = len(values)
-    means = torch.stack(
-        [values[torch.randint(n, (n,), generator=generator)].mean(dim=0) for _ in range(resamples)]
-    )
+    generator, n = torch.Generator().manual_seed(seed), len(values)
+    drawn = (torch.randint(n, (n,), generator=generator) for _ in range(resamples))
+    means = torch.stack([values[rows].mean(dim=0) for rows in drawn])
     bounds = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=values.dtype)
     low, high = means.quantile(bounds, dim=0)
     return low, high
@@ -136,8 +104,7 @@ def recall(*found: Ranks, ks: Sequence[int] = (1, 5, 10), resamples: int = 1000)
     Parameters
     ----------
     *found : Ranks
-        Of one model, or of several that differ in their seed alone and ranked the same queries:
-        what each query scored is then averaged over them first.
+        Of one model, or of several seeds of it: each query's score is averaged over them first.
     ks : sequence of int
         Values of K.
     resamples : int

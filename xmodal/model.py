@@ -15,8 +15,8 @@ from xmodal.config import ModelConfig
 class Embeddings(NamedTuple):
     """The two embeddings of a batch, float32 (clips, embedding_dim), of length 1 each.
 
-    The logits of the classifier, float32 (clips, classes), are there when it was asked to run. The
-    learned scale and bias of the similarities, scalars, are there when the network has them.
+    Logits, float32 (clips, classes), are there when the classifier was asked to run; scale and bias
+    of the similarities, scalars, when the network learns them.
     """
 
     visual: Tensor
@@ -28,10 +28,7 @@ class Embeddings(NamedTuple):
 
 
 class Branch(nn.Sequential):
-    """Fully connected layers from one modality's features to the joint space, each with a ReLU.
-
-    The last layer is linear, because the text names no activation for the embedding itself.
-    """
+    """Fully connected layers with ReLUs; the last is linear, as the text names no activation."""
 
     def __init__(self, features: int, hidden: Sequence[int], config: ModelConfig) -> None:
         activation = {"relu": nn.ReLU, "gelu": nn.GELU}[config.activation]
@@ -56,7 +53,7 @@ class Standardise(nn.Module):
         self.register_buffer("scale", torch.ones(()))  # one for all, so that proportions stay
 
     def fit(self, values: np.ndarray) -> None:
-        """Take mean and scale from the features of some clips."""
+        """Take mean and scale from features."""
         self.mean.copy_(torch.from_numpy(values.mean(axis=0, dtype=np.float64)))
         self.scale.fill_(float(values.std(axis=0, dtype=np.float64).mean()))
 
@@ -75,19 +72,17 @@ INITIAL = {
 class JointEmbedding(nn.Module):
     """Map visual and audio features into one space and classify from it.
 
-    The classifier is one fully connected layer, shared by both embeddings (section 2); its sigmoid
-    is part of the loss. Weights start from Glorot's uniform distribution and biases from zero,
-    as in TensorFlow, which the authors used; the paper is silent.
+    The classifier is one layer, shared by both embeddings (section 2); its sigmoid is part of the
+    loss. Biases start from zero, as in TensorFlow, which the authors used; the paper is silent.
 
     Parameters
     ----------
     config : ModelConfig
-        Layers and their choices; the paper's if not given.
+        The paper's if not given.
     visual_dim, audio_dim, classes : int
-        Sizes of the features, 1024 and 128 in YouTube-8M, and outputs of the classifier.
+        Sizes of the features, and outputs of the classifier.
     temperature : float, optional
-        Learn a scale of the similarities, from 1 / temperature on, and a bias, which objectives
-        other than the paper's need.
+        Learn a scale of the similarities, from 1 / temperature on, and a bias: not in the paper.
     """
 
     def __init__(
@@ -134,17 +129,10 @@ class JointEmbedding(nn.Module):
 
     @torch.no_grad()
     def embed(self, visual: np.ndarray, audio: np.ndarray, batch: int = 2048) -> Embeddings:
-        """Embed any number of clips, in float32, ``batch`` of them at a time.
+        """Embed any number of clips, ``batch`` at a time; the result is on the CPU.
 
-        Parameters
-        ----------
-        visual, audio : array, float32 or float16, (clips, visual_dim) and (clips, audio_dim)
-            Features; memory-mapped ones are read as they are needed.
-
-        Returns
-        -------
-        Embeddings
-            On the CPU.
+        Features are float32 or float16, (clips, visual_dim) and (clips, audio_dim), and may be
+        memory-mapped.
         """
         device, parts = self.classifier.weight.device, []
         for start in range(0, len(visual), batch):

@@ -16,7 +16,8 @@ from xmodal.evaluation.hubness import (
     corrected,
     occurrence,
 )
-from xmodal.metrics import nearest, ranks
+from xmodal.evaluation.recall import nearest
+from xmodal.metrics import ranks
 from xmodal.model import Embeddings
 
 

@@ -5,8 +5,9 @@ import pytest
 import torch
 from by_hand import by_hand
 
+from xmodal.evaluation.recall import nearest
 from xmodal.evaluation.relevance import by_category, chance_precision, errors, relevance
-from xmodal.metrics import nearest, ranks
+from xmodal.metrics import ranks
 from xmodal.model import Embeddings
 
 # Four clips. Query 0 finds item 1 first, then 0; query 1 finds 1, 0; query 2 finds 3, 2; query 3

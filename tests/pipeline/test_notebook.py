@@ -15,7 +15,8 @@ from papermill.exceptions import PapermillExecutionError
 from pydantic import Field
 from traitlets.config import Config
 
-from xmodal.config import FigureConfig, InputError
+from xmodal.config import InputError
+from xmodal.evaluation.config import FigureConfig
 from xmodal.pipeline.notebook import literal_names, project_folder, provenance
 from xmodal.pipeline.options import validated
 

@@ -12,8 +12,7 @@ from torch.nn.functional import normalize
 from xmodal.config import InputError
 from xmodal.data.features import FeatureSet
 from xmodal.data.schema import AUDIO_DIM, VISUAL_DIM
-from xmodal.evaluation.recall import AUDIO_TO_VIDEO, VIDEO_TO_AUDIO
-from xmodal.metrics import nearest
+from xmodal.evaluation.recall import AUDIO_TO_VIDEO, VIDEO_TO_AUDIO, nearest
 from xmodal.model import Embeddings
 from xmodal.retrieval.examples import RetrievalConfig, examples, examples_table
 

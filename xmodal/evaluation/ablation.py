@@ -9,7 +9,8 @@ import pandas as pd
 import yaml
 from pydantic import Field, PositiveInt
 
-from xmodal.config import FigureConfig, InputError, StageConfig
+from xmodal.config import InputError, StageConfig
+from xmodal.evaluation.config import FigureConfig
 from xmodal.evaluation.recall import KS
 
 

@@ -7,9 +7,10 @@ import pandas as pd
 import torch
 from pydantic import Field, PositiveInt
 
-from xmodal.config import InputError, RunFigureConfig
+from xmodal.config import InputError
 from xmodal.data.features import SPLITS, FeatureSet, open_features
 from xmodal.evaluation import hubness
+from xmodal.evaluation.config import RunFigureConfig
 from xmodal.evaluation.recall import embed_run, joined, mean_recall, recall_frame
 from xmodal.model import Embeddings
 from xmodal.synthetic.likelihood import log_likelihood_ratio

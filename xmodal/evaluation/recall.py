@@ -8,10 +8,12 @@ import numpy as np
 import pandas as pd
 import torch
 from pydantic import Field, PositiveInt
+from torch import Tensor
 
 from xmodal.checkpoint import RunFolder, load_run, read_history
-from xmodal.config import FigureConfig, InputError, StageConfig
+from xmodal.config import InputError, StageConfig
 from xmodal.data.features import FeatureSet, open_features
+from xmodal.evaluation.config import FigureConfig
 from xmodal.metrics import gallery_ranks, recall
 from xmodal.model import Embeddings
 
@@ -49,6 +51,18 @@ def directions(clips: Embeddings | FeatureSet) -> Iterator[tuple[str, Any, Any]]
     """Yield the name, the queries and the gallery of both directions of retrieval."""
     yield AUDIO_TO_VIDEO, clips.audio, clips.visual
     yield VIDEO_TO_AUDIO, clips.visual, clips.audio
+
+
+def nearest(query: Tensor, gallery: Tensor, k: int, chunk: int = 1024) -> tuple[Tensor, Tensor]:
+    """Return the k most similar items of the gallery for each query, most similar first.
+
+    Their cosines and row numbers, float32 and int64, (queries, k), of unit vectors, float32,
+    (queries, embedding_dim) and (items, embedding_dim); ``chunk`` queries are compared at a time.
+    """
+    if not 1 <= k <= len(gallery):
+        raise InputError(f"asked for {k} neighbours of a gallery of {len(gallery)}: lower k")
+    parts = [(part @ gallery.T).topk(k, dim=1) for part in query.split(chunk)]
+    return torch.cat([p.values for p in parts]), torch.cat([p.indices for p in parts])
 
 
 def recall_frame(

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from xmodal.data.features import FeatureSet
 from xmodal.evaluation.hubness import occurrence
-from xmodal.evaluation.recall import directions
-from xmodal.metrics import nearest, ranks
+from xmodal.evaluation.recall import directions, nearest
+from xmodal.metrics import ranks
 from xmodal.model import Embeddings
 
 

@@ -5,8 +5,9 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from xmodal.config import FigureConfig, InputError
+from xmodal.config import InputError
 from xmodal.data.prepare import PrepareConfig, prepare
+from xmodal.evaluation.config import FigureConfig
 from xmodal.synthetic.sample import SampleConfig, write_sample
 
 PREPARED = {"shards", "vocabulary", "source", "split_seed", "storage"}

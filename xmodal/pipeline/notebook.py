@@ -8,8 +8,8 @@ from pathlib import Path
 
 from IPython.core.getipython import get_ipython
 
-from xmodal.config import FigureConfig
 from xmodal.data.features import FeatureSet
+from xmodal.evaluation.config import FigureConfig
 from xmodal.pipeline.options import Config, validated
 from xmodal.results.protocol import Protocol
 from xmodal.results.provenance import Provenance

@@ -8,10 +8,11 @@ import pandas as pd
 import torch
 from pydantic import Field
 
-from xmodal.config import InputError, RunFigureConfig
+from xmodal.config import InputError
 from xmodal.data.features import FeatureSet
-from xmodal.evaluation.recall import directions
-from xmodal.metrics import nearest, ranks
+from xmodal.evaluation.config import RunFigureConfig
+from xmodal.evaluation.recall import directions, nearest
+from xmodal.metrics import ranks
 from xmodal.model import Embeddings
 
 

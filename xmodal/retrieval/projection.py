@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from xmodal.config import RunFigureConfig
 from xmodal.data.features import FeatureSet
+from xmodal.evaluation.config import RunFigureConfig
 from xmodal.model import Embeddings
 
 
