@@ -14,7 +14,7 @@ from xmodal.model import JointEmbedding
 TRAINING_VERSION = 1
 """Of what a training computes. Raise it when its numbers move: every run is then another one."""
 
-BYSTANDERS = {"features", "out", "steps", "patience", "overwrite", "progress"}
+BYSTANDERS = {"features", "out", "steps", "passes", "patience", "overwrite", "progress"}
 """Settings that change how far a training goes, or where it is, but not its course."""
 
 
@@ -27,28 +27,22 @@ class RunFolder:
     def claim(self, content: dict[str, Any], config: TrainConfig) -> None:
         """Make the folder this run's; ``content`` decides its course, beside its settings.
 
-        Raises
-        ------
-        InputError
-            If the folder holds another run, or this one with more steps, and ``overwrite`` is not
-            set; or if it holds something else than a run, which is never removed.
+        InputError if it holds another run, or this one with more steps, and ``overwrite`` is not
+        set; or if it holds something else than a run, which is never removed.
         """
         content = {"config": json.loads(config.model_dump_json()), **content}
         if (self.path / "config.json").exists():
             foreign = not same_course(self.read("config.json"), content)
             made = self.state().get("step", 0)
-            if (foreign or made > config.steps) and config.overwrite:
+            if (foreign or made > config.steps) and not config.overwrite:
+                what = "holds a run of another configuration, data set or version"
+                if not foreign:
+                    what = f"has made {made} steps, more than the {config.steps} asked for"
+                raise InputError(
+                    f"{self.path} {what}: choose another `out`, or set overwrite=true to replace it"
+                )
+            if foreign or made > config.steps:
                 shutil.rmtree(self.path)
-            elif foreign:
-                raise InputError(
-                    f"{self.path} holds a run of another configuration, data set or version: "
-                    "choose another `out`, or set overwrite=true to replace it"
-                )
-            elif made > config.steps:
-                raise InputError(
-                    f"{self.path} has made {made} steps, more than the {config.steps} asked for: "
-                    "choose another `out`, or set overwrite=true to start again"
-                )
         elif any(path.suffix != ".tmp" for path in self.path.glob("*")):
             raise InputError(
                 f"{self.path} holds something else than a training run, which is not replaced: "
@@ -110,8 +104,7 @@ def same_course(stored: dict[str, Any], content: dict[str, Any]) -> bool:
 
     def course(one: dict[str, Any]) -> dict[str, Any]:
         config = TrainConfig(**one["config"])  # a setting that is new since then has its default
-        # the rate of a cosine depends on the number of steps
-        ignored = BYSTANDERS - ({"steps"} if config.schedule == "cosine" else set())
+        ignored = BYSTANDERS - ({"steps"} if config.schedule == "cosine" else set())  # its rates
         return {**one, "config": config.model_dump(exclude=ignored)}
 
     try:
@@ -132,12 +125,9 @@ def build_model(config: TrainConfig, sizes: dict[str, int]) -> JointEmbedding:
 
 
 def load_run(out: Path) -> tuple[JointEmbedding, TrainConfig]:
-    """Return the best model of a finished run, on the CPU, and its configuration.
+    """Return the best model of the finished run in ``out``, on the CPU, and its configuration.
 
-    Raises
-    ------
-    InputError
-        If there is no finished run in the folder ``out``.
+    InputError if there is none.
     """
     if not (out / "result.json").exists():
         raise InputError(

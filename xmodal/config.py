@@ -18,31 +18,24 @@ class StageConfig(BaseModel):
     )
 
 
-class FigureConfig(StageConfig):
-    """Base of the configuration of a notebook that leaves figures or tables."""
+AUTHORS: dict[str, Any] = {
+    "joint_normalise": True,  # at evaluation the norms of a clip's halves determine each other
+    "swap_first": True,  # in training a pair is scaled as it is compared, so norms tell nothing
+    "relu_embedding": True,  # the cosine then lies in [0, 1]
+    "audio_hidden": (450, 450, 250, 250),  # 250 units where the text has 200
+    "scale_negatives": True,  # a negative pair can cost as much as a positive one: up to 1
+    "sqrt_cross_entropy": True,  # of no effect as they ran it, with λ = 0
+    "class_weight": 0.0,  # both of their commands
+    "clip_each": True,  # a norm for each variable
+}
 
-    features: Path = Field(Path("data/sample/features"), description="feature set (01_data)")
-    figures: Path = Field(Path("figures/sample"), description="folder for pictures and tables")
-
-
-class RunFigureConfig(FigureConfig):
-    """Base of the configuration of a notebook that looks at one trained model."""
-
-    run: Path = Field(Path("runs/sample/dim250-seed0"), description="training run (02_train)")
-
-
-#: What ``variant`` sets, where it is not given itself: the text is the default, the authors' code
-#: differs from it.
+#: What ``variant`` sets, where it is not given itself: nothing, or the two commands of the
+#: authors' code, for a cloud and for a server of their own.
 VARIANTS: dict[str, dict[str, Any]] = {
     "text": {},
-    "authors": {
-        "scale_negatives": True,  # a negative pair can cost as much as a positive one: up to 1
-        "sqrt_cross_entropy": True,  # the classification's pull weakens as it gets worse
-        "swapped_labels": True,  # audio is classified after the swap, so some of it more than once
-        "relu_embedding": True,  # the cosine then lies in [0, 1]
-        "joint_normalise": True,  # leaks: the two norms of one clip determine each other
-        "audio_hidden": (450, 450, 250, 250),  # 250 units where the text has 200
-    },
+    "authors": AUTHORS,
+    "authors_server": AUTHORS
+    | {"batch_size": 254, "learning_rate": 5e-4, "decay": 0.7, "decay_every": 1000, "passes": 50},
 }
 
 #: What ``recipe`` sets, where it is not given itself.
@@ -83,10 +76,8 @@ class ModelConfig(StageConfig):
         (450, 450, 200, 200), description="section 3.1; authors: 450 450 250 250"
     )
     relu_embedding: bool = Field(False, description="authors: ReLU on the embedding too")
-    joint_normalise: bool = Field(False, description="authors: ‖visual‖² + ‖audio‖² = 1; it leaks")
-    initialisation: Literal["glorot", "he"] = Field(
-        "glorot", description="of weights; TensorFlow's"
-    )
+    joint_normalise: bool = Field(False, description="authors: ‖visual‖² + ‖audio‖² = 1")
+    initialisation: Literal["glorot", "he"] = Field("glorot", description="TensorFlow's")
     activation: Literal["relu", "gelu"] = Field("relu", description="section 2; gelu: beyond")
     standardise: bool = Field(False, description="shift and scale the features; beyond")
     dropout_input: float = Field(0, ge=0, lt=1, description="of the features; beyond")
@@ -107,15 +98,14 @@ class LossConfig(StageConfig):
     mean_over_classes: bool = Field(False, description="cross entropy: mean, not sum; ours")
     scale_negatives: bool = Field(False, description="authors: negative term over 1 − α")
     sqrt_cross_entropy: bool = Field(False, description="authors: λ · √(cross entropies)")
-    swapped_labels: bool = Field(False, description="authors: classify audio as swapped")
+    swap_first: bool = Field(False, description="authors: swap audio before all else")
     temperature: float = Field(0.07, gt=0, description="to start from, of infonce and sigmoid")
 
 
 class TrainConfig(ModelConfig, LossConfig):
-    """How one model is trained; the defaults are the paper's.
+    """How one model is trained: the paper's way; where it is silent the authors', or our choice.
 
-    Where the paper is silent they are the authors' code's, or else our choice. ``variant`` and
-    ``recipe`` set several at once; what is given itself wins, and None takes what they say.
+    ``variant`` and ``recipe`` set several at once; what is given itself wins.
     """
 
     features: Path = Field(Path("data/sample/features"), description="feature set to learn from")
@@ -123,22 +113,24 @@ class TrainConfig(ModelConfig, LossConfig):
     overwrite: bool = Field(False, description="replace another run that is in `out`")
     progress: bool = Field(True, description="show a progress bar")
 
-    variant: Literal["text", "authors"] = Field("text", description="the paper's text or its code")
+    variant: Literal["text", "authors", "authors_server"] = Field(
+        "text", description="the paper's text, or its code as run on a cloud or a server"
+    )
     recipe: Literal["paper", "best"] = Field("paper", description="best: beyond, for real features")
     training_clips: int | None = Field(None, gt=0, description="use only the first so many")
 
     steps: int = Field(12_000, gt=0, description="past the 10,000 of section 3.1")
+    passes: float | None = Field(None, gt=0, description="over all clips; instead of steps")
     batch_size: int = Field(1024, gt=1, description="section 3.1; over all processes together")
     optimiser: Literal["adam", "adamw"] = Field("adam", description="authors; adamw: beyond")
-    weight_decay: float = Field(
-        0, ge=0, description="of adamw, which is no term of the loss; beyond"
-    )
+    weight_decay: float = Field(0, ge=0, description="of adamw, no term of the loss; beyond")
     learning_rate: float = Field(1e-4, gt=0, description="of the optimiser; authors")
     schedule: Literal["staircase", "cosine"] = Field("staircase", description="authors' decay")
     warmup_steps: int = Field(0, ge=0, description="of a rate that rises from 0; beyond")
     decay: float = Field(0.95, gt=0, le=1, description="of the learning rate; authors")
     decay_every: int = Field(4_000_000, gt=0, description="clips between two decays; authors")
     clip_norm: float | None = Field(1.0, gt=0, description="of the gradient; authors")
+    clip_each: bool = Field(False, description="authors: the gradient of each variable by itself")
     mixup: float = Field(0, ge=0, description="α of Beta(α, α), mixing clips of a batch; beyond")
     average: float = Field(0, ge=0, lt=1, description="decay of averaged weights; beyond")
 
@@ -158,8 +150,8 @@ class TrainConfig(ModelConfig, LossConfig):
         if not isinstance(values, dict):
             return values
         default = {name: field.default for name, field in cls.model_fields.items()}
-        given = {k: v for k, v in values.items() if v is not None or k not in VARIANTS["authors"]}
-        recipe = given.get("recipe", "paper")
+        recipe, several = values.get("recipe", "paper"), VARIANTS["authors_server"]
+        given = {k: v for k, v in values.items() if v is not None or k not in several}
         filled = VARIANTS.get(str(given.get("variant")), {}) | RECIPES.get(str(recipe), {})
         values = {**filled, **given}
         if values.get("out") is None:
@@ -175,7 +167,5 @@ class TrainConfig(ModelConfig, LossConfig):
         if self.mixup and (self.objective == "paper" or self.class_weight):
             raise ValueError("mixup is for other objectives than the paper's, with class_weight 0")
         if self.weight_l2 if self.optimiser == "adamw" else self.weight_decay:
-            raise ValueError(
-                "weight_l2 is for adam, which minimises it, and weight_decay for adamw"
-            )
+            raise ValueError("weight_l2 is for adam, a term of its loss, weight_decay for adamw")
         return self

@@ -16,10 +16,9 @@ from xmodal.negatives import Labels, Pairs, Peers, draw_pairs
 
 
 class Batch(NamedTuple):
-    """What a step learns from: features, float32 (clips, visual_dim), (clips, audio_dim); labels.
+    """A step's features, float32 (clips, visual_dim) and (clips, audio_dim), and labels.
 
-    ``peers`` are the processes whose clips are candidates; ``generator`` draws the negatives, and
-    is the same in each of them.
+    ``generator`` draws the negatives, the same in each of the processes, ``peers``.
     """
 
     visual: Tensor
@@ -30,10 +29,7 @@ class Batch(NamedTuple):
 
 
 class Losses(NamedTuple):
-    """The objective, and its terms before weighting: similarity, classification, L2; scalars.
-
-    ``l2`` carries no gradient: the optimiser adds it, see `l2_groups`.
-    """
+    """The objective and its terms, scalars; ``l2`` has no gradient: see `l2_groups`."""
 
     total: Tensor
     cosine: Tensor
@@ -55,10 +51,9 @@ def cosine_loss(
 
 
 def cross_entropy(logits: Tensor, labels: Labels, mean_over_classes: bool = False) -> Tensor:
-    """Return the sigmoid cross entropy of each clip over all classes: float32, (clips,).
+    """Return each clip's sigmoid cross entropy, float32 (clips,), of logits (clips, classes).
 
-    Summed over classes as in the authors' code; the text does not say. ``logits`` are float32,
-    (clips, classes).
+    Summed over classes as in the authors' code; the text does not say.
     """
     targets = torch.zeros_like(logits)
     targets[labels.rows(), labels.indices] = 1
@@ -69,12 +64,13 @@ def cross_entropy(logits: Tensor, labels: Labels, mean_over_classes: bool = Fals
 def objective(model: Module, batch: Batch, step: int, config: LossConfig) -> Losses:
     """Return L = cosine loss + λ(step) · (CE(visual) + CE(audio)) + c/2 · ‖w‖² of one batch.
 
-    ``model`` is a `JointEmbedding`, or a data-parallel wrapper of it; ``step`` counts those made so
-    far: λ is 0 until ``class_start_step`` (section 3.1).
+    ``model`` is a `JointEmbedding`, wrapped or not; λ is 0 before step ``class_start_step``.
     """
     weight = config.class_weight if step >= config.class_start_step else 0.0  # λ(step)
-    embedded = model(batch.visual, batch.audio, classify=weight > 0)
-    pairs = own_pairs(batch, config)
+    pairs, audio = own_pairs(batch, config), batch.audio
+    if config.swap_first:  # the authors' reader
+        audio = batch.peers.gather(audio).index_select(0, pairs.audio)
+    embedded = model(batch.visual, audio, classify=weight > 0)
     similarity = similarity_term(embedded, pairs, batch.peers, config)
     classification = torch.zeros_like(similarity)
     if weight:
@@ -97,8 +93,9 @@ def similarity_term(embedded: Embeddings, pairs: Pairs, peers: Peers, config: Lo
     """Return the paper's cosine loss, each video against one audio, or what stands in for it."""
     if config.objective != "paper":
         return contrastive_loss(embedded, pairs.audio, peers, config)
-    # index_select, not indexing: its gradient is summed in a fixed order
-    audio = peers.gather(embedded.audio).index_select(0, pairs.audio)
+    audio = embedded.audio
+    if not config.swap_first:  # index_select, not indexing: its gradient has a fixed order
+        audio = peers.gather(audio).index_select(0, pairs.audio)
     cosine = (embedded.visual * audio).sum(dim=1)
     divisor = 1 - config.margin if config.scale_negatives else 1.0
     return cosine_loss(cosine, pairs.negative, config.margin, divisor)
@@ -108,13 +105,10 @@ def classification_term(
     embedded: Embeddings, pairs: Pairs, batch: Batch, config: LossConfig
 ) -> Tensor:
     """Return the sum of the cross entropies of both embeddings, the mean over clips."""
-    visual, audio = (
-        cross_entropy(logits, batch.labels, config.mean_over_classes)
-        for logits in (embedded.visual_logits, embedded.audio_logits)
-        if logits is not None
-    )
-    if config.swapped_labels:  # the authors classify the audio of a negative pair, as swapped
-        audio = batch.peers.gather(audio).index_select(0, pairs.audio)
+    assert embedded.visual_logits is not None and embedded.audio_logits is not None
+    labels = batch.peers.labels.take(pairs.audio) if config.swap_first else batch.labels
+    visual = cross_entropy(embedded.visual_logits, batch.labels, config.mean_over_classes)
+    audio = cross_entropy(embedded.audio_logits, labels, config.mean_over_classes)
     both = visual.mean() + audio.mean()
     return both.sqrt() if config.sqrt_cross_entropy else both
 
@@ -131,8 +125,7 @@ def l2_term(model: Module, weight_l2: float) -> Tensor:
 def l2_groups(model: Module, decay: float) -> list[dict[str, Any]]:
     """Return optimiser groups whose ``weight_decay`` is for weights, not for biases.
 
-    In Adam it adds decay · w to the gradient of w, which is the gradient of `l2_term`, without a
-    pass of its own over all weights; in AdamW it is no term of the loss.
+    In Adam it adds decay · w to the gradient, that of `l2_term`; in AdamW it is no term of L.
     """
     weights = [weight for weight in model.parameters() if weight.ndim > 1]
     biases = [bias for bias in model.parameters() if bias.ndim < 2]

@@ -18,6 +18,13 @@ class Labels(NamedTuple):
         counts = self.indptr.diff()
         return torch.arange(len(counts), device=counts.device).repeat_interleave(counts)
 
+    def take(self, clips: Tensor) -> "Labels":
+        """Return the labels of some clips, int64, in their order."""
+        counts = self.indptr.diff()[clips]
+        indptr = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+        shift = (self.indptr[clips] - indptr[:-1]).repeat_interleave(counts)
+        return Labels(indptr, self.indices[torch.arange(len(shift), device=shift.device) + shift])
+
 
 class Pairs(NamedTuple):
     """Which audio each video is compared with: ``audio`` int64 and ``negative`` bool, (clips,)."""
@@ -29,9 +36,8 @@ class Pairs(NamedTuple):
 class Peers(NamedTuple):
     """The processes that train together, for candidates taken from the clips of all of them.
 
-    ``labels`` are those of all clips of the batch, process after process; ``begin`` is where this
-    process's clips begin; ``gather`` joins the rows of a tensor from all processes in that order,
-    and passes gradients back to where the rows came from.
+    ``labels`` are those of the whole batch, process after process, of which this one's begin at
+    ``begin``; ``gather`` joins rows of all processes in that order, and passes gradients back.
     """
 
     labels: Labels
@@ -44,9 +50,7 @@ def draw_pairs(labels: Labels, p_negative: float, generator: torch.Generator) ->
 
     The audio of a negative pair is another clip's of the batch, drawn uniformly among those that
     share no label with the video: the authors' code, the text is silent. Where there is none, the
-    pair stays positive (our choice).
-
-    The generator is one of the CPU, so that every device has the same draws.
+    pair stays positive (our choice). A generator of the CPU gives every device the same draws.
     """
     device, clips = labels.indptr.device, len(labels.indptr) - 1
     present, column = labels.indices.unique(return_inverse=True)

@@ -24,24 +24,14 @@ from xmodal.negatives import Labels, Peers
 def train(config: TrainConfig) -> dict[str, Any]:
     """Train one model, or go on with its training where it was interrupted.
 
-    ``out`` then holds ``config.json``, ``history.jsonl`` (a line for every validation),
+    ``config.out`` then holds ``config.json``, ``history.jsonl`` (a line for every validation),
     ``model.safetensors`` (the weights with the best validation recall), ``checkpoint/``
-    (everything needed to go on) and, written last, ``result.json``.
+    (everything needed to go on) and, written last, ``result.json``: steps made, the best step and
+    its validation recall, which are returned.
 
     With several processes (``torchrun``, ``accelerate launch``) each takes its stretch of every
     batch, and draws negatives within it, or with ``gather_negatives`` from the whole batch. The
     clips of a batch are the same with any number of processes.
-
-    Parameters
-    ----------
-    config : TrainConfig
-        A run in ``config.out`` of the same configuration, data and version is continued, or left as
-        it is when complete.
-
-    Returns
-    -------
-    dict
-        The content of ``result.json``: steps made, the best step and its validation recall.
 
     Raises
     ------
@@ -49,6 +39,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
         If ``out`` cannot be used, see `RunFolder.claim`, if there are fewer training clips than one
         batch holds, or if the loss stops being finite.
     """
+    config = with_steps(config)
     accelerator = start_accelerator(config)
     batches = Batches(
         config, accelerator.device, accelerator.process_index, accelerator.num_processes
@@ -108,7 +99,9 @@ def run_steps(
         optimiser.zero_grad()
         accelerator.backward(losses.total)
         if config.clip_norm:
-            accelerator.clip_grad_norm_(model.parameters(), config.clip_norm)
+            weights = list(model.parameters())
+            for part in [[w] for w in weights] if config.clip_each else [weights]:
+                accelerator.clip_grad_norm_(part, config.clip_norm)
         optimiser.step()
         if average:
             average.update_parameters(accelerator.unwrap_model(model))
@@ -134,6 +127,14 @@ def run_steps(
     accelerator.wait_for_everyone()
 
 
+def with_steps(config: TrainConfig) -> TrainConfig:
+    """Return the configuration with its passes over the training clips counted in steps."""
+    if config.passes is None:
+        return config
+    clips = config.training_clips or len(open_features(config.features, "train"))
+    return config.model_copy(update={"steps": round(config.passes * clips / config.batch_size)})
+
+
 def make_optimiser(model: JointEmbedding, config: TrainConfig) -> torch.optim.Optimizer:
     """Return Adam, which adds the L2 term, or AdamW, whose decay is no term of the loss."""
     if config.optimiser == "adam":
@@ -144,10 +145,7 @@ def make_optimiser(model: JointEmbedding, config: TrainConfig) -> torch.optim.Op
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:
-    """Return the learning rate of a step: a staircase in the number of clips seen, or a cosine.
-
-    The cosine falls to 0 at the last step; either may rise from 0 first.
-    """
+    """Return a step's rate: a staircase in clips seen, or a cosine that falls to 0 at the end."""
     warm = config.warmup_steps
     rate = config.learning_rate * min(1, (step + 1) / (warm + 1))
     if config.schedule == "staircase":
@@ -172,10 +170,7 @@ def validate(
     state: dict[str, Any],
     folder: RunFolder,
 ) -> None:
-    """Measure Recall@1, 5 and 10, the mean of both directions; note it, and keep the best weights.
-
-    ``means`` are those of the `Losses` since the last validation.
-    """
+    """Measure recall, the mean of both directions; note it and mean `Losses`; keep the best."""
     visual, audio, *_ = model.eval().embed(clips.visual, clips.audio)
     # the last step may have done it: then the loss was finite, and the embeddings are not
     require_finite(bool(visual.isfinite().all() and audio.isfinite().all()), config, state)

@@ -123,14 +123,13 @@ def test_two_halves_that_share_their_clips_make_the_whole(term):
     model = small_model(temperature=0.5)
     visual, audio = torch.randn(6, 6, generator=seeded(2)), torch.randn(6, 4, generator=seeded(3))
     clips = [[0], [1], [2], [3], [4, 0], [5]]
-    config = LossConfig(objective=term, class_start_step=0, swapped_labels=True)
+    config = LossConfig(objective=term, class_start_step=0)
     whole = objective(model, batch_of(visual, audio, labels_of(*clips), seeded(1)), 0, config)
     embedded = model(visual, audio, classify=True)
-    entropies = cross_entropy(embedded.audio_logits, labels_of(*clips))
     halves = []
     for begin in (0, 3):
         mine = slice(begin, begin + 3)
-        all_rows = [embedded.visual, embedded.audio, entropies]
+        all_rows = [embedded.visual, embedded.audio]
 
         def gather(rows, begin=begin, all_rows=all_rows):
             (found,) = [x for x in all_rows if x[begin : begin + 3].allclose(rows)]
@@ -177,7 +176,7 @@ def test_objective_by_hand(variant, start, total_has_classes):
     visual, audio = torch.randn(5, 6, generator=seeded(2)), torch.randn(5, 4, generator=seeded(3))
     clips = [[0], [1, 2], [0, 3], [4], [5, 6]]
     labels = labels_of(*clips)
-    loss_switches = ("scale_negatives", "sqrt_cross_entropy", "swapped_labels")
+    loss_switches = ("scale_negatives", "sqrt_cross_entropy", "swap_first")
     config = LossConfig(
         class_weight=0.5,
         class_start_step=start,
@@ -188,11 +187,20 @@ def test_objective_by_hand(variant, start, total_has_classes):
 
     pairs = draw_pairs(labels, 0.6, seeded(4))
     assert 0 < pairs.negative.sum() < 5
-    embedded = model(visual, audio, classify=True)
     similarity, entropies_v, entropies_a = [], [], []
     for i in range(5):
         j = pairs.audio[i].item()
-        cosine = sum(a * b for a, b in zip(embedded.visual[i].tolist(), embedded.audio[j].tolist()))
+        both = visual[[i]], audio[[j]]
+        if variant == "authors":  # the pair is scaled as it is compared
+            length = math.sqrt(sum(x.square().sum().item() for x in both))
+            visual_i, audio_j = (x / length for x in both)
+            alone = {**model.config.model_dump(), "joint_normalise": False}
+            unscaled = JointEmbedding(ModelConfig(**alone), 6, 4, 7)
+            unscaled.load_state_dict(model.state_dict())
+            embedded = unscaled(visual_i, audio_j, classify=True)
+        else:
+            embedded = model(*both, classify=True)
+        cosine = sum(a * b for a, b in zip(embedded.visual[0].tolist(), embedded.audio[0].tolist()))
         if pairs.negative[i]:
             scale = 0.8 if variant == "authors" else 1.0
             similarity.append(max(0.0, cosine - 0.2) / scale)
@@ -205,8 +213,9 @@ def test_objective_by_hand(variant, start, total_has_classes):
             return -sum(math.log(q if c in present else 1 - q) for c, q in enumerate(p))
 
         k = j if variant == "authors" else i
-        entropies_v.append(entropy(embedded.visual_logits[i].tolist(), clips[i]))
-        entropies_a.append(entropy(embedded.audio_logits[k].tolist(), clips[k]))
+        entropies_v.append(entropy(embedded.visual_logits[0].tolist(), clips[i]))
+        own = model(visual[[k]], audio[[k]], classify=True) if variant == "text" else embedded
+        entropies_a.append(entropy(own.audio_logits[0].tolist(), clips[k]))
     cosine_part = sum(similarity) / 5
     class_part = sum(entropies_v) / 5 + sum(entropies_a) / 5
     if variant == "authors":
@@ -220,6 +229,54 @@ def test_objective_by_hand(variant, start, total_has_classes):
     assert found.classification.item() == pytest.approx(
         class_part if total_has_classes else 0.0, rel=1e-5
     )
+
+
+def test_a_swapped_pair_is_scaled_as_it_is_compared():
+    """Two clips by hand: audio of norm 3 and 4 against video of norm 4 and 3.
+
+    Scaled with its own half each clip has norm 5, so audio (0.6, 0.8) tells which video is its own:
+    that of norm (0.8, 0.6). Swapped first, a pair has norm 4·√2 or 3·√2, and both halves have the
+    norm 1/√2 whichever clip it is.
+    """
+    seen = {}
+
+    class Linear(torch.nn.Module):
+        def forward(self, visual, audio, classify):
+            norm = torch.cat([visual, audio], dim=1).norm(dim=1, keepdim=True)
+            seen["norms"] = (visual / norm).norm(dim=1), (audio / norm).norm(dim=1)
+            return small_model()(torch.ones(2, 6), torch.ones(2, 4))
+
+        def parameters(self):
+            return small_model().parameters()
+
+    visual, audio = torch.tensor([[4.0, 0.0], [0.0, 3.0]]), torch.tensor([[3.0], [4.0]])
+    clips = batch_of(visual, audio, labels_of([0], [1]), seeded())
+    objective(Linear(), clips, 0, LossConfig(p_negative=1, swap_first=False))
+    torch.testing.assert_close(seen["norms"][1], torch.tensor([0.6, 0.8]))
+    objective(Linear(), clips, 0, LossConfig(p_negative=1, swap_first=True))
+    torch.testing.assert_close(seen["norms"], (torch.full((2,), 0.5**0.5),) * 2)
+
+
+def test_swapping_first_or_last_is_the_same_where_clips_are_scaled_alone():
+    model, clips = small_model(), [[0], [1, 2], [0, 3], [4], [5, 6]]
+    visual, audio = torch.randn(5, 6, generator=seeded(2)), torch.randn(5, 4, generator=seeded(3))
+    first, last = (
+        objective(
+            model,
+            batch_of(visual, audio, labels_of(*clips), seeded(4)),
+            0,
+            LossConfig(class_weight=0, swap_first=swap),
+        )
+        for swap in (True, False)
+    )
+    torch.testing.assert_close(first, last)
+
+
+def test_labels_are_taken_clip_by_clip():
+    labels = labels_of([0], [], [1, 2], [3, 4, 5])
+    found = labels.take(torch.tensor([3, 0, 3, 1, 2]))
+    assert found.indptr.tolist() == [0, 3, 4, 7, 7, 9]
+    assert found.indices.tolist() == [3, 4, 5, 0, 3, 4, 5, 1, 2]
 
 
 clips_with_labels = st.lists(

@@ -1,6 +1,7 @@
 """Training: what it leaves, that it can be killed at any time, and what it refuses."""
 
 import json
+import math
 import os
 import shutil
 import signal
@@ -169,6 +170,34 @@ def test_a_field_that_is_given_wins_over_the_variant():
 def test_an_unknown_variant_is_refused(variant: Any):
     with pytest.raises(ValidationError, match="variant"):
         TrainConfig(variant=variant)
+
+
+def test_passes_are_counted_in_steps(tiny: Tiny, tmp_path: Path):
+    """By hand: 2.5 passes over the 100 clips of a subset in batches of 32 are 7.8 steps."""
+    config = tiny(tmp_path / "run", passes=2.5, training_clips=100, batch_size=32)
+    assert train(config)["step"] == 8
+    assert train(config)["step"] == 8  # complete: nothing is trained again
+    assert TrainConfig(**json.loads((tmp_path / "run/config.json").read_text())["config"]).passes
+
+
+def test_each_variable_is_clipped_by_itself(tiny: Tiny, tmp_path: Path, monkeypatch):
+    """What the authors' library does: all gradients longer than 1 have length 1 afterwards."""
+    lengths = []
+    step = torch.optim.Adam.step
+
+    def watched(self, *args, **kwargs):
+        parameters = [p for group in self.param_groups for p in group["params"]]
+        lengths.append([p.grad.norm().item() for p in parameters if p.grad is not None])
+        return step(self, *args, **kwargs)
+
+    monkeypatch.setattr(torch.optim.Adam, "step", watched)
+    shared = {"steps": 2, "clip_norm": 1e-4, "class_weight": 0.0}
+    train(tiny(tmp_path / "each", clip_each=True, **shared))
+    train(tiny(tmp_path / "together", **shared))
+    for each in lengths[:2]:
+        assert [x for x in each if x] == pytest.approx([1e-4] * len([x for x in each if x]), 1e-2)
+    for together in lengths[2:]:
+        assert math.hypot(*together) == pytest.approx(1e-4, 1e-2)
 
 
 def test_learning_rate_is_a_staircase_in_clips():
