@@ -506,6 +506,21 @@ def test_evaluation_clips_come_from_the_shards_asked_for(config: PrepareConfig) 
         prepare(config.model_copy(update=few))
 
 
+def test_shards_that_are_named_are_taken_in_that_order(config: PrepareConfig) -> None:
+    """By hand: part{k} holds 4 + k clips, so 20 are parts 6 and 7, and 8 are part 4 alone."""
+    named = {
+        "evaluation_clips": 20,
+        "evaluation_shards": ["*part7*", "part6*", "*"],
+        "validation_clips": 8,
+        "validation_shards": "part4*",
+    }
+    splits = prepare(config.model_copy(update=named))["splits"]
+    taken = {name: [s["name"] for s in splits[name]["shards"]] for name in splits}
+    assert taken["evaluation"] == ["more/part7.tfrecord", "part6.tfrecord"]
+    assert taken["validation"] == ["part4.tfrecord"]
+    assert len(taken["train"]) == 5
+
+
 def test_float16_holds_the_rounded_features(config: PrepareConfig) -> None:
     prepare(config)
     half = config.model_copy(update={"storage": "float16", "out": config.out.parent / "half"})

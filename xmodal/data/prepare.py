@@ -33,10 +33,11 @@ class PrepareConfig(StageConfig):
     vocabulary: Path = Field(description="YouTube-8M vocabulary CSV of the shards' release.")
     source: str = Field("YouTube-8M", description="What tables and figures call this data.")
     evaluation_clips: int = Field(6000, ge=1, description="Clips to evaluate on (section 4).")
-    evaluation_shards: str | None = Field(
-        None, description="Names of shards to evaluate on, such as validate/*; None: any."
+    evaluation_shards: str | list[str] | None = Field(
+        None, description="Shards to evaluate on, such as validate/*, in this order; None: any."
     )
     validation_clips: int = Field(2000, ge=1, description="Clips to watch training on; our choice.")
+    validation_shards: str | list[str] | None = Field(None, description="Where these come from.")
     split_seed: int = Field(0, ge=0, description="Seed of the order of the shards; our choice.")
     storage: Literal["float32", "float16"] = Field(
         "float32", description="Type of the stored features; float16 takes half the disk."
@@ -151,26 +152,27 @@ def _find_shards(config: PrepareConfig) -> list[dict[str, Any]]:
 
 
 def _deal_out(found: list[dict[str, Any]], config: PrepareConfig) -> dict[str, dict[str, Any]]:
-    """Deal the shuffled shards out to the splits, as `prepare` says."""
+    """Deal the shuffled shards out to the splits, as `prepare` says; named ones in that order."""
     order = np.random.default_rng(config.split_seed).permutation(len(found))
     left = [{key: found[i][key] for key in ("name", "records")} for i in order]
     splits: dict[str, dict[str, Any]] = {}
-    for name, pattern, clips in (
+    for name, named, clips in (
         ("evaluation", config.evaluation_shards, config.evaluation_clips),
-        ("validation", None, config.validation_clips),
+        ("validation", config.validation_shards, config.validation_clips),
     ):
         taken: list[dict[str, Any]] = []
         records = 0
-        for shard in list(left):
-            if records < clips and fnmatch(shard["name"], pattern or "*"):
+        patterns = [named] if isinstance(named, str) else named or ["*"]
+        for pattern, shard in [(p, s) for p in patterns for s in left]:
+            if records < clips and shard in left and fnmatch(shard["name"], pattern):
                 taken.append(shard)
                 left.remove(shard)
                 records += shard["records"]
-        if records < clips and pattern:
+        if records < clips and named:
             raise InputError(
-                f"{config.shards}: the shards named {pattern} hold {records} clips, too few for "
-                f"{clips} evaluation clips; add shards, ask for fewer clips, or set "
-                "evaluation_shards to another pattern."
+                f"{config.shards}: the shards named {', '.join(patterns)} hold {records} clips, "
+                f"too few for {clips} {name} clips; add shards, ask for fewer clips, or set "
+                f"{name}_shards to another pattern."
             )
         splits[name] = {"clips": clips, "dropped": records - clips, "shards": taken}
     clips = sum(shard["records"] for shard in left)

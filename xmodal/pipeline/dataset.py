@@ -11,7 +11,7 @@ from xmodal.evaluation.config import FigureConfig
 from xmodal.synthetic.sample import SampleConfig, write_sample
 
 PREPARED = {"shards", "vocabulary", "source", "split_seed", "storage"}
-PREPARED |= {"evaluation_clips", "evaluation_shards", "validation_clips"}
+PREPARED |= {"evaluation_clips", "evaluation_shards", "validation_clips", "validation_shards"}
 
 
 class DataConfig(FigureConfig):
@@ -26,8 +26,11 @@ class DataConfig(FigureConfig):
     vocabulary: Path = Field(Path("data/sample/vocabulary.csv"), description="label names")
     source: str = Field("synthetic sample", min_length=1, description="written on every figure")
     evaluation_clips: int = Field(6000, gt=0, description="section 4")
-    evaluation_shards: str | None = Field(None, description="e.g. validate/*; None: any shard")
+    evaluation_shards: str | list[str] | None = Field(
+        None, description="e.g. validate/*, or several in order; None: any shard"
+    )
     validation_clips: int = Field(1500, gt=0, description="our choice")
+    validation_shards: str | list[str] | None = Field(None, description="likewise")
     split_seed: int = Field(0, ge=0, description="of the order of the shards; our choice")
     storage: Literal["float32", "float16"] = Field("float32", description="of the features")
 
