@@ -59,7 +59,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "schedule": "cosine",
         "warmup_steps": 27,
         "class_weight": 0.0,
-        "steps": 540,
+        "passes": 20,
         "validate_every": 54,
     },
 }
@@ -153,6 +153,8 @@ class TrainConfig(ModelConfig, LossConfig):
         recipe, several = values.get("recipe", "paper"), VARIANTS["authors_server"]
         given = {k: v for k, v in values.items() if v is not None or k not in several}
         filled = VARIANTS.get(str(given.get("variant")), {}) | RECIPES.get(str(recipe), {})
+        if "steps" in given:
+            filled.pop("passes", None)
         values = {**filled, **given}
         if values.get("out") is None:
             chosen = {**default, **values}

@@ -11,10 +11,9 @@ from pydantic import ValidationError
 from xmodal.pipeline.batch import Ticker, run_notebook
 from xmodal.pipeline.profile import Profile
 
-RECIPE = {"base": {}, "rows": {"recipe": {"about": "the recipe"}}}
 PROFILE: dict[str, Any] = {
     **{"name": "tiny", "data": {}, "train": {"steps": 3}, "dimensions": [256]},
-    "studies": {"recipe": RECIPE},
+    "recipe": {"recipe": "best", "steps": 5},
 }
 
 
@@ -37,7 +36,7 @@ def test_a_profile_names_the_runs_of_its_studies_and_of_the_recipe():
     ]
     assert profile.study_runs()["recipe/wide-seed1"] == {"steps": 5, "margin": 0, "seed": 1}
     assert profile.recipe_runs() == {
-        f"recipe/best-seed{seed}": {"steps": 5, "seed": seed} for seed in (0, 1)
+        f"best/member-seed{seed}": {"recipe": "best", "steps": 5, "seed": seed} for seed in (0, 1)
     }
 
 

@@ -57,7 +57,7 @@ def test_notebooks_are_committed_clean_and_thin(path):
     assert "parameters" in book["cells"][1]["metadata"]["tags"]
     assert literal_names("".join(book["cells"][1]["source"]))
     for line in "".join(book["cells"][1]["source"]).splitlines():
-        assert re.match(r"^$|.*# .|(relu|joint|scale|sqrt|swapped)_\w+ = None$", line), line
+        assert re.match(r"^$|.*# .|(relu|joint|scale|sqrt|swap|clip)_\w+ = None$", line), line
     for cell in book["cells"]:
         if cell["cell_type"] == "code":
             assert not cell["outputs"] and cell["execution_count"] is None
@@ -84,6 +84,8 @@ def test_profiles_are_valid(profile):
     RetrievalConfig(**loaded.retrieval)
     MethodsConfig(**loaded.methods)
     AblationConfig(**loaded.study)
+    for fields in loaded.recipe_runs().values():
+        TrainConfig(**fields)
     for study in loaded.studies.values():
         configs = [TrainConfig(**fields).model_dump() for fields in study.runs().values()]
         assert all(configs.count(config) == 1 for config in configs)  # each row changes something

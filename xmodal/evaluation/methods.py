@@ -26,7 +26,7 @@ class MethodsConfig(RunFigureConfig):
     """What is compared with the paper's method, which is ``run``; all is our choice."""
 
     recipe: list[Path] = Field(
-        [Path(f"runs/sample/recipe/recipe-seed{seed}") for seed in (0, 1)],
+        [Path(f"runs/sample/best/member-seed{seed}") for seed in (0, 1)],
         min_length=1,
         description="runs of the recipe, a seed each",
     )

@@ -19,7 +19,8 @@ class Profile(StageConfig):
     dimension: int = Field(250, description="of the model whose rows are read as gallery sizes")
     seeds: list[int] = Field([0], min_length=1, description="each model is trained once a seed")
     threads: int = Field(1, gt=0, description="processor cores per training")
-    studies: dict[str, Ablation] = Field(description="by name; `recipe` begins with the recipe")
+    recipe: dict[str, Any] = Field({"recipe": "best"}, description="TrainConfig of each member")
+    studies: dict[str, Ablation] = Field({}, description="by name: what each choice does")
     recall: dict[str, Any] = Field({}, description="RecallConfig")
     projection: dict[str, Any] = Field({}, description="ProjectionConfig")
     retrieval: dict[str, Any] = Field({}, description="RetrievalConfig")
@@ -41,6 +42,5 @@ class Profile(StageConfig):
         }
 
     def recipe_runs(self) -> dict[str, dict[str, Any]]:
-        """Return the same for the recipe alone, as many times as members are joined."""
-        recipe = self.studies["recipe"].reference(range(self.members))
-        return {f"recipe/{run}": fields for run, fields in recipe.items()}
+        """Return the same for the members of the recipe, a seed each."""
+        return {f"best/member-seed{s}": {**self.recipe, "seed": s} for s in range(self.members)}
