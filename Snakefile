@@ -6,19 +6,21 @@ import sys
 
 from xmodal.checkpoint import TRAINING_VERSION
 from xmodal.pipeline.dependencies import code_of
+from xmodal.pipeline.stages import STAGES
 from xmodal.pipeline.options import validated
 from xmodal.pipeline.profile import Profile
 
 profile = validated(Profile, config)
 NAME, MODELS = profile.name, profile.models()
 DATA, RUNS, FIGURES = f"data/{NAME}/features", f"runs/{NAME}", profile.figures or f"figures/{NAME}"
+RESULTS = profile.results or f"data/results/{NAME}"  # what is measured; all is drawn from it
 MANIFEST = f"{DATA}/manifest.json"
 RUN = f"{RUNS}/{MODELS[0]}"  # the paper's dimension, first seed: the one that is looked at
 XMODAL = f"{shlex.quote(sys.executable)} -m xmodal"
 
 STUDIES = profile.study_runs()
 RECIPE = expand(f"{RUNS}/{{run}}", run=profile.recipe_runs())
-TRAININGS = STUDIES | profile.recipe_runs()
+TRAININGS = profile.model_runs() | profile.recipe_runs() | STUDIES
 
 
 def figures(*stems):
@@ -38,12 +40,17 @@ def values(**parameters):
     return json.dumps(parameters, default=str)
 
 
+def folders(stage):
+    """Where a notebook finds what is measured, and leaves its pictures and tables."""
+    return {"results": RESULTS} | ({} if stage == "training" else {"figures": FIGURES})
+
+
 def options(**fields):
     """Fields of a configuration as words of the command line."""
     return shlex.join(f"{name}={json.dumps(value)}" for name, value in fields.items())
 
 
-# A rule each: its notebook, what this reads beside its own code, what it leaves, its parameters.
+# A rule each: its notebook, what is measured for it beside its own code, what it leaves, its parameters.
 NOTEBOOKS = {
     "paper": ("00_paper", [], figures("architecture"), {}),
     "data": (
@@ -51,6 +58,12 @@ NOTEBOOKS = {
         [MANIFEST],
         figures("label_frequencies", "feature_norms", "correlations") + tables("data"),
         {"features": DATA, **profile.data},
+    ),
+    "training": (
+        "02_train",
+        finished(RUN),
+        [],
+        {**TRAININGS[MODELS[0]], "features": DATA, "out": RUN},
     ),
     "recall": (
         "03_recall",
@@ -68,7 +81,7 @@ NOTEBOOKS = {
     "umap": (
         "04_umap",
         finished(RUN),
-        figures("umap") + [f"{FIGURES}/umap.csv"],
+        figures("umap"),
         {"features": DATA, **profile.projection, "run": RUN},
     ),
     "retrieval": (
@@ -103,6 +116,7 @@ rule all:
     default_target: True
     input:
         f"{FIGURES}/README.md",
+        f"{FIGURES}/notebooks/02_train.ipynb",
 
 
 rule features:
@@ -120,40 +134,17 @@ rule features:
 rule train:
     input:
         MANIFEST,
-        notebook="notebooks/02_train.ipynb",
     output:
-        f"{RUNS}/dim{{dim}}-seed{{seed}}/result.json",
-    params:
-        values=lambda wildcards: values(
-            **profile.train,
-            features=DATA,
-            out=f"{RUNS}/dim{wildcards.dim}-seed{wildcards.seed}",
-            embedding_dim=int(wildcards.dim),
-            seed=int(wildcards.seed),
-            overwrite=True,
-        ),
-        version=TRAINING_VERSION,  # raised, all is trained again; the code itself may move
-    log:
-        f"{RUNS}/notebooks/02_train-dim{{dim}}-seed{{seed}}.ipynb",
-    threads: profile.threads
-    shell:
-        "{XMODAL} notebook {input.notebook} {log} {params.values:q}"
-
-
-rule study_train:
-    input:
-        MANIFEST,
-    output:
-        f"{RUNS}/{{study}}/{{row}}-seed{{seed}}/result.json",
+        f"{RUNS}/{{run}}/result.json",
     params:
         options=lambda wildcards: options(
-            **TRAININGS["{study}/{row}-seed{seed}".format(**wildcards)],
+            **TRAININGS[wildcards.run],
             features=DATA,
-            out=f"{RUNS}/{{study}}/{{row}}-seed{{seed}}".format(**wildcards),
+            out=f"{RUNS}/{wildcards.run}",
             overwrite=True,
-            progress=False,
+            progress="lines",
         ),
-        version=TRAINING_VERSION,
+        version=TRAINING_VERSION,  # raised, all is trained again; the code itself may move
     threads: profile.threads
     shell:
         "{XMODAL} train {params.options}"
@@ -173,22 +164,38 @@ rule study_measure:
 
 
 for stage, (notebook, inputs, outputs, parameters) in NOTEBOOKS.items():
+    measurements = [f"{RESULTS}/{notebook}/manifest.json"] if notebook in STAGES else []
+
+    if measurements and not profile.draw:
+
+        rule:
+            name:
+                f"measure_{stage}"
+            input:
+                inputs,
+                code=code_of(STAGES[notebook][0]),
+            output:
+                update(measurements),  # what was measured of runs that are gone is in it
+            params:
+                notebook=notebook,
+                values=values(**parameters, **folders(stage)),
+            shell:
+                "{XMODAL} results {params.notebook} {params.values:q}"
 
     rule:
         name:
             stage
         input:
-            inputs,
+            measurements,
             notebook=f"notebooks/{notebook}.ipynb",
             code=code_of(f"notebooks/{notebook}.ipynb"),
         output:
             outputs,
+            executed=f"{FIGURES}/notebooks/{notebook}.ipynb",
         params:
-            values=values(**parameters, figures=FIGURES),
-        log:
-            f"{RUNS}/notebooks/{notebook}.ipynb",
+            values=values(**parameters, **folders(stage)),
         shell:
-            "{XMODAL} notebook {input.notebook} {log} {params.values:q}"
+            "{XMODAL} notebook {input.notebook} {output.executed} {params.values:q}"
 
 
 rule report:

@@ -59,7 +59,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "schedule": "cosine",
         "warmup_steps": 27,
         "class_weight": 0.0,
-        "passes": 20,
+        "passes": 30,
         "validate_every": 54,
     },
 }
@@ -111,7 +111,9 @@ class TrainConfig(ModelConfig, LossConfig):
     features: Path = Field(Path("data/sample/features"), description="feature set to learn from")
     out: Path = Field(None, description="folder; None: runs/<data>/dim<d>-seed<s>")  # type: ignore
     overwrite: bool = Field(False, description="replace another run that is in `out`")
-    progress: bool = Field(True, description="show a progress bar")
+    progress: bool | Literal["lines"] = Field(
+        True, description="a bar, or lines of it now and then"
+    )
 
     variant: Literal["text", "authors", "authors_server"] = Field(
         "text", description="the paper's text, or its code as run on a cloud or a server"

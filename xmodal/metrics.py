@@ -57,15 +57,20 @@ def ranks(query: Tensor, gallery: Tensor, chunk: int = 1024, tolerance: float = 
     return Ranks(torch.cat(better), torch.cat(tied))
 
 
-def gallery_ranks(query: Tensor, gallery: Tensor, size: int, seed: int = 0) -> Ranks:
-    """Rank within disjoint galleries of ``size`` clips, drawn at random by ``seed``.
+def galleries(clips: int, size: int, seed: int = 0) -> Tensor:
+    """Draw disjoint galleries of ``size`` clips at random: rows, int64, (galleries, size).
 
-    Clips beyond the last whole gallery are left out. ValueError if there is not one; else `ranks`.
+    Clips beyond the last whole gallery are left out. ValueError if there is not one.
     """
-    if not 1 <= size <= len(query):
-        raise ValueError(f"a gallery of {size} cannot be drawn from {len(query)} clips")
-    order = torch.randperm(len(query), generator=torch.Generator().manual_seed(seed))
-    members = order[: len(query) // size * size].to(query.device).split(size)
+    if not 1 <= size <= clips:
+        raise ValueError(f"a gallery of {size} cannot be drawn from {clips} clips")
+    order = torch.randperm(clips, generator=torch.Generator().manual_seed(seed))
+    return order[: clips // size * size].reshape(-1, size)
+
+
+def gallery_ranks(query: Tensor, gallery: Tensor, size: int, seed: int = 0) -> Ranks:
+    """Rank within `galleries`, one after the other."""
+    members = galleries(len(query), size, seed).to(query.device)
     parts = [ranks(query[rows], gallery[rows]) for rows in members]
     return Ranks(torch.cat([p.better for p in parts]), torch.cat([p.tied for p in parts]))
 

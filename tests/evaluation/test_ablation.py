@@ -12,12 +12,11 @@ from by_hand import leave_run
 from xmodal.config import InputError
 from xmodal.evaluation.ablation import (
     Ablation,
-    AblationConfig,
     ablation_frame,
-    ablation_frames,
     ablation_table,
     named_recalls,
     panels,
+    read_ablations,
 )
 from xmodal.results.tables import ablation_layout, runs_layout
 
@@ -50,19 +49,16 @@ def test_what_was_measured_is_gathered_in_the_order_of_the_rows(tmp_path: Path):
     one = frame[(frame["row"] == "wide") & (frame["gallery"] == 16) & (frame["k"] == 5)]
     assert one.set_index("split")["recall"].to_dict() == {"validation": 28, "evaluation": 27}
     assert set(frame["clips"]) == {99} and len(frame) == 2 * 2 * 2 * 3
-    with pytest.raises(InputError, match="holds no measured run of this study"):
-        ablation_frame(tmp_path / "none", Ablation(**ABLATION))
+    assert ablation_frame(tmp_path / "none", Ablation(**ABLATION)).empty
 
 
 def test_a_profile_says_which_studies_there_are(tmp_path: Path):
-    leave_run(tmp_path / "first" / "text-seed0", 10)
-    leave_run(tmp_path / "second" / "wide-seed0", 20)
     profile = tmp_path / "profile.yaml"
     profile.write_text(yaml.safe_dump({"studies": {"first": ABLATION, "second": ABLATION}}))
-    first, second = ablation_frames(AblationConfig(profile=profile, runs_folder=tmp_path))
-    assert set(first["change"]) == {"nothing"} and set(second["change"]) == {"wider"}
+    found = read_ablations(profile)
+    assert list(found) == ["first", "second"] and found["first"] == Ablation(**ABLATION)
     with pytest.raises(InputError, match="there is no profile"):
-        ablation_frames(AblationConfig(profile=tmp_path / "other.yaml"))
+        read_ablations(tmp_path / "other.yaml")
 
 
 @pytest.fixture
@@ -72,8 +68,8 @@ def recalls(tmp_path: Path) -> pd.DataFrame:
     leave_run(tmp_path / "wide-seed0", 20.25)
     frame = ablation_frame(tmp_path, Ablation(**ABLATION))
     with pytest.raises(InputError, match="no run was measured among 9 candidates"):
-        named_recalls(frame, 9)
-    return named_recalls(frame, gallery=8)
+        named_recalls(frame, Ablation(**ABLATION), 9)
+    return named_recalls(frame, Ablation(**ABLATION), gallery=8)
 
 
 def test_recalls_are_named_by_hand(recalls: pd.DataFrame):

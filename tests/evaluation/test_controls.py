@@ -94,7 +94,8 @@ def random_pairs(n: int) -> Embeddings:
 
 
 def test_the_note_names_every_control_and_chance_is_chance(evaluation: FeatureSet):
-    note = controls.controls_note(evaluation, random_pairs(len(evaluation)), [16, 1024])
+    pairs = random_pairs(len(evaluation))
+    note = controls.controls_note(controls.controls_frame(evaluation, pairs, [16, 1024]))
     assert note.startswith("Controls, R@1 / 5 / 10 at N = 16, both directions: chance 6.2 / 31.2")
     for name in controls.controls(evaluation, random_pairs(len(evaluation))):
         assert name in note
@@ -106,4 +107,4 @@ def test_a_ranking_that_leaks_is_refused(evaluation: FeatureSet, monkeypatch: py
     perfect = Embeddings(perfect.visual, perfect.visual)
     monkeypatch.setattr(controls, "shuffled", lambda embedded: embedded)
     with pytest.raises(InputError, match="'shuffled pairs' scores 100.00 % where chance is 6.25 %"):
-        controls.controls_note(evaluation, perfect, [16])
+        controls.controls_frame(evaluation, perfect, [16])

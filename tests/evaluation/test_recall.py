@@ -1,6 +1,5 @@
 """From runs to frames of recall: by hand, and against the metrics they are made of."""
 
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -22,13 +21,12 @@ from xmodal.evaluation.recall import (
     embed_run,
     embed_runs,
     find_runs,
-    history_frame,
     joined,
     mean_recall,
-    measure,
     measure_run,
+    rank_frame,
     recall_frame,
-    training_frame,
+    recall_of,
 )
 from xmodal.metrics import gallery_ranks, recall
 from xmodal.model import Embeddings
@@ -92,6 +90,29 @@ def test_recall_frame_is_the_metrics_in_percent():
             assert set(part["median_rank"]) == {expected.median_rank}
             assert set(part["mean_rank"]) == {expected.mean_rank}
             assert set(part["queries"]) == {50}
+
+
+def test_a_rank_is_kept_for_every_query():
+    """Whoever has the ranks has the recall, of one model and of several."""
+    models = {"one": [related(30, 0), related(30, 5)], "other": [related(30, 9)]}
+    keep = np.arange(30) % 3 > 0
+    parts = [rank_frame(m, [5, 20], keep, seed=2).assign(model=n) for n, m in models.items()]
+    ranked = pd.concat(parts)
+    assert set(ranked["clip"]) == set(np.flatnonzero(keep))
+    assert ranked.groupby(["model", "member", "direction", "gallery"]).size().eq(20).all()
+    found = recall_of(ranked, 10, ["model"])
+    for name, members in models.items():
+        part = found[found["model"] == name].drop(columns="model").reset_index(drop=True)
+        pd.testing.assert_frame_equal(part, recall_frame(members, [5, 20], keep, 2, 10))
+
+
+def test_a_rank_is_that_of_its_clip():
+    """The query in row 2 alone finds its match; every other comes after it."""
+    visual, audio = torch.eye(4), torch.eye(4)[[1, 0, 2, 3]]
+    audio[3] = torch.tensor([0.0, 0.0, 1.0, 0.0])
+    frame = rank_frame([Embeddings(visual, audio)], [4])
+    one = frame[frame["direction"] == VIDEO_TO_AUDIO].set_index("clip").sort_index()
+    assert one["better"].tolist() == [1, 1, 0, 0] and one["tied"].tolist() == [3, 3, 2, 4]
 
 
 def test_clips_that_are_not_kept_are_neither_query_nor_candidate():
@@ -159,39 +180,6 @@ def test_features_of_other_sizes_are_refused(runs: Path, related_features: Path)
 
     with pytest.raises(InputError, match=r"sizes \(1024, 128\), this split has \(5, 128\)"):
         embed_run(runs / "dim8-seed0", Narrow())  # type: ignore[arg-type]
-
-
-def test_training_frame_tells_each_run(runs: Path, related_features: Path):
-    frame = training_frame(find_runs(RecallConfig(runs_folder=runs))).set_index("run")
-    assert frame["dimension"].to_dict() == {"dim4-seed0": 4, "dim8-seed0": 8, "dim8-seed1": 8}
-    assert frame["seed"].tolist() == [0, 0, 1]
-    for name, row in frame.iterrows():
-        result = json.loads((runs / str(name) / "result.json").read_text())
-        assert row["validation R@1"] == 100 * result["best_recall"]
-        assert (row["steps"], row["best step"]) == (40, result["best_step"])
-        assert (row["training clips"], row["λ from step"]) == (256, 20)
-
-
-def test_history_frame_is_in_percent(runs: Path):
-    frame = history_frame([runs / "dim8-seed0", runs / "dim4-seed0"])
-    assert frame["step"].tolist() == [10, 20, 30, 40] * 2
-    assert frame["run"].tolist() == ["dim8-seed0"] * 4 + ["dim4-seed0"] * 4
-    last = json.loads((runs / "dim4-seed0" / "history.jsonl").read_text().splitlines()[-1])
-    assert frame["recall_at_5"].iloc[-1] == 100 * last["recall_at_5"]
-
-
-def test_measure_gives_both_readings():
-    embedded = {4: [related(70, 0)], 250: [related(70, 2), related(70, 4)]}
-    config = RecallConfig(galleries=[8, 32], resamples=5)
-    dimensions, galleries = measure(embedded, 70, config)
-    assert set(dimensions["embedding_dim"]) == {4, 250}
-    assert set(dimensions["gallery"]) == {70}
-    assert sorted(set(galleries["gallery"])) == [8, 16, 32, 64, 70]
-    whole = galleries[galleries["gallery"] == 70].reset_index(drop=True)
-    same = dimensions[dimensions["embedding_dim"] == 250].reset_index(drop=True)
-    pd.testing.assert_frame_equal(whole, same[whole.columns])
-    with pytest.raises(InputError, match="no run has the embedding dimension 250"):
-        measure({4: embedded[4]}, 70, config)
 
 
 def test_members_joined_have_the_mean_of_their_cosines():

@@ -12,6 +12,7 @@ from xmodal.evaluation.ablation import AblationConfig
 from xmodal.evaluation.cca import LINEAR, choose_cca
 from xmodal.evaluation.recall import mean_recall
 from xmodal.evaluation.scaling import (
+    cca_points,
     clips_for,
     curve,
     curve_table,
@@ -48,7 +49,7 @@ def test_rows_with_fewer_clips_join_the_row_they_belong_to():
 def test_linear_cca_is_fitted_to_as_many_clips(related_features: Path):
     few = RUNS.replace({400: 256})
     config = AblationConfig(features=related_features, gallery=16)
-    points = learning_points([few], config)
+    points = learning_points([few], cca_points(config, [100, 200, 256]), 16)
     found = points[points["method"] == LINEAR].set_index("clips")["recall"]
     assert found.index.tolist() == [100, 200, 256] and len(points) == 4 + 3
     clips = open_features(related_features, "evaluation")

@@ -1,8 +1,6 @@
 """A notebook's parameters: in a real shell, and through papermill."""
 
-import json
 import os
-import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,7 @@ from traitlets.config import Config
 
 from xmodal.config import InputError
 from xmodal.evaluation.config import FigureConfig
-from xmodal.pipeline.notebook import literal_names, project_folder, provenance
+from xmodal.pipeline.notebook import literal_names, project_folder
 from xmodal.pipeline.options import validated
 
 Run = Callable[..., Any]
@@ -189,13 +187,3 @@ def test_values_are_validated():
     assert validated(Figures, {"clips": "3"}).clips == 3
     with pytest.raises(InputError, match=r"parameter clips: .* greater than 1 \(got 1\)"):
         validated(Figures, {"clips": 1})
-
-
-def test_provenance_holds_all_that_is_needed_to_run_again():
-    told = provenance("04_umap", Figures(clips=7, features=Path("some/data"), split_seed=3))
-    assert told.seeds == {"split_seed": 3}
-    assert told.parameters["clips"] == 7
-    words = shlex.split(told.command)
-    assert words[:3] == ["papermill", "notebooks/04_umap.ipynb", "runs/04_umap.ipynb"]
-    assert json.loads(words[4]) == {"clips": 7, "features": "some/data", "split_seed": 3}
-    assert len(shlex.split(provenance("04_umap", Figures()).command)) == 3

@@ -12,6 +12,7 @@ import yaml
 from xmodal.evaluation.ablation import AblationConfig
 from xmodal.evaluation.methods import MethodsConfig
 from xmodal.evaluation.recall import RecallConfig
+from xmodal.evaluation.training import TrainingConfig
 from xmodal.pipeline.dataset import DataConfig
 from xmodal.pipeline.notebook import literal_names
 from xmodal.pipeline.profile import Profile
@@ -23,7 +24,7 @@ from xmodal.train import TrainConfig
 ROOT = Path(__file__).parents[2]
 CONFIGS = {
     "01_data": DataConfig,
-    "02_train": TrainConfig,
+    "02_train": TrainingConfig,
     "03_recall": RecallConfig,
     "04_umap": ProjectionConfig,
     "05_retrieval": RetrievalConfig,
@@ -96,11 +97,12 @@ def test_profiles_are_valid(profile):
 def test_run_all_and_make_paper_train_the_same_model():
     """A reader who opens 02_train after `make paper` finds its model there, complete."""
     profile = Profile(**yaml.safe_load((ROOT / "profiles" / "sample.yaml").read_text()))
-    ignored = {"out", "overwrite"}
-    batch = TrainConfig(**profile.train, features="data/sample/features")
-    assert TrainConfig(**parameters_of("02_train")).model_dump(exclude=ignored) == batch.model_dump(
-        exclude=ignored
+    batch = TrainConfig(
+        **profile.model_runs()[profile.models()[0]], features="data/sample/features"
     )
+    ignored = {"out", "overwrite", "results"}
+    notebook = TrainingConfig(**parameters_of("02_train"))
+    assert notebook.model_dump(exclude=ignored) == batch.model_dump(exclude=ignored)
     assert DataConfig(**parameters_of("01_data")) == DataConfig(**profile.data)
 
 

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 from matplotlib.figure import Figure
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 import xmodal.results.provenance
 from xmodal.config import InputError, StageConfig
+from xmodal.evaluation.config import FigureConfig
 from xmodal.results.provenance import (
     Provenance,
+    origin_of,
     project_commit,
     read_provenance,
     save_figure,
@@ -37,7 +39,8 @@ def a_figure() -> Figure:
 
 def test_figure_leaves_every_kind_of_file_and_nothing_else(tmp_path):
     figure = a_figure()
-    assert save_figure(figure, tmp_path / "deep" / "curve.v2", Provenance(**NOTE)) is figure
+    shown = save_figure(figure, tmp_path / "deep" / "curve.v2", Provenance(**NOTE))
+    assert shown.data == (tmp_path / "deep" / "curve.v2.png").read_bytes()
     names = {"curve.v2.pdf", "curve.v2.svg", "curve.v2.png", "curve.v2.json"}
     assert {path.name for path in (tmp_path / "deep").iterdir()} == names
     starts = {"pdf": b"%PDF", "svg": b"<?xml", "png": b"\x89PNG"}
@@ -56,10 +59,12 @@ def test_another_process_writes_the_same_bytes(tmp_path):
     # Clipped lines and text: what SVG names by chance, and PDF fonts by hash, unless told not to.
     script = (
         "from pathlib import Path\n"
+        "import pandas as pd\n"
         "from xmodal.plots import correlations\n"
         "from xmodal.results.provenance import Provenance, save_figure\n"
         f"note = Provenance(**{NOTE!r})\n"
-        "figure = correlations([0.9, 0.1], [2, 1], [3, 1], 'synthetic sample')\n"
+        "kinds = dict(kind=['canonical', 'visual', 'audio'], value=[0.9, 2, 3])\n"
+        "figure = correlations(pd.DataFrame(kinds), 'synthetic sample')\n"
         "save_figure(figure, Path(folder) / 'f', note)\n"
     )
     here, there = tmp_path / "here", tmp_path / "there"
@@ -198,3 +203,18 @@ def test_commit_says_when_the_code_was_changed(project):
     assert project_commit() == short, "asked once a process"
     project_commit.cache_clear()
     assert project_commit() == f"{short}-dirty"
+
+
+class Figures(FigureConfig):
+    clips: int = Field(2000, gt=1)
+    split_seed: int = 0
+
+
+def test_provenance_holds_all_that_is_needed_to_run_again():
+    told = origin_of("04_umap", Figures(clips=7, features=Path("some/data"), split_seed=3), None)
+    assert told.seeds == {"split_seed": 3}
+    assert told.parameters["clips"] == 7
+    words = shlex.split(told.command)
+    assert words[:3] == ["papermill", "notebooks/04_umap.ipynb", "runs/04_umap.ipynb"]
+    assert json.loads(words[4]) == {"clips": 7, "features": "some/data", "split_seed": 3}
+    assert len(shlex.split(origin_of("04_umap", Figures(), None).command)) == 3

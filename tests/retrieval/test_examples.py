@@ -76,12 +76,10 @@ def test_best_and_worst_by_hand():
     assert (best["kind"], best["query_id"], best["match_id"]) == ("best", "clip0", "clip1")
     assert (best["rank"], best["own_was_first"]) == (1, True)
     assert best["cosine"] == pytest.approx(0.8)
-    assert (best["query_labels"], best["match_labels"]) == (["zero"], ["one"])
+    assert (best["query_labels"], best["match_labels"]) == ("zero", "one")
     assert (worst["kind"], worst["query_id"], worst["match_id"]) == ("worst", "clip2", "clip0")
     assert (worst["rank"], worst["own_was_first"]) == (3, False)
     assert worst["cosine"] == pytest.approx(0.8)
-    assert (worst["query_feature"] == 2).all() and worst["query_feature"].shape == (VISUAL_DIM,)
-    assert (worst["match_feature"] == 1).all() and worst["match_feature"].shape == (AUDIO_DIM,)
 
 
 def test_the_other_direction_by_hand():
@@ -90,8 +88,6 @@ def test_the_other_direction_by_hand():
     best, worst = (row for _, row in frame[frame["direction"] == AUDIO_TO_VIDEO].iterrows())
     assert (best["query_id"], best["match_id"], best["own_was_first"]) == ("clip0", "clip2", True)
     assert (worst["query_id"], worst["match_id"], worst["rank"]) == ("clip2", "clip1", 2.5)
-    assert best["query_feature"].shape == (AUDIO_DIM,)
-    assert best["match_feature"].shape == (VISUAL_DIM,)
 
 
 def test_a_match_is_never_the_query_and_is_the_nearest_other():

@@ -93,34 +93,6 @@ def test_some_clips_are_drawn_without_repeats(tmp_path: Path, fits: list[np.ndar
     assert len({tuple(frame["clip"]) for frame in drawn}) > 1
 
 
-def test_the_map_is_kept(tmp_path: Path, fits: list[np.ndarray]):
-    config = ProjectionConfig(run=tmp_path)
-    first, again = (project(embeddings(7), clips(LABELS), config) for _ in range(2))
-    pd.testing.assert_frame_equal(first, again)
-    assert len(fits) == 1
-    elsewhere = ProjectionConfig(run=tmp_path, figures=tmp_path / "elsewhere")
-    project(embeddings(7), clips(LABELS), elsewhere)
-    assert len(fits) == 1
-
-
-@pytest.mark.parametrize("change", ["embeddings", "neighbours", "seed", "damaged", "half"])
-def test_the_map_is_made_again(tmp_path: Path, fits: list[np.ndarray], change: str):
-    config, embedded = ProjectionConfig(run=tmp_path), embeddings(7)
-    project(embedded, clips(LABELS), config)
-    if change == "embeddings":
-        embedded = embeddings(7, seed=1)
-    elif change == "damaged":  # killed after the table and before its note
-        (tmp_path / "umap.json").unlink()
-        (tmp_path / "umap.csv").write_text("x,y\n1")
-    elif change == "half":
-        (tmp_path / "umap.csv").unlink()
-    else:
-        config = ProjectionConfig(run=tmp_path, **{change: 3})
-    frame = project(embedded, clips(LABELS), config)
-    assert len(fits) == 2
-    np.testing.assert_allclose(frame[["x", "y"]], fits[1][:, :2], atol=5e-5)
-
-
 @pytest.mark.slow
 def test_umap_keeps_two_groups_apart_and_repeats_itself(tmp_path: Path):
     """A real fit: two tight groups of embeddings come out as two groups of points."""

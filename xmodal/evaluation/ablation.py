@@ -13,6 +13,8 @@ from xmodal.config import InputError, StageConfig
 from xmodal.evaluation.config import FigureConfig
 from xmodal.evaluation.recall import KS
 
+COLUMNS = ["row", "seed", "clips", "step", "split", "gallery", "galleries", "k", "recall"]
+
 
 class AblationRow(StageConfig):
     """One line of an ablation."""
@@ -56,40 +58,31 @@ class AblationConfig(FigureConfig):
         description="training clips to predict for; the last is YouTube-8M's training partition",
     )
 
+    def trained(self) -> list[Path]:
+        """Return every run of a study that was measured."""
+        return sorted(path.parent for path in self.runs_folder.glob("*/*/recall.csv"))
 
-def ablation_frames(config: AblationConfig) -> list[pd.DataFrame]:
-    """Gather what was measured of the runs of every ablation of a profile.
 
-    Parameters
-    ----------
-    config : AblationConfig
-        Names the profile and the folder of the runs.
-
-    Returns
-    -------
-    list of DataFrame
-        One an ablation, in the profile's order. A line a run, split, gallery size and K, rows in
-        the ablation's order: row, change (in words), seed, clips (of the training), step (of the
-        weights measured), split, gallery, galleries, k, recall (percent, mean of both directions).
-
-    Raises
-    ------
-    InputError
-        If there is no such profile, or no run was measured.
-    """
-    if not config.profile.exists():
-        raise InputError(f"there is no profile {config.profile}: name one of profiles/")
-    ablations = yaml.safe_load(config.profile.read_text())["studies"]
-    return [
-        ablation_frame(config.runs_folder / name, Ablation(**values))
-        for name, values in ablations.items()
-    ]
+def read_ablations(profile: Path) -> dict[str, Ablation]:
+    """Read the ablations of a profile, by name; InputError if there is no such profile."""
+    if not profile.exists():
+        raise InputError(f"there is no profile {profile}: name one of profiles/")
+    studies = yaml.safe_load(profile.read_text()).get("studies", {})
+    return {name: Ablation(**values) for name, values in studies.items()}
 
 
 def ablation_frame(runs: Path, ablation: Ablation) -> pd.DataFrame:
-    """Gather what was measured of one ablation, whose runs are called ``<row>-seed<seed>``."""
-    parts = []
-    for name, row in ablation.rows.items():
+    """Gather what was measured of an ablation, whose runs are the folders ``<row>-seed<seed>``.
+
+    Returns
+    -------
+    DataFrame
+        A line a run that is there, split, gallery size and K: row, seed, clips (of the training),
+        step (of the weights measured), split, gallery, galleries, k, recall (percent, mean of both
+        directions).
+    """
+    parts = [pd.DataFrame(columns=COLUMNS)]
+    for name in ablation.rows:
         for seed in ablation.seeds:
             run = runs / f"{name}-seed{seed}"
             if not all((run / file).exists() for file in ("result.json", "recall.csv")):
@@ -97,21 +90,30 @@ def ablation_frame(runs: Path, ablation: Ablation) -> pd.DataFrame:
             result = json.loads((run / "result.json").read_text())
             keys = ["split", "gallery", "galleries", "k"]
             part = pd.read_csv(run / "recall.csv").groupby(keys, sort=False)["recall"].mean()
-            note = {"row": name, "change": row.about, "seed": seed}
+            note = {"row": name, "seed": seed}
             note |= {"clips": result["training_clips"], "step": result["best_step"]}
-            parts.append(part.reset_index().assign(**note))
-    if not parts:
-        raise InputError(f"{runs} holds no measured run of this study: make study")
-    return pd.concat(parts, ignore_index=True)
+            parts.append(part.reset_index().assign(**note)[COLUMNS])
+    found = [part for part in parts if len(part)] or parts
+    return pd.concat(found, ignore_index=True)
 
 
-def named_recalls(frame: pd.DataFrame, gallery: int) -> pd.DataFrame:
+def recalls_of(runs: pd.DataFrame, config: AblationConfig) -> list[pd.DataFrame]:
+    """Return the `named_recalls` of every ablation of a profile, told apart by a column study."""
+    return [
+        named_recalls(runs[runs["study"] == name], ablation, config.gallery)
+        for name, ablation in read_ablations(config.profile).items()
+    ]
+
+
+def named_recalls(frame: pd.DataFrame, ablation: Ablation, gallery: int) -> pd.DataFrame:
     """Pick the recalls that are shown, and name them.
 
     Parameters
     ----------
     frame : DataFrame
-        One of `ablation_frames`.
+        As `ablation_frame` returns it.
+    ablation : Ablation
+        Says what each row changes.
     gallery : int
         Candidates per query that are shown beside all evaluation clips.
 
@@ -126,6 +128,7 @@ def named_recalls(frame: pd.DataFrame, gallery: int) -> pd.DataFrame:
     names |= {("evaluation", gallery, k): f"R@{k}, N = {gallery:,}" for k in KS}
     names |= {("evaluation", everything, 1): f"R@1, N = {everything:,}"}
     keys = zip(frame["split"], frame["gallery"], frame["k"], strict=True)
+    frame = frame.assign(change=[ablation.rows[row].about for row in frame["row"]])
     named = frame.assign(measure=[names.get(key) for key in keys]).dropna(subset="measure")
     if gallery not in set(named["gallery"]):
         raise InputError(

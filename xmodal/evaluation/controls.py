@@ -6,6 +6,7 @@ None is in the paper.
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 import torch
 from torch.nn.functional import normalize, one_hot
 
@@ -83,15 +84,15 @@ def controls(features: FeatureSet, embedded: Embeddings) -> dict[str, Embeddings
     }
 
 
-def controls_note(
+def controls_frame(
     features: FeatureSet, embedded: Embeddings, galleries: Sequence[int], seed: int = 0
-) -> str:
-    """Say in one sentence what the controls score, for the footer of a table of recalls.
+) -> pd.DataFrame:
+    """Measure what the controls score, the mean of both directions.
 
     Parameters
     ----------
     features : FeatureSet
-        The clips of the table.
+        The clips of a table of recalls.
     embedded : Embeddings
         Of the same clips, by any model.
     galleries : sequence of int
@@ -99,13 +100,18 @@ def controls_note(
     seed : int
         Draws the galleries.
 
+    Returns
+    -------
+    DataFrame
+        Columns control, gallery, k, recall (percent); chance is the first.
+
     Raises
     ------
     InputError
         If a control that must score as chance does not: no recall measured so would mean anything.
     """
     size = max(n for n in [16, *galleries] if n <= len(features))
-    parts = [f"chance {' / '.join(f'{100 * k / size:.1f}' for k in KS)}"]
+    parts = [pd.DataFrame({"control": "chance", "k": KS, "recall": [100 * k / size for k in KS]})]
     for name, control in controls(features, embedded).items():
         frame = recall_frame([control], [size], None, seed, resamples=0)
         found, queries = frame.groupby("k")["recall"].mean(), frame["queries"].iloc[0]
@@ -117,5 +123,15 @@ def controls_note(
                 f"the control {name!r} scores {found.iloc[0]:.2f} % where chance is "
                 f"{chance[0]:.2f} %: the ranking leaks, so no recall was written"
             )
-        parts.append(f"{name} {' / '.join(f'{value:.1f}' for value in found)}")
+        parts.append(found.reset_index().assign(control=name))
+    return pd.concat(parts, ignore_index=True).assign(gallery=size)
+
+
+def controls_note(controls: pd.DataFrame) -> str:
+    """Say in one sentence what `controls_frame` found, for the footer of a table of recalls."""
+    parts = [
+        f"{name} {' / '.join(f'{value:.1f}' for value in part['recall'])}"
+        for name, part in controls.groupby("control", sort=False)
+    ]
+    size = controls["gallery"].iloc[0]
     return f"Controls, R@1 / 5 / 10 at N = {size:,}, both directions: {'; '.join(parts)}"

@@ -6,12 +6,16 @@ import numpy as np
 import pandas as pd
 import torch
 from pydantic import Field, PositiveInt
+from tqdm import tqdm
 
 from xmodal.config import InputError
 from xmodal.data.features import SPLITS, FeatureSet, open_features
 from xmodal.evaluation import hubness
+from xmodal.evaluation.cca import choose_cca
 from xmodal.evaluation.config import RunFigureConfig
-from xmodal.evaluation.recall import embed_run, joined, mean_recall, recall_frame
+from xmodal.evaluation.controls import controls_frame
+from xmodal.evaluation.recall import embed_run, joined, mean_recall, rank_frame
+from xmodal.evaluation.relevance import by_category, errors
 from xmodal.model import Embeddings
 from xmodal.synthetic.likelihood import log_likelihood_ratio
 from xmodal.synthetic.sample import SampleConfig
@@ -42,6 +46,10 @@ class MethodsConfig(RunFigureConfig):
         description="of the synthetic sample, for its ceiling; None: real clips",
     )
     sample_seed: int = Field(0, ge=0, description="of the synthetic sample")
+
+    def trained(self) -> list[Path]:
+        """Return the paper's run and the recipe's."""
+        return [self.run, *self.recipe]
 
 
 def learned(config: MethodsConfig) -> tuple[Methods, hubness.Correction]:
@@ -104,18 +112,36 @@ def embed_scores(scores: np.ndarray) -> Embeddings:
     return Embeddings(torch.from_numpy(scores).float(), torch.eye(len(scores)))
 
 
-def compare(methods: Methods, clips: FeatureSet, config: MethodsConfig) -> pd.DataFrame:
-    """Measure every method at each gallery size and over all clips, silent ones left out.
+def measure_methods(config: MethodsConfig) -> dict[str, pd.DataFrame]:
+    """Rank every query by every method, silent clips left out, and look at what is retrieved.
 
     Returns
     -------
-    DataFrame
-        `recall_frame` with a column model, the method's name.
+    dict of DataFrame
+        ``ranks``, `rank_frame` with a column model, the method's name, at each gallery size and
+        over all clips; ``cca``, the grid of `choose_cca`; ``correction`` of hubs as chosen;
+        ``errors`` and ``categories`` of `xmodal.evaluation.relevance`; ``controls``.
+
+    Raises
+    ------
+    InputError
+        If a run is missing, or a control is off.
     """
+    clips = open_features(config.features, "evaluation")
+    found, correction = learned(config)
+    linear, grid = choose_cca(config.features)
+    ours = {PAPER: found[PAPER], **linear, **found}
+    methods = {**ours, **ceiling(config, clips)}
     keep = ~clips.silent
     sizes = [*config.galleries, int(keep.sum())]
-    parts = [
-        recall_frame(models, sizes, keep, config.seed, config.resamples).assign(model=name)
-        for name, models in methods.items()
-    ]
-    return pd.concat(parts, ignore_index=True)
+    bar = tqdm(methods.items(), "ranking", disable=None)
+    ranked = [rank_frame(m, sizes, keep, config.seed).assign(model=name) for name, m in bar]
+    (best,) = list(found.values())[-1]
+    return {
+        "ranks": pd.concat(ranked, ignore_index=True),
+        "cca": grid,
+        "correction": pd.DataFrame([correction]),
+        "errors": errors({name: models[0] for name, models in ours.items()}, clips),
+        "categories": by_category(best.audio, best.visual, clips),
+        "controls": controls_frame(clips, found[PAPER][0], [config.headline], config.seed),
+    }

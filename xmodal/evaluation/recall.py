@@ -1,6 +1,7 @@
 """From trained runs to tidy frames of recall (paper, section 4.1)."""
 
 from collections.abc import Iterator, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,11 @@ import torch
 from pydantic import Field, PositiveInt
 from torch import Tensor
 
-from xmodal.checkpoint import RunFolder, load_run, read_history
+from xmodal.checkpoint import RunFolder, load_run
 from xmodal.config import InputError, StageConfig
 from xmodal.data.features import FeatureSet, open_features
 from xmodal.evaluation.config import FigureConfig
-from xmodal.metrics import gallery_ranks, recall
+from xmodal.metrics import Ranks, galleries, gallery_ranks, recall
 from xmodal.model import Embeddings
 
 AUDIO_TO_VIDEO, VIDEO_TO_AUDIO = "audio→video", "video→audio"
@@ -33,6 +34,10 @@ class RecallConfig(FigureConfig):
     resamples: int = Field(1000, gt=0, description="of the bootstrap")
     seed: int = Field(0, ge=0, description="draws the galleries")
     tolerance: float = Field(2, ge=0, description="points a recall may differ when made again")
+
+    def trained(self) -> list[Path]:
+        """Return the runs named, or all finished ones of the folder, by name."""
+        return self.runs or sorted(p.parent for p in self.runs_folder.glob("*/result.json"))
 
 
 class MeasureConfig(StageConfig):
@@ -65,57 +70,103 @@ def nearest(query: Tensor, gallery: Tensor, k: int, chunk: int = 1024) -> tuple[
     return torch.cat([p.values for p in parts]), torch.cat([p.indices for p in parts])
 
 
-def recall_frame(
+def rank_frame(
     models: Sequence[Embeddings],
-    galleries: Sequence[int],
+    sizes: Sequence[int],
     keep: np.ndarray | None = None,
     seed: int = 0,
-    resamples: int = 1000,
 ) -> pd.DataFrame:
-    """Measure recall in both directions at several gallery sizes.
+    """Rank the match of every query in both directions at several gallery sizes.
 
     Parameters
     ----------
     models : sequence of Embeddings
-        Of one model, or of several that differ in their seed alone, which are averaged.
-    galleries : sequence of int
+        Of one model, or of several that differ in their seed alone.
+    sizes : sequence of int
         Candidates per query, N; larger sizes than there are clips are left out.
     keep : array of bool, (clips,), optional
         Clips that take part, as query and as candidate; all if not given.
     seed : int
         Draws the galleries.
+
+    Returns
+    -------
+    DataFrame
+        Columns member (number of the model), direction, gallery, clip (row of the query), better,
+        tied: see `Ranks`. A line a query.
+    """
+    count = len(models[0].visual)
+    rows = np.arange(count) if keep is None else np.flatnonzero(keep)
+    parts = []
+    for same_way in zip(*map(directions, models), strict=True):
+        for size, (member, one) in product(
+            [n for n in sizes if n <= len(rows)], enumerate(same_way)
+        ):
+            direction, query, items = one
+            found = gallery_ranks(query[rows], items[rows], size, seed)
+            columns = {
+                "member": member,
+                "direction": direction,
+                "gallery": size,
+                "clip": rows[galleries(len(rows), size, seed).flatten()],
+                "better": found.better,
+                "tied": found.tied,
+            }
+            parts.append(pd.DataFrame(columns))
+    return pd.concat(parts, ignore_index=True)
+
+
+def recall_of(ranked: pd.DataFrame, resamples: int = 1000, by: Sequence[str] = ()) -> pd.DataFrame:
+    """Summarise ranks as recall; several members are averaged, query by query, first.
+
+    Parameters
+    ----------
+    ranked : DataFrame
+        As `rank_frame` returns it, perhaps of several models told apart by the columns ``by``.
     resamples : int
-        Of the bootstrap.
+        Of the bootstrap over queries.
 
     Returns
     -------
     DataFrame
         Columns direction, gallery, galleries (how many), queries, k, recall, low, high (percent),
-        median_rank, mean_rank.
+        median_rank, mean_rank, and those of ``by``.
     """
-    kept = slice(None) if keep is None else keep
-    count, parts = len(models[0].visual[kept]), []
-    for same_way in zip(*map(directions, models), strict=True):
-        direction, *_ = same_way[0]
-        for size in [n for n in galleries if n <= count]:
-            found = [gallery_ranks(q[kept], items[kept], size, seed) for _, q, items in same_way]
-            measured = recall(*found, ks=KS, resamples=resamples)
-            columns = {
-                "direction": direction,
-                "gallery": size,
-                "galleries": measured.queries // size,
-                "queries": measured.queries,
-                "k": measured.ks,
-                "recall": measured.recall,
-                "low": measured.low,
-                "high": measured.high,
-                "median_rank": measured.median_rank,
-                "mean_rank": measured.mean_rank,
-            }
-            parts.append(pd.DataFrame(columns))
+    parts = []
+    for key, part in ranked.groupby([*by, "direction", "gallery"], sort=False):
+        *names, direction, size = key
+        found = [
+            Ranks(*(torch.from_numpy(one[name].to_numpy(np.int64)) for name in Ranks._fields))
+            for _, one in part.groupby("member", sort=False)
+        ]
+        measured = recall(*found, ks=KS, resamples=resamples)
+        columns = {
+            "direction": direction,
+            "gallery": size,
+            "galleries": measured.queries // size,
+            "queries": measured.queries,
+            "k": measured.ks,
+            "recall": measured.recall,
+            "low": measured.low,
+            "high": measured.high,
+            "median_rank": measured.median_rank,
+            "mean_rank": measured.mean_rank,
+        }
+        parts.append(pd.DataFrame(columns).assign(**dict(zip(by, names, strict=True))))
     frame = pd.concat(parts, ignore_index=True)
     frame[["recall", "low", "high"]] *= 100
     return frame
+
+
+def recall_frame(
+    models: Sequence[Embeddings],
+    sizes: Sequence[int],
+    keep: np.ndarray | None = None,
+    seed: int = 0,
+    resamples: int = 1000,
+) -> pd.DataFrame:
+    """Measure recall: `recall_of` the `rank_frame`."""
+    return recall_of(rank_frame(models, sizes, keep, seed), resamples)
 
 
 def mean_recall(embedded: Embeddings, features: FeatureSet, gallery: int = 1024) -> float:
@@ -137,7 +188,7 @@ def find_runs(config: RecallConfig) -> list[Path]:
     InputError
         If there is none.
     """
-    runs = config.runs or sorted(p.parent for p in config.runs_folder.glob("*/result.json"))
+    runs = config.trained()
     if not runs:
         raise InputError(
             f"{config.runs_folder} holds no finished training run: run 02_train.ipynb first"
@@ -239,108 +290,3 @@ def embed_runs(runs: Sequence[Path], features: FeatureSet) -> dict[int, list[Emb
             )
         embedded.setdefault(dimension, []).append(embeddings)
     return embedded
-
-
-def silence_frame(
-    models: Sequence[Embeddings], silent: np.ndarray, config: RecallConfig
-) -> pd.DataFrame:
-    """Measure recall with all clips and without the silent ones, at the same gallery sizes.
-
-    Parameters
-    ----------
-    models : sequence of Embeddings
-        As for `recall_frame`.
-    silent : array of bool, (clips,)
-        Clips without sound: their audio is one and the same vector, so they tie with each other.
-    config : RecallConfig
-        Its galleries, resamples and seed are used.
-
-    Returns
-    -------
-    DataFrame
-        `recall_frame` with a column clips ("all", "not silent").
-    """
-    sizes = [*config.galleries, int((~silent).sum())]
-    parts = [
-        recall_frame(models, sizes, keep, config.seed, config.resamples).assign(clips=name)
-        for name, keep in (("all", None), ("not silent", ~silent))
-    ]
-    return pd.concat(parts, ignore_index=True)
-
-
-def measure(
-    embedded: dict[int, list[Embeddings]], clips: int, config: RecallConfig
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Measure recall under both readings of the row labels of Tables 1 and 2.
-
-    Parameters
-    ----------
-    embedded : dict
-        As `embed_runs` returns it.
-    clips : int
-        How many clips were embedded.
-    config : RecallConfig
-        What is measured.
-
-    Returns
-    -------
-    dimensions : DataFrame
-        `recall_frame` of every embedding dimension over all clips, with a column
-        ``embedding_dim``: the text calls the rows dimensions.
-    galleries : DataFrame
-        `recall_frame` of ``config.dimension`` over the galleries, and over smaller and larger ones
-        up to all clips: the numbers behave as if the rows were gallery sizes.
-
-    Raises
-    ------
-    InputError
-        If no run has the paper's dimension.
-    """
-    if config.dimension not in embedded:
-        raise InputError(
-            f"no run has the embedding dimension {config.dimension}: train it with "
-            f"02_train.ipynb, embedding_dim = {config.dimension}"
-        )
-    dimensions = pd.concat(
-        [
-            recall_frame(models, [clips], None, config.seed, config.resamples).assign(
-                embedding_dim=dimension
-            )
-            for dimension, models in sorted(embedded.items())
-        ],
-        ignore_index=True,
-    )
-    sizes = sorted({16, 64, *config.galleries, 2048, clips})
-    galleries = recall_frame(embedded[config.dimension], sizes, None, config.seed, config.resamples)
-    return dimensions, galleries
-
-
-def training_frame(runs: Sequence[Path]) -> pd.DataFrame:
-    """Return one row a run: dimension, seed, steps made, step and recall of the best weights."""
-    rows = []
-    for run in runs:
-        folder = RunFolder(run)
-        config, result = folder.read("config.json")["config"], folder.read("result.json")
-        rows.append(
-            {
-                "run": run.name,
-                "dimension": config["embedding_dim"],
-                "seed": config["seed"],
-                "training clips": result["training_clips"],
-                "steps": result["step"],
-                "λ from step": config["class_start_step"],
-                "best step": result["best_step"],
-                "validation R@1": 100 * result["best_recall"],
-                "validation N": config["validation_gallery"],
-            }
-        )
-    return pd.DataFrame(rows)
-
-
-def history_frame(runs: Sequence[Path]) -> pd.DataFrame:
-    """Return the histories of several runs: columns of ``history.jsonl`` and run; percent."""
-    parts = [pd.DataFrame(read_history(run)).assign(run=run.name) for run in runs]
-    frame = pd.concat(parts, ignore_index=True)
-    recalls = [f"recall_at_{k}" for k in KS]
-    frame[recalls] *= 100
-    return frame

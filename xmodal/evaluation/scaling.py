@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from scipy import stats
+from tqdm import tqdm
 
 from xmodal.data.features import open_features
 from xmodal.evaluation.ablation import AblationConfig
@@ -34,29 +35,38 @@ def points_of(recalls: pd.DataFrame, gallery: int) -> pd.DataFrame:
     return points[["method", "clips", "seed", "recall"]].reset_index(drop=True)
 
 
-def learning_points(recalls: Sequence[pd.DataFrame], config: AblationConfig) -> pd.DataFrame:
+def cca_points(config: AblationConfig, sizes: Sequence[int]) -> pd.DataFrame:
+    """Fit linear CCA to so many training clips each: clips, recall (R@1 in percent)."""
+    clips = open_features(config.features, "evaluation")
+    rows = []
+    for size in tqdm(sizes, "fitting linear CCA", disable=None):
+        (fitted,) = choose_cca(config.features, size)[0][LINEAR]
+        rows.append((size, mean_recall(fitted, clips, config.gallery)))
+    return pd.DataFrame(rows, columns=["clips", "recall"])
+
+
+def learning_points(
+    recalls: Sequence[pd.DataFrame], cca: pd.DataFrame, gallery: int
+) -> pd.DataFrame:
     """Gather the trainings of all ablations that differ in the number of training clips.
 
     Parameters
     ----------
     recalls : sequence of DataFrame
         Each as `named_recalls` returns it.
-    config : AblationConfig
-        Its gallery and its feature set are used.
+    cca : DataFrame
+        As `cca_points` returns it.
+    gallery : int
+        Candidates per query.
 
     Returns
     -------
     DataFrame
-        A line a training: method (what the row with all clips changes), clips, seed, recall. Last
-        comes linear CCA, fitted to as many clips as any of them.
+        A line a training: method (what the row with all clips changes), clips, seed, recall; linear
+        CCA comes last.
     """
-    points = pd.concat([points_of(frame, config.gallery) for frame in recalls])
-    clips = open_features(config.features, "evaluation")
-    rows = []
-    for size in sorted(points["clips"].unique()):
-        (fitted,) = choose_cca(config.features, size)[0][LINEAR]
-        rows.append((LINEAR, size, 0, mean_recall(fitted, clips, config.gallery)))
-    return pd.concat([points, pd.DataFrame(rows, columns=points.columns)], ignore_index=True)
+    points = [points_of(frame, gallery) for frame in recalls]
+    return pd.concat([*points, cca.assign(method=LINEAR, seed=0)], ignore_index=True)
 
 
 def published_level(gallery: int) -> tuple[str, float] | None:

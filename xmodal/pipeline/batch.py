@@ -8,6 +8,7 @@ from pathlib import Path
 from textwrap import indent
 from typing import Any, TextIO
 
+import nbformat
 import papermill
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
@@ -46,7 +47,22 @@ def run_notebook(notebook: Path, out: Path, values: dict[str, Any]) -> None:
             f"  {error.ename}: {ESCAPES.sub('', error.evalue)}\n"
             f"  The executed notebook is kept: {out}"
         ) from None
+    out.write_text(cleaned(out.read_text(encoding="utf-8")), encoding="utf-8")
     print(f"{out.stem}: done in {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+
+
+def cleaned(text: str) -> str:
+    """Return an executed notebook without its dates, progress and versions."""
+    book = nbformat.reads(text, as_version=4)
+    language = {"name": "python"}
+    book.metadata = {"kernelspec": book.metadata.kernelspec, "language_info": language}
+    for cell in book.cells:
+        cell.metadata = {"tags": cell.metadata["tags"]} if cell.metadata.get("tags") else {}
+        if cell.cell_type == "code":
+            cell.outputs = [out for out in cell.outputs if out.get("name") != "stderr"]
+    for number, cell in enumerate(book.cells):
+        cell.id = f"cell-{number:02}"
+    return nbformat.writes(book) + "\n"
 
 
 class Ticker:

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from xmodal.pipeline.options import CommandLine
@@ -75,8 +75,11 @@ def train(line: CommandLine) -> None:
     from xmodal.config import TrainConfig
 
     config = line.read(TrainConfig)
+    from xmodal.pipeline.batch import Ticker
     from xmodal.train import train
 
+    if config.progress == "lines":
+        sys.stderr = Ticker(config.out.name, sys.stderr)
     result = train(config)
     print(
         f"{config.out}: {result['step']} steps; best validation Recall@1 "
@@ -86,14 +89,12 @@ def train(line: CommandLine) -> None:
 
 def evaluate(line: CommandLine) -> None:
     """Print the recall of trained runs on the evaluation clips."""
-    from xmodal.data.features import open_features
-    from xmodal.evaluation.recall import RecallConfig, embed_runs, find_runs, measure
+    from xmodal.evaluation.published import both_readings, measure_readings
+    from xmodal.evaluation.recall import RecallConfig
     from xmodal.results.tables import RECALL_COLUMNS, recall_layout
 
     config = line.read(RecallConfig)
-    features = open_features(config.features, "evaluation")
-    embedded = embed_runs(find_runs(config), features)
-    dimensions, galleries = measure(embedded, len(features), config)
+    dimensions, galleries, _ = both_readings(measure_readings(config)["ranks"], config)
     for frame, rows in ((dimensions, ["embedding_dim", "gallery"]), (galleries, ["gallery"])):
         print(recall_layout(frame[rows + RECALL_COLUMNS]).to_string(index=False))
 
@@ -146,20 +147,33 @@ def data(line: CommandLine) -> None:
     make_data(line.read(DataConfig))
 
 
+def results(line: CommandLine) -> None:
+    """Measure anew what a notebook of a batch shows."""
+    from xmodal.pipeline.stages import measure_stage
+
+    notebook, parameters = line.arguments(notebook="its name", parameters="as JSON")
+    measure_stage(notebook, from_json(parameters))
+
+
 def notebook(line: CommandLine) -> None:
     """Run a notebook of a batch, and report a failure in a few lines."""
-    from xmodal.config import InputError
-
     notebook, out, parameters = line.arguments(
         notebook="to run", out="its executed copy", parameters="as JSON"
     )
-    try:
-        values = json.loads(parameters)
-    except ValueError as error:
-        raise InputError(f"the parameters are no JSON: {error}") from None
+    values = from_json(parameters)
     from xmodal.pipeline.batch import run_notebook
 
     run_notebook(Path(notebook), Path(out), values)
+
+
+def from_json(parameters: str) -> dict[str, Any]:
+    """Read parameters from the command line."""
+    from xmodal.config import InputError
+
+    try:
+        return json.loads(parameters)
+    except ValueError as error:
+        raise InputError(f"the parameters are no JSON: {error}") from None
 
 
 def report(line: CommandLine) -> None:
@@ -205,7 +219,7 @@ COMMANDS = {
     command.__name__: command
     for command in (
         *(sample, prepare, inspect, train, evaluate, measure, download, resolve),
-        *(data, notebook, report, compare, fill, fields),
+        *(data, results, notebook, report, compare, fill, fields),
     )
 }
 

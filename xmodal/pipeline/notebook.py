@@ -1,18 +1,12 @@
 """How a notebook takes its parameters: strictly, so that a mistyped one stops the run at once."""
 
 import ast
-import json
 import os
-import shlex
 from pathlib import Path
 
 from IPython.core.getipython import get_ipython
 
-from xmodal.data.features import FeatureSet
-from xmodal.evaluation.config import FigureConfig
 from xmodal.pipeline.options import Config, validated
-from xmodal.results.protocol import Protocol
-from xmodal.results.provenance import Provenance
 
 
 def parameters(config_type: type[Config]) -> Config:
@@ -63,37 +57,3 @@ def project_folder(start: Path) -> Path:
         if (folder / "notebooks" / "02_train.ipynb").exists():
             return folder
     return start
-
-
-def provenance(
-    name: str,
-    config: FigureConfig,
-    features: FeatureSet | None = None,
-    protocol: Protocol | None = None,
-) -> Provenance:
-    """Return where the figures of a notebook come from: data, parameters, seeds and command.
-
-    Parameters
-    ----------
-    name : str
-        Of the notebook, without suffix.
-    config : FigureConfig
-        Its parameters.
-    features : FeatureSet
-        The data it shows; none for what is drawn from the paper alone.
-    protocol : Protocol
-        How its recalls were measured, if it shows any.
-    """
-    settings = json.loads(config.model_dump_json())
-    differing = json.loads(config.model_dump_json(exclude_defaults=True))
-    return Provenance(
-        source=features.source if features else "the paper",
-        fingerprint=features.fingerprint if features else "",
-        parameters=settings,
-        protocol=protocol,
-        seeds={key: value for key, value in settings.items() if key.endswith("seed")},
-        command=shlex.join(
-            ["papermill", f"notebooks/{name}.ipynb", f"runs/{name}.ipynb"]
-            + (["-y", json.dumps(differing)] if differing else [])
-        ),
-    )

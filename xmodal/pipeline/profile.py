@@ -13,6 +13,8 @@ class Profile(StageConfig):
 
     name: str = Field(pattern=r"^[a-z0-9_]+$", description="of data/, runs/ and figures/ folders")
     figures: str | None = Field(None, description="folder; None: figures/<name>")
+    results: str | None = Field(None, description="of measurements; None: data/results/<name>")
+    draw: bool = Field(False, description="draw what was measured; measure and train nothing")
     data: dict[str, Any] = Field(description="DataConfig: where the clips come from")
     train: dict[str, Any] = Field(description="TrainConfig of every model")
     dimensions: list[int] = Field(description="rows of the tables, read as embedding dimensions")
@@ -30,8 +32,16 @@ class Profile(StageConfig):
 
     def models(self) -> list[str]:
         """Return the names of the paper's training runs, its own dimension first."""
+        return list(self.model_runs())
+
+    def model_runs(self) -> dict[str, dict[str, Any]]:
+        """Return the TrainConfig fields of the paper's training runs, its own dimension first."""
         dimensions = dict.fromkeys([self.dimension, *self.dimensions])
-        return [f"dim{d}-seed{s}" for d in dimensions for s in self.seeds]
+        return {
+            f"dim{dimension}-seed{seed}": {**self.train, "embedding_dim": dimension, "seed": seed}
+            for dimension in dimensions
+            for seed in self.seeds
+        }
 
     def study_runs(self) -> dict[str, dict[str, Any]]:
         """Return the TrainConfig fields of every run of every study, by ``study/row-seed``."""

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -11,35 +10,31 @@ from matplotlib.textpath import text_to_path
 
 from xmodal.config import InputError
 from xmodal.plots import sketch
-from xmodal.plots.style import INK, MODALITIES, PAGE, QUIET, SMALL, Look, figure, shorten
+from xmodal.plots.style import INK, MODALITIES, PAGE, QUIET, SMALL, figure, shorten
 
 # All lengths are inches: a row holds one query a side.
-_CARD, _CARD_HEIGHT, _ROW = 1.42, 1.22, 1.58
-_PICTURE = 0.5
+_CARD, _CARD_HEIGHT, _ROW = 1.42, 0.94, 1.3
 _MARGIN = 0.07
-_SHOWN = 4  # lines of labels on a card
+_SHOWN = 5  # lines of labels on a card
 
 Example = dict[str, Any]  # a row of the frame
-_QUERY = ["query_id", "query_labels", "query_feature"]
-_MATCH = ["match_id", "match_labels", "match_feature"]
+_CLIPS = ["query_id", "query_labels", "match_id", "match_labels"]
 
 
-@figure(examples=["kind", "direction", *_QUERY, *_MATCH, "cosine", "rank", "own_was_first"])
+@figure(examples=["kind", "direction", *_CLIPS, "cosine", "rank", "own_was_first"])
 def retrieval(examples: pd.DataFrame, source: str) -> Figure:
     """Draw queries and what was retrieved for them as cards, one column for each direction.
 
-    A card shows the feature vector as a small picture (features are no images: blue is negative,
-    red positive, scaled by the vector's largest value) and the labels; a label that both cards
-    share stands first and bold. As in the paper (Section 4.2), when the query's own clip came
-    first the next one is shown, and the card says so.
+    A card shows a clip's labels; one that both cards share stands first and bold. As in the paper
+    (section 4.2), when the query's own clip came first the next one is shown, and the card says so.
 
     Parameters
     ----------
     examples : DataFrame
         Columns kind (how the query was chosen: "seeded", "best", "worst"), direction
-        ("video→audio" or "audio→video"), query_id, query_labels (list of names), match_id,
+        ("video→audio" or "audio→video"), query_id, query_labels (names, joined by "; "), match_id,
         match_labels, cosine (of query and match), rank (of the query's own clip, 1 is best),
-        own_was_first (bool), query_feature and match_feature (float arrays).
+        own_was_first (bool).
     """
     sides = ("video→audio", "audio→video")
     if odd := sorted(set(examples["direction"].astype(str)) - set(sides)):
@@ -80,24 +75,28 @@ def _example(axis: Axes, example: Example, left: float, top: float) -> None:
 
 
 def _card(axis: Axes, left: float, top: float, modality: str, role: str, example: Example) -> None:
-    """Draw the card of the clip that is the query or the match: picture, name, labels."""
+    """Draw the card of the clip that is the query or the match: name and labels."""
     colour = MODALITIES["visual" if modality == "video" else modality]["color"]
     sketch.box(axis, (left, top - _CARD_HEIGHT), _CARD, _CARD_HEIGHT, colour, "white")
-    _picture(axis, left + _MARGIN, top - _MARGIN, example[f"{role}_feature"])
-    beside = left + _PICTURE + 2 * _MARGIN
-    axis.text(beside, top - 0.1, modality, va="top", weight="bold", color=colour)
-    clip = _fit(str(example[f"{role}_id"]), left + _CARD - beside - _MARGIN)
-    axis.text(beside, top - 0.24, clip, va="top", color=QUIET)
+    axis.text(left + _MARGIN, top - 0.07, modality, va="top", weight="bold", color=colour)
+    clip = _fit(str(example[f"{role}_id"]), _CARD - 0.6)
+    axis.text(left + _CARD - _MARGIN, top - 0.07, clip, ha="right", va="top", color=QUIET)
 
-    shared = set(example["query_labels"]) & set(example["match_labels"])
-    labels = sorted(example[f"{role}_labels"], key=lambda label: label not in shared)
+    both = {one: _labels(example[f"{one}_labels"]) for one in ("query", "match")}
+    shared = set(both["query"]) & set(both["match"])
+    labels = sorted(both[role], key=lambda label: label not in shared)
     shown = labels if len(labels) <= _SHOWN else labels[: _SHOWN - 1]
     lines = [(label, "bold" if label in shared else "normal", INK) for label in shown]
     if rest := len(labels) - len(shown):
         lines.append((f"+{rest}", "normal", QUIET))
     for number, (words, weight, ink) in enumerate(lines):
-        words, y = _fit(words, _CARD - 2 * _MARGIN, weight), top - _PICTURE - 0.14 - 0.135 * number
+        words, y = _fit(words, _CARD - 2 * _MARGIN, weight), top - 0.25 - 0.135 * number
         axis.text(left + _MARGIN, y, words, va="top", weight=weight, color=ink)
+
+
+def _labels(names: object) -> list[str]:
+    """Return the names in a text of labels, which is missing where a clip has none."""
+    return [] if pd.isna(names) else str(names).split("; ")  # type: ignore[call-overload]
 
 
 def _fit(text: str, inches: float, weight: str = "normal") -> str:
@@ -108,16 +107,3 @@ def _fit(text: str, inches: float, weight: str = "normal") -> str:
         if text_to_path.get_text_width_height_descent(cut, font, ismath=False)[0] <= 72 * inches:
             return cut
     return text[:1]
-
-
-def _picture(axis: Axes, left: float, top: float, feature: np.ndarray) -> None:
-    """Draw the vector as a picture ``_PICTURE`` wide, its values row by row."""
-    values = np.asarray(feature, dtype=float).ravel()
-    flat = 2 if values.size < 512 else 1  # audio is twice as wide as high, so the two look apart
-    wide = int(np.ceil(np.sqrt(values.size * flat)))
-    high = -(-values.size // wide)
-    image = np.pad(values, (0, wide * high - values.size), constant_values=np.nan)
-    limit = np.nanmax(np.abs(image), initial=0) or 1.0
-    look: Look = {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit, "interpolation": "nearest"}
-    extent = (left, left + _PICTURE, top - _PICTURE * high / wide, top)
-    axis.imshow(image.reshape(high, wide), aspect="auto", extent=extent, zorder=2, **look)

@@ -1,8 +1,7 @@
 """What the data look like before any training: labels, norms, correlations."""
 
-from collections.abc import Sequence
-
 import numpy as np
+import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -14,33 +13,25 @@ from xmodal.plots.style import DASHES, INK, MODALITIES, PALETTE, QUIET, Look
 
 @style.figure()
 def label_frequencies(
-    counts: np.ndarray,
-    names: Sequence[str],
-    labels_per_clip: np.ndarray,
-    source: str,
-    named: int = 5,
+    labels: pd.DataFrame, labels_per_clip: pd.DataFrame, source: str, named: int = 5
 ) -> Figure:
     """Draw how often each label occurs, by rank, and how many labels a clip has.
 
     Parameters
     ----------
-    counts : array, (classes,)
-        Clips that carry each label.
-    names : sequence of str
-        The name of each label, in the order of ``counts``.
-    labels_per_clip : int array, (clips,)
-        Labels of each clip.
+    labels : DataFrame
+        Columns label (its name) and clips (that carry it), the most frequent first.
+    labels_per_clip : DataFrame
+        Columns labels and clips (that carry so many).
     named : int
         How many of the most frequent labels are named in the picture.
     """
-    counts, per_clip = np.asarray(counts, dtype=float), np.asarray(labels_per_clip)
-    order = np.argsort(-counts, kind="stable")
-    order = order[counts[order] > 0]
-    if not order.size:
+    if labels.empty:
         raise InputError("no label occurs in any clip: there are no frequencies to draw.")
+    per_clip = labels_per_clip["labels"].repeat(labels_per_clip["clips"]).to_numpy()
     figure, axes = style.sheet(2.7, source, columns=2, width_ratios=(1.5, 1))
     left, right = axes[0]
-    ranked, rank = counts[order], np.arange(1, len(order) + 1)
+    ranked, rank = labels["clips"].to_numpy(float), np.arange(1, len(labels) + 1)
     left.loglog(rank, ranked[0] / rank, color=QUIET, linestyle=DASHES[2], linewidth=1)
     left.loglog(rank, ranked, color=PALETTE[0], marker=".", markersize=3, linewidth=0.8)
     left.set(xlim=(0.8, max(rank[-1], 10) * 1.3), ylim=(0.7 * ranked[-1], 2 * ranked[0]))
@@ -51,8 +42,8 @@ def label_frequencies(
         below: Look = {"ha": "right", "va": "top", "color": QUIET}
         style.note(left, "∝ 1/rank", (at, ranked[0] / at), (-4, -3), **below)
     leader: Look = {"arrowstyle": "-", "color": QUIET, "linewidth": 0.4, "shrinkB": 1}
-    for place, label in enumerate(order[:named]):
-        name, point = style.shorten(names[label], 34), (rank[place], ranked[place])
+    for place, label in enumerate(labels["label"][:named]):
+        name, point = style.shorten(label, 34), (rank[place], ranked[place])
         words: Look = {"textcoords": "axes fraction", "arrowprops": leader}
         style.note(left, name, point, (0.55, 0.98 - 0.07 * place), **words)
     style.plain_ticks(left)
@@ -65,7 +56,7 @@ def label_frequencies(
     style.note(right, f"mean {mean:.1f}", (mean, 0.97), (4, 0), **top)
     right.set(xlabel="labels", ylabel="clips, %")
     right.xaxis.set_major_locator(MaxNLocator(7, integer=True, min_n_ticks=1))
-    style.letter(axes, [f"how often the {len(order):,} labels occur", "labels per clip"])
+    style.letter(axes, [f"how often the {len(labels):,} labels occur", "labels per clip"])
     return figure
 
 
@@ -108,19 +99,17 @@ def feature_norms(visual_norms: np.ndarray, audio_norms: np.ndarray, source: str
 
 
 @style.figure()
-def correlations(
-    canonical: np.ndarray, visual_spectrum: np.ndarray, audio_spectrum: np.ndarray, source: str
-) -> Figure:
+def correlations(components: pd.DataFrame, source: str) -> Figure:
     """Draw the canonical correlations, and how much variance the principal components hold.
 
     Parameters
     ----------
-    canonical : array, (pairs,)
-        Canonical correlations of the visual and the audio features, in [0, 1].
-    visual_spectrum, audio_spectrum : array, (1024,) and (128,)
-        Variances of the principal components, in any order.
+    components : DataFrame
+        Columns kind and value: the correlations of "canonical" pairs, in [0, 1], and the variances
+        of the principal components of "visual" and "audio" features, each in any order.
     """
-    canonical = np.sort(canonical)[::-1]
+    values = {k: np.sort(part["value"])[::-1] for k, part in components.groupby("kind")}
+    canonical = values.pop("canonical")
     figure, axes = style.sheet(2.6, source, columns=2)
     left, right = axes[0]
     rank = np.arange(1, len(canonical) + 1)
@@ -130,8 +119,9 @@ def correlations(
 
     guide: Look = {"color": QUIET, "linestyle": DASHES[2], "linewidth": 0.9}
     right.plot([0, 100], [0, 100], label="white noise", **guide)
-    for name, spectrum in (("visual", visual_spectrum), ("audio", audio_spectrum)):
-        held = np.cumsum([0, *np.sort(spectrum)[::-1]])
+    for name in ("visual", "audio"):
+        spectrum = values[name]
+        held = np.cumsum([0, *spectrum])
         share, label = np.linspace(0, 100, len(held)), f"{name} ({len(spectrum):,} dimensions)"
         right.plot(share, 100 * held / held[-1], label=label, **MODALITIES[name])
     right.set(xlabel="principal components, % of the dimensions", ylabel="variance held, %")

@@ -15,11 +15,13 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import matplotlib.style
+from IPython.display import Image
 from matplotlib.figure import Figure
 from pydantic import Field, ValidationError, field_validator
 from pydantic_core import to_jsonable_python
 
 from xmodal.config import InputError, StageConfig
+from xmodal.data.features import FeatureSet
 from xmodal.results.protocol import Protocol
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -30,10 +32,12 @@ _UNDATED: dict[str, dict[str, None]] = {
     ".svg": {"Date": None},
     ".png": {},
 }
+SHOWN = 110
+"""Pixels to an inch of a figure as a notebook shows it."""
 _SAVING = {
     "svg.hashsalt": "xmodal",
     "pdf.fonttype": 42,  # TrueType: journals refuse Type 3
-    "savefig.dpi": 220,
+    "savefig.dpi": 140,
     "font.sans-serif": ["DejaVu Sans"],  # ships with matplotlib
 }
 
@@ -85,9 +89,39 @@ class Provenance(StageConfig):
     def _portable_command(cls, value: str) -> str:
         return shlex.join(_portable_word(word) for word in shlex.split(value))
 
+    def measured_by(self, protocol: Protocol) -> "Provenance":
+        """Return the note of a table of recalls, which says how these were measured."""
+        return self.model_copy(update={"protocol": protocol})
+
     def as_json(self) -> str:
         """Return the note as JSON text, keys sorted."""
         return json.dumps(self.model_dump(), sort_keys=True, indent=2, ensure_ascii=False) + "\n"
+
+
+def origin_of(notebook: str, config: StageConfig, features: FeatureSet | None) -> Provenance:
+    """Return where what a notebook shows comes from: data, parameters, seeds and command.
+
+    Parameters
+    ----------
+    notebook : str
+        Its name, without suffix.
+    config : StageConfig
+        Its parameters.
+    features : FeatureSet, optional
+        The data it shows; none for what is drawn from the paper alone.
+    """
+    settings = json.loads(config.model_dump_json())
+    differing = json.loads(config.model_dump_json(exclude_defaults=True))
+    return Provenance(
+        source=features.source if features else "the paper",
+        fingerprint=features.fingerprint if features else "",
+        parameters=settings,
+        seeds={key: value for key, value in settings.items() if key.endswith("seed")},
+        command=shlex.join(
+            ["papermill", f"notebooks/{notebook}.ipynb", f"runs/{notebook}.ipynb"]
+            + (["-y", json.dumps(differing)] if differing else [])
+        ),
+    )
 
 
 def read_provenance(path: Path) -> Provenance:
@@ -100,7 +134,7 @@ def read_provenance(path: Path) -> Provenance:
         ) from None
 
 
-def save_figure(figure: Figure, stem: Path, provenance: Provenance) -> Figure:
+def save_figure(figure: Figure, stem: Path, provenance: Provenance) -> Image:
     """Write ``stem``.pdf, .svg, .png and .json, all whole before the first takes its place.
 
     Parameters
@@ -114,8 +148,8 @@ def save_figure(figure: Figure, stem: Path, provenance: Provenance) -> Figure:
 
     Returns
     -------
-    Figure
-        The same figure: as the last expression of a notebook cell it is shown.
+    Image
+        The PNG file's content: as the last expression of a notebook cell it is shown.
 
     Raises
     ------
@@ -129,7 +163,7 @@ def save_figure(figure: Figure, stem: Path, provenance: Provenance) -> Figure:
             figure.savefig(buffer, format=suffix[1:], metadata=metadata)
             files[suffix] = buffer.getvalue()
     write_together(stem, files | {".json": provenance.as_json().encode()})
-    return figure
+    return Image(files[".png"], width=round(figure.get_figwidth() * SHOWN))
 
 
 def write_together(stem: Path, files: Mapping[str, bytes]) -> None:

@@ -120,10 +120,10 @@ def recall_layout(tidy: pd.DataFrame) -> pd.DataFrame:
     ----------
     tidy : DataFrame
         Columns direction, k, recall (percent), optionally low and high, which are then shown too;
-        all others name a row of the table. The order of rows and columns is kept.
+        all others name a row of the table, which is sorted by the first of them.
     """
     rows = [name for name in tidy.columns if name not in RECALL_COLUMNS]
-    frame = tidy.reindex(columns=[*rows, *RECALL_COLUMNS])
+    frame = tidy.reindex(columns=[*rows, *RECALL_COLUMNS]).sort_values(rows[0], kind="stable")
     numbers = frame[["recall", "low", "high"]].itertuples(index=False, name=None)
     frame["column"] = frame["direction"] + " R@" + frame["k"].astype(str)
     frame["cell"] = [interval(*values) for values in numbers]
@@ -132,8 +132,8 @@ def recall_layout(tidy: pd.DataFrame) -> pd.DataFrame:
 
 def methods_layout(tidy: pd.DataFrame) -> pd.DataFrame:
     """Lay out recalls of several methods (columns gallery and model): by number of candidates."""
-    by_size = tidy.sort_values("gallery", kind="stable")
-    return recall_layout(by_size.rename(columns={"gallery": "candidates", "model": "method"}))
+    named = tidy.rename(columns={"gallery": "candidates", "model": "method"})
+    return recall_layout(named[["candidates", *named.columns.drop("candidates")]])
 
 
 def splits_layout(tidy: pd.DataFrame) -> pd.DataFrame:

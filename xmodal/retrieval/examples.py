@@ -9,9 +9,9 @@ import torch
 from pydantic import Field
 
 from xmodal.config import InputError
-from xmodal.data.features import FeatureSet
+from xmodal.data.features import FeatureSet, open_features
 from xmodal.evaluation.config import RunFigureConfig
-from xmodal.evaluation.recall import directions, nearest
+from xmodal.evaluation.recall import directions, embed_run, nearest
 from xmodal.metrics import ranks
 from xmodal.model import Embeddings
 
@@ -27,6 +27,12 @@ class RetrievalConfig(RunFigureConfig):
     )
 
 
+def measure_examples(config: RetrievalConfig) -> dict[str, pd.DataFrame]:
+    """Pick queries among the evaluation clips by a run's embeddings: see `examples`."""
+    evaluation = open_features(config.features, "evaluation")
+    return {"examples": examples(embed_run(config.run, evaluation), evaluation, config)}
+
+
 def examples(embedded: Embeddings, features: FeatureSet, config: RetrievalConfig) -> pd.DataFrame:
     """Pick queries in both directions and what they retrieve, as figure 2 of the paper shows.
 
@@ -39,8 +45,8 @@ def examples(embedded: Embeddings, features: FeatureSet, config: RetrievalConfig
     -------
     DataFrame
         Columns kind ("seeded", "best", "worst"), direction, query_id, query_labels, match_id,
-        match_labels, cosine, rank (of the true match among all clips of the split),
-        own_was_first, query_feature, match_feature.
+        match_labels (names, joined by "; "), cosine, rank (of the true match among all clips of
+        the split), own_was_first.
     """
     sound = np.flatnonzero(~features.silent)
     if len(sound) < max(config.seeded, config.extremes):
@@ -49,10 +55,7 @@ def examples(embedded: Embeddings, features: FeatureSet, config: RetrievalConfig
             "prepare more shards or ask for fewer"
         )
     rows: list[dict] = []
-    both = zip(directions(embedded), directions(features), strict=True)
-    for number, (embeddings, stored) in enumerate(both):
-        direction, query, gallery = embeddings
-        _, query_features, match_features = stored
+    for number, (direction, query, gallery) in enumerate(directions(embedded)):
         cosine, item = nearest(query, gallery, 2)
         rank = ranks(query, gallery).average().numpy()
         own = (item[:, 0] == torch.arange(len(query))).numpy()
@@ -71,14 +74,12 @@ def examples(embedded: Embeddings, features: FeatureSet, config: RetrievalConfig
                     "kind": kind,
                     "direction": direction,
                     "query_id": str(features.ids[row]),
-                    "query_labels": features.labels_of(row),
+                    "query_labels": "; ".join(features.labels_of(row)),
                     "match_id": str(features.ids[match]),
-                    "match_labels": features.labels_of(match),
+                    "match_labels": "; ".join(features.labels_of(match)),
                     "cosine": float(cosine[row, place]),
                     "rank": float(rank[row]),
                     "own_was_first": bool(own[row]),
-                    "query_feature": np.asarray(query_features[row]),
-                    "match_feature": np.asarray(match_features[match]),
                 }
             )
     return pd.DataFrame(rows)
@@ -87,14 +88,14 @@ def examples(embedded: Embeddings, features: FeatureSet, config: RetrievalConfig
 def examples_table(
     found: pd.DataFrame, youtube_ids: Mapping[str, str | None] | None = None
 ) -> pd.DataFrame:
-    """Return `examples` as a table to read: labels as text, no features.
+    """Return `examples` as a table to read.
 
     With ``youtube_ids`` (clip id → YouTube id, None: a deleted video) of some of the clips, each
     clip's stands beside its id: the video is at youtu.be/<YouTube id>.
     """
-    table = found.drop(columns=["query_feature", "match_feature"])
+    table = found.copy()
     for role in ("query", "match"):
-        table[f"{role}_labels"] = table[f"{role}_labels"].map(", ".join)
+        table[f"{role}_labels"] = table[f"{role}_labels"].str.replace("; ", ", ")
         known = {clip: name or "deleted" for clip, name in (youtube_ids or {}).items()}
         ids = table[f"{role}_id"].map(known)
         if ids.notna().any():

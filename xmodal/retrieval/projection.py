@@ -1,7 +1,5 @@
 """The joint space drawn in two dimensions with UMAP (our addition; the paper shows no such map)."""
 
-import hashlib
-import json
 import warnings
 from collections.abc import Sequence
 
@@ -9,8 +7,9 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from xmodal.data.features import FeatureSet
+from xmodal.data.features import FeatureSet, open_features
 from xmodal.evaluation.config import RunFigureConfig
+from xmodal.evaluation.recall import embed_run
 from xmodal.model import Embeddings
 
 
@@ -24,13 +23,17 @@ class ProjectionConfig(RunFigureConfig):
     seed: int = Field(0, ge=0, description="of the clips drawn and of UMAP")
 
 
+def measure_map(config: ProjectionConfig) -> dict[str, pd.DataFrame]:
+    """Lay the evaluation clips out by a run's embeddings: ``points``, see `project`."""
+    evaluation = open_features(config.features, "evaluation")
+    return {"points": project(embed_run(config.run, evaluation), evaluation, config)}
+
+
 def project(embedded: Embeddings, features: FeatureSet, config: ProjectionConfig) -> pd.DataFrame:
     """Lay the audio and the visual embeddings of some clips out in one plane.
 
-    Silent clips are left out: their audio embeddings are one point, far from all others.
-
-    The coordinates are kept beside the run, in ``umap.csv``, and computed again only for other
-    embeddings or another configuration: a fit takes a minute and differs from machine to machine.
+    Silent clips are left out: their audio embeddings are one point, far from all others. A fit
+    takes a minute, and its coordinates differ from machine to machine.
 
     Returns
     -------
@@ -38,17 +41,11 @@ def project(embedded: Embeddings, features: FeatureSet, config: ProjectionConfig
         Columns x, y, modality ("audio", "visual"), label (a frequent one, or "other"), clip (id);
         the audio points first, the clips in the same order in both halves.
     """
+    from umap import UMAP  # compiles for a while on import: only when there is something to fit
+
     sound = np.flatnonzero(~features.silent)
     rows = np.sort(np.random.default_rng(config.seed).permutation(sound)[: config.clips])
     points = np.concatenate([embedded.audio.numpy()[rows], embedded.visual.numpy()[rows]])
-    settings = config.model_dump_json(exclude=set(RunFigureConfig.model_fields))
-    key = hashlib.sha256(points.tobytes() + settings.encode()).hexdigest()
-    cache, note = config.run / "umap.csv", config.run / "umap.json"
-    if cache.exists() and note.exists() and json.loads(note.read_text())["key"] == key:
-        return pd.read_csv(cache, dtype={"clip": str}, keep_default_na=False)
-
-    from umap import UMAP  # compiles for a while on import: only when there is something to fit
-
     with warnings.catch_warnings():  # a seeded fit uses one thread, and says so every time
         warnings.filterwarnings("ignore", message="n_jobs value")
         plane = UMAP(
@@ -57,7 +54,7 @@ def project(embedded: Embeddings, features: FeatureSet, config: ProjectionConfig
             metric="cosine",
             random_state=config.seed,
         ).fit_transform(points)
-    frame = pd.DataFrame(
+    return pd.DataFrame(
         {
             "x": plane[:, 0].round(4),
             "y": plane[:, 1].round(4),
@@ -66,10 +63,6 @@ def project(embedded: Embeddings, features: FeatureSet, config: ProjectionConfig
             "clip": [str(features.ids[row]) for row in rows] * 2,
         }
     )
-    note.unlink(missing_ok=True)
-    frame.to_csv(cache, index=False)
-    note.write_text(json.dumps({"key": key}) + "\n")
-    return pd.read_csv(cache, dtype={"clip": str}, keep_default_na=False)
 
 
 def frequent_labels(features: FeatureSet, rows: Sequence[int] | np.ndarray, n: int) -> list[str]:

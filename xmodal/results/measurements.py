@@ -1,0 +1,171 @@
+"""What a stage measured: tidy frames on disk, from which alone tables and pictures are drawn.
+
+A folder such as ``data/results/yt8m/03_recall`` holds a file a frame, CSV or, if it is long,
+Parquet, and ``manifest.json``: where they come from, and the SHA-256 of each.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import pandas as pd
+from pydantic import ValidationError
+
+from xmodal.config import InputError
+from xmodal.data.features import open_features, read_manifest
+from xmodal.evaluation.config import FigureConfig
+from xmodal.evaluation.training import TrainingConfig
+from xmodal.results.provenance import Provenance, origin_of
+
+LONG = 20_000
+"""Rows from which on a frame is kept as Parquet."""
+VIEW = {"results", "figures", "resamples", "tolerance", "overwrite", "progress"}
+"""Parameters that change nothing of what is measured."""
+
+Config = TypeVar("Config", bound=FigureConfig | TrainingConfig)
+
+
+class Measured(NamedTuple):
+    """What was measured, by name, and where it comes from."""
+
+    frames: dict[str, pd.DataFrame]
+    origin: Provenance
+
+    @property
+    def source(self) -> str:
+        """What the data is called."""
+        return self.origin.source
+
+    def __getitem__(self, name):
+        return self.frames[name]
+
+
+def measured(
+    notebook: str, config: Config, measure: Callable[[Config], dict[str, pd.DataFrame]]
+) -> Measured:
+    """Return what a notebook shows: as it was measured, or measured now.
+
+    It is measured if that was never done, or with other parameters, features or weights. Where the
+    features or the weights are not there, as in a clone of the repository, what is kept counts.
+
+    Parameters
+    ----------
+    notebook : str
+        Its name, which is that of the folder in ``config.results``.
+    config : FigureConfig
+        Its parameters.
+    measure : callable
+        Takes the configuration, returns frames by name.
+
+    Raises
+    ------
+    InputError
+        If a file was changed by hand; or if it has to be measured and cannot be, for want of
+        features or of trained runs.
+    """
+    folder = config.results / notebook
+    if (folder / "manifest.json").exists():
+        found = read_measured(folder)
+        if _holds(folder, found.origin, notebook, config):
+            return found
+    return measure_now(notebook, config, measure)
+
+
+def measure_now(
+    notebook: str, config: Config, measure: Callable[[Config], dict[str, pd.DataFrame]]
+) -> Measured:
+    """Measure, keep and return what a notebook shows, whatever is there already."""
+    frames = measure(config)
+    features = open_features(config.features, "evaluation")
+    origin = origin_of(notebook, config, features)
+    write_measured(config.results / notebook, frames, origin, _made_from(config))
+    return read_measured(config.results / notebook)
+
+
+def write_measured(
+    folder: Path, frames: dict[str, pd.DataFrame], origin: Provenance, made_from: dict[str, Any]
+) -> None:
+    """Write frames and their manifest; the folder is replaced when all is written."""
+    fresh = folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    files = {}
+    for name, frame in frames.items():
+        if len(frame) < LONG:
+            path = fresh / f"{name}.csv"
+            frame.to_csv(path, index=False, lineterminator="\n")
+        else:
+            path = fresh / f"{name}.parquet"
+            _narrow(frame).to_parquet(path, index=False, compression="zstd")
+        files[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    manifest = {"origin": origin.model_dump(), **made_from, "files": files}
+    text = json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False)
+    (fresh / "manifest.json").write_text(text + "\n", encoding="utf-8")
+    shutil.rmtree(folder, ignore_errors=True)
+    fresh.rename(folder)
+
+
+def read_measured(folder: Path) -> Measured:
+    """Read what `write_measured` wrote; InputError if a file is missing or not as it was."""
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        origin, files = Provenance(**manifest["origin"]), manifest["files"]
+    except (OSError, ValueError, KeyError, ValidationError):
+        raise InputError(f"{folder} holds no measurements: run its notebook") from None
+    frames = {}
+    for name, digest in files.items():
+        path = folder / name
+        if not path.exists() or hashlib.sha256(path.read_bytes()).hexdigest() != digest:
+            raise InputError(
+                f"{path} is missing or not as it was measured: restore it, or remove {folder} and "
+                "measure again"
+            )
+        frames[path.stem] = _read(path)
+    return Measured(frames, origin)
+
+
+def _read(path: Path) -> pd.DataFrame:
+    """Read one frame; empty text is a missing value, and nothing else is."""
+    if path.suffix == ".parquet":
+        return pd.read_parquet(path)
+    return pd.read_csv(
+        path, keep_default_na=False, na_values=[""], float_precision="round_trip",
+        dtype={"clip": str, "query_id": str, "match_id": str, "commit": str},
+    )  # fmt: skip
+
+
+def _narrow(frame: pd.DataFrame) -> pd.DataFrame:
+    """Take the smallest types that hold a long frame: integers of few bytes, text as categories."""
+    narrow = {}
+    for name, column in frame.items():
+        if pd.api.types.is_integer_dtype(column):
+            narrow[name] = pd.to_numeric(column, downcast="integer")
+        elif column.dtype == object:
+            narrow[name] = column.astype("category")
+    return frame.assign(**narrow)
+
+
+def _holds(folder: Path, origin: Provenance, notebook: str, config: Config) -> bool:
+    """Tell whether measurements are those that the configuration asks for."""
+    now = origin_of(notebook, config, None).parameters
+    if any(origin.parameters.get(k) != v for k, v in now.items() if k not in VIEW):
+        return False
+    kept = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    there = _made_from(config)
+    if there["features"] and there["features"] != kept["features"]:
+        return False
+    return all(kept["weights"].get(run) == digest for run, digest in there["weights"].items())
+
+
+def _made_from(config: FigureConfig | TrainingConfig) -> dict[str, Any]:
+    """Return the fingerprint of the features, and the SHA-256 of each run's weights, if there."""
+    paths = {"/".join(r.parts[-2:]): r / "model.safetensors" for r in config.trained()}
+    weights = {
+        name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for name, path in paths.items()
+        if path.exists()
+    }
+    return {"features": read_manifest(config.features).get("fingerprint"), "weights": weights}
