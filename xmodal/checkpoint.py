@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ from xmodal.model import JointEmbedding
 
 TRAINING_VERSION = 1
 """Of what a training computes. Raise it when its numbers move: every run is then another one."""
+
+SHIPPED = Path(__file__).parent / "weights"
+"""Weights that come with the package, a folder a run."""
 
 BYSTANDERS = {"features", "out", "steps", "passes", "patience", "overwrite", "progress"}
 """Settings that change how far a training goes, or where it is, but not its course."""
@@ -124,15 +128,28 @@ def build_model(config: TrainConfig, sizes: dict[str, int]) -> JointEmbedding:
     return JointEmbedding(config, **sizes, temperature=temperature)
 
 
-def load_run(out: Path) -> tuple[JointEmbedding, TrainConfig]:
-    """Return the best model of the finished run in ``out``, on the CPU, and its configuration.
+def find_run(run: Path | str) -> Path:
+    """Return the folder of a run: as given, or of weights of that name that come with the package.
 
-    InputError if there is none.
+    InputError if there is no finished run, or a file of the package's weights is not as it was.
     """
-    if not (out / "result.json").exists():
+    shipped = SHIPPED / run
+    if not Path(run).exists() and shipped.is_dir():
+        for name, digest in json.loads((shipped / "manifest.json").read_text()).items():
+            path = shipped / name
+            if not path.exists() or sha256(path.read_bytes()).hexdigest() != digest:
+                raise InputError(f"{path} is missing or not as it was made: install xmodal again")
+        return shipped
+    if not Path(run, "result.json").exists():
         raise InputError(
-            f"{out} holds no finished training run: run 02_train.ipynb (or xmodal train) first"
+            f"{run} holds no finished training run: run 02_train.ipynb (or xmodal train) first"
         )
+    return Path(run)
+
+
+def load_run(run: Path | str) -> tuple[JointEmbedding, TrainConfig]:
+    """Return the best model of a run, on the CPU in float32, and its configuration: `find_run`."""
+    out = find_run(run)
     stored = RunFolder(out).read("config.json")
     config = TrainConfig(**stored["config"])
     model = build_model(config, stored["sizes"])

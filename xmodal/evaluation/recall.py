@@ -11,7 +11,7 @@ import torch
 from pydantic import Field, PositiveInt
 from torch import Tensor
 
-from xmodal.checkpoint import RunFolder, load_run
+from xmodal.checkpoint import RunFolder, find_run, load_run
 from xmodal.config import InputError, StageConfig
 from xmodal.data.features import FeatureSet, open_features
 from xmodal.evaluation.config import FigureConfig
@@ -217,7 +217,7 @@ def embed_run(run: Path, features: FeatureSet) -> Embeddings:
         If there is no finished run, or it was trained on features of other sizes.
     """
     model, _ = load_run(run)
-    sizes = RunFolder(run).read("config.json")["sizes"]
+    sizes = RunFolder(find_run(run)).read("config.json")["sizes"]
     wanted = (sizes["visual_dim"], sizes["audio_dim"])
     found = (features.visual.shape[1], features.audio.shape[1])
     if wanted != found:
@@ -244,9 +244,10 @@ def measure_run(config: MeasureConfig) -> pd.DataFrame:
         found = recall_frame(embedded, sizes, ~features.silent, config.seed, config.resamples)
         parts.append(found.assign(split=split))
     frame = pd.concat(parts, ignore_index=True)
-    temporary = config.run / "recall.csv.tmp"
-    frame.to_csv(temporary, index=False)
-    temporary.replace(config.run / "recall.csv")
+    if find_run(config.run) == config.run:  # not one that comes with the package
+        temporary = config.run / "recall.csv.tmp"
+        frame.to_csv(temporary, index=False)
+        temporary.replace(config.run / "recall.csv")
     return frame
 
 

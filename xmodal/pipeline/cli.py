@@ -106,6 +106,23 @@ def measure(line: CommandLine) -> None:
     print(measure_run(line.read(MeasureConfig)).round(2).to_string(index=False))
 
 
+def search(line: CommandLine) -> None:
+    """Find sounds for a silent video, or videos for a sound, among the clips of shipped weights."""
+    from xmodal.pipeline.options import SearchConfig
+    from xmodal.retrieval.gallery import open_gallery
+
+    given = line.read(SearchConfig, "run")
+    found = open_gallery(given.run).search(given.video, given.audio, given.k)
+    print(found.round({"cosine": 3}).to_string(index=False))
+
+
+def ship(line: CommandLine) -> None:
+    """Write the best of some runs in float16, with a card and embedded clips to search among."""
+    from xmodal.results.release import ShipConfig, ship
+
+    print(ship(line.read(ShipConfig)))
+
+
 def download(line: CommandLine) -> None:
     """Fetch YouTube-8M shards and the vocabulary; given again, go on where it was stopped."""
     from xmodal.config import InputError
@@ -218,7 +235,7 @@ def fields(line: CommandLine) -> int | None:
 COMMANDS = {
     command.__name__: command
     for command in (
-        *(sample, prepare, inspect, train, evaluate, measure, download, resolve),
+        *(sample, prepare, inspect, train, evaluate, measure, search, ship, download, resolve),
         *(data, results, notebook, report, compare, fill, fields),
     )
 }

@@ -45,6 +45,15 @@ class InspectConfig(StageConfig):
     jobs: int | None = Field(None, ge=1, description="processes; if not given, all cores")
 
 
+class SearchConfig(StageConfig):
+    """What ``xmodal search`` looks for, and where."""
+
+    run: str = Field(description="weights that come with the package, such as yt8m-recipe")
+    video: str | None = Field(None, description="id of the clip whose video is the query")
+    audio: str | None = Field(None, description="id of the clip whose sound is the query")
+    k: int = Field(10, gt=0, description="how many are found")
+
+
 class Parser(ArgumentParser):
     """The library's parser, which complains as the rest of the package does."""
 

@@ -114,7 +114,7 @@ written by the run that made table1.
 | run | commit | features | made |
 |:----|:-------|:---------|:-----|
 {% for run in runs %}
-| {{ run.run }} | `{{ run.commit }}` | \
+| {{ run.run }} | {{ "`" ~ run.commit ~ "`" if run.commit else "none" }} | \
 {{ "`" ~ run.features ~ "…`" if run.features else "none" }} | {{ run.made }} |
 {% endfor %}
 """

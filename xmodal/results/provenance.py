@@ -108,7 +108,7 @@ def origin_of(notebook: str, config: StageConfig, features: FeatureSet | None) -
     config : StageConfig
         Its parameters.
     features : FeatureSet, optional
-        The data it shows; none for what is drawn from the paper alone.
+        The data it shows; none for what is drawn from the paper alone, which no commit measured.
     """
     settings = json.loads(config.model_dump_json())
     differing = json.loads(config.model_dump_json(exclude_defaults=True))
@@ -117,6 +117,7 @@ def origin_of(notebook: str, config: StageConfig, features: FeatureSet | None) -
         fingerprint=features.fingerprint if features else "",
         parameters=settings,
         seeds={key: value for key, value in settings.items() if key.endswith("seed")},
+        commit=project_commit() if features else "",  # nothing was measured
         command=shlex.join(
             ["papermill", f"notebooks/{notebook}.ipynb", f"runs/{notebook}.ipynb"]
             + (["-y", json.dumps(differing)] if differing else [])

@@ -1,0 +1,106 @@
+"""Weights to use without training: a run in float16 with its card, and clips to search among."""
+
+import json
+from hashlib import sha256
+from pathlib import Path
+
+import pandas as pd
+from pydantic import Field
+from safetensors.torch import load_file, save_file
+
+from xmodal.checkpoint import RunFolder
+from xmodal.config import InputError, StageConfig
+from xmodal.data.features import SPLITS, FeatureSet, open_features
+from xmodal.evaluation.recall import embed_run, mean_recall, recall_frame
+from xmodal.model import Embeddings
+from xmodal.results.provenance import project_commit
+from xmodal.results.tables import RECALL_COLUMNS, recall_layout
+from xmodal.retrieval.gallery import save_gallery
+
+ALLOWED = 0.1
+"""Points of recall that float16 may move."""
+
+
+class ShipConfig(StageConfig):
+    """Which weights are shipped."""
+
+    runs: list[Path] = Field(min_length=1, description="the best on validation clips is taken")
+    features: Path = Field(description="feature set that they were trained on")
+    out: Path = Field(description="folder for the weights, named as they will be called")
+    galleries: list[int] = Field([256, 512, 1024], description="candidates per query, in the card")
+
+
+CARD = Path(__file__).with_name("card.md")
+"""What is said of the weights, with a place for each number."""
+
+
+def ship(config: ShipConfig) -> str:
+    """Write the best of some runs in float16, with a card and the embedded evaluation clips.
+
+    Returns
+    -------
+    str
+        The card.
+
+    Raises
+    ------
+    InputError
+        If float16 moves a recall by more than `ALLOWED` points, or a run is not finished.
+    """
+    validation, clips = (open_features(config.features, split) for split in SPLITS[1:])
+    scores = {run: mean_recall(embed_run(run, validation), validation) for run in config.runs}
+    best = max(scores, key=scores.__getitem__)
+    config.out.mkdir(parents=True, exist_ok=True)
+    half = {
+        name: weight[:1] if name.startswith("classifier.") else weight.half()  # λ is 0
+        for name, weight in load_file(best / "model.safetensors").items()
+    }
+    stored, result = RunFolder(best).read("config.json"), RunFolder(best).read("result.json")
+    stored["sizes"]["classes"] = 1  # the classifier was never trained
+    settings = stored["config"]
+    settings.update(features="data/yt8m/features", out=f"runs/{config.out.name}")
+    save_file(half, config.out / "model.safetensors")
+    folder = RunFolder(config.out)
+    folder.write("config.json", stored)
+    folder.write("result.json", result)
+
+    embedded, before = embed_run(config.out, clips), embed_run(best, clips)
+    save_gallery(config.out, embedded, clips.ids, (clips.labels.indptr, clips.labels.indices))
+    frame = recalls(embedded, clips, config)
+    moved = (frame["recall"] - recalls(before, clips, config)["recall"]).abs().max()
+    if moved > ALLOWED:
+        raise InputError(f"float16 moves a recall of {best} by {moved:.2f} points: ship float32")
+    hidden = settings["visual_hidden"]
+    card = CARD.read_text(encoding="utf-8").format(
+        name=config.out.name,
+        dimension=settings["embedding_dim"],
+        layers=f"{', '.join(f'{n:,}' for n in hidden)} {settings['activation'].upper()} units, "
+        f"{settings['embedding_dim']} linear ones",
+        clips=result["training_clips"],
+        source=clips.source,
+        fingerprint=stored["data"][:16],
+        objective=settings["objective"],
+        passes=result["step"] * settings["batch_size"] / result["training_clips"],
+        steps=result["step"],
+        best=result["best_step"],
+        seed=settings["seed"],
+        runs=len(config.runs),
+        moved=moved,
+        commit=project_commit(),
+        queries=int((~clips.silent).sum()),
+        evaluation=len(clips),
+        table=recall_layout(
+            frame[["gallery", *RECALL_COLUMNS]].rename(columns={"gallery": "N"})
+        ).to_markdown(index=False),
+    )
+    (config.out / "README.md").write_text(card, encoding="utf-8")
+    names = ["model.safetensors", "config.json", "result.json", "clips.safetensors", "README.md"]
+    manifest = {name: sha256((config.out / name).read_bytes()).hexdigest() for name in names}
+    (config.out / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
+    return card
+
+
+def recalls(embedded: Embeddings, clips: FeatureSet, config: ShipConfig) -> pd.DataFrame:
+    """Measure recall over the clips that are not silent."""
+    sizes = [*config.galleries, int((~clips.silent).sum())]
+    return recall_frame([embedded], sizes, ~clips.silent)
