@@ -9,7 +9,7 @@ REAL = $(SNAKEMAKE) --configfile profiles/yt8m.yaml --config \
 MEASURED = $(patsubst data/results/%/,%,$(wildcard data/results/*/))
 
 .DEFAULT_GOAL := paper
-.PHONY: help paper figures smoke yt8m study check-results bench test test-slow lint lab clean
+.PHONY: help paper figures smoke yt8m study check-results book bench test test-slow lint lab clean
 
 help:  ## this list
 	@awk -F ':.*## *' '/^[a-z0-9-]+:.*##/ {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,12 @@ $(YT8M)/complete: | .venv/installed  # 57 shards to train on and 23 to evaluate 
 	$(BIN)/xmodal download --split validate --shards 1,180 --mirror $(MIRROR) $(YT8M)
 	@touch $@
 
+book: .venv/installed  ## the executed notebooks, results and documents as a site: build/book/html
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[book]'
+	$(BIN)/python docs/book.py build/book/source
+	$(BIN)/sphinx-build --fail-on-warning --quiet -c docs build/book/source build/book/html
+	@echo "Open build/book/html/index.html"
+
 bench: .venv/installed  ## speed and size, for an hour: make bench SHARDS=folder VOCABULARY=file
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[bench]'
 	$(BIN)/python benchmarks/readers.py $(SHARDS)
@@ -73,7 +79,8 @@ lab: .venv/installed  ## JupyterLab
 	$(BIN)/jupyter lab notebooks
 
 clean:  ## remove what was made, but not the environment
-	rm -rf runs .snakemake data/sample data/smoke data/check data/bench figures/sample figures/smoke figures/check
+	rm -rf runs .snakemake data/sample data/smoke data/check data/bench build \
+		$(foreach name,sample smoke check,figures/$(name) data/results/$(name))
 
 .venv/installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

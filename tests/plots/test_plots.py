@@ -96,7 +96,7 @@ def of_a_curve(methods=("ours", "CCA"), clips=(1000, 2000, 4000)):
 def of_labels(labels, clips, carried):
     many = pd.Series(carried).value_counts().sort_index()
     per_clip = pd.DataFrame({"labels": many.index, "clips": many.to_numpy()})
-    return pd.DataFrame({"label": labels, "clips": clips}), per_clip
+    return pd.DataFrame({"name": labels, "clips": clips}), per_clip
 
 
 def of_components(canonical, visual, audio):

@@ -10,18 +10,19 @@ from xmodal.data.features import SPLITS, open_features
 from xmodal.evaluation.cca import canonical_correlations
 
 
-def describe(features: Path, shown: int = 8) -> dict[str, pd.DataFrame]:
+def describe(features: Path, shown: int = 8, named: int = 30) -> dict[str, pd.DataFrame]:
     """Describe a feature set.
 
     Returns
     -------
     dict of DataFrame
-        ``splits``, see `xmodal.data.statistics.overview`; of the training clips ``labels`` (label,
-        clips that carry it, the most frequent first), ``labels_per_clip`` (labels, clips that carry
-        so many) and ``clips`` (id and labels of the first ``shown``); of the evaluation clips
-        ``norms`` (visual, audio: lengths of the feature vectors, a line a clip); ``components``
-        (kind, value): canonical correlations, in the order of their directions, and the variances
-        of the principal components of either modality, largest first.
+        ``splits``, see `xmodal.data.statistics.overview`; of the training clips ``labels`` (number
+        of the label, clips that carry it, the most frequent first, ``named`` of these with their
+        name), ``labels_per_clip`` (labels, clips that carry so many) and ``clips`` (id and labels
+        of the first ``shown``); of the evaluation clips ``norms`` (visual, audio: lengths of the
+        feature vectors, a line a clip); ``components`` (kind, value): canonical correlations, in
+        the order of their directions, and the variances of the principal components of either
+        modality, largest first.
     """
     splits = {name: open_features(features, name) for name in SPLITS}
     train, evaluation = splits["train"], splits["evaluation"]
@@ -38,7 +39,12 @@ def describe(features: Path, shown: int = 8) -> dict[str, pd.DataFrame]:
     return {
         "splits": statistics.overview(splits),
         "labels": pd.DataFrame(
-            {"label": [train.label_names[i] for i in order], "clips": counts[order]}
+            {
+                "label": order,
+                "clips": counts[order],
+                "name": [train.label_names[label] for label in order[:named]]
+                + [None] * len(order[named:]),
+            }
         ),
         "labels_per_clip": pd.DataFrame({"labels": carried, "clips": clips}),
         "clips": pd.DataFrame(

@@ -20,7 +20,8 @@ def label_frequencies(
     Parameters
     ----------
     labels : DataFrame
-        Columns label (its name) and clips (that carry it), the most frequent first.
+        Columns clips (that carry a label) and name (of the label, known of the first ones), the
+        most frequent first.
     labels_per_clip : DataFrame
         Columns labels and clips (that carry so many).
     named : int
@@ -42,7 +43,7 @@ def label_frequencies(
         below: Look = {"ha": "right", "va": "top", "color": QUIET}
         style.note(left, "∝ 1/rank", (at, ranked[0] / at), (-4, -3), **below)
     leader: Look = {"arrowstyle": "-", "color": QUIET, "linewidth": 0.4, "shrinkB": 1}
-    for place, label in enumerate(labels["label"][:named]):
+    for place, label in enumerate(labels["name"][:named]):
         name, point = style.shorten(label, 34), (rank[place], ranked[place])
         words: Look = {"textcoords": "axes fraction", "arrowprops": leader}
         style.note(left, name, point, (0.55, 0.98 - 0.07 * place), **words)
