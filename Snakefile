@@ -1,6 +1,7 @@
 # The batch: which notebook runs with which parameters on which inputs. papermill does the running.
 #   snakemake --configfile profiles/sample.yaml --cores all        (or: make paper)
 import json
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -106,7 +107,7 @@ NOTEBOOKS = {
         {
             "features": DATA,
             **profile.study,
-            "profile": workflow.configfiles[-1],
+            "profile": os.path.relpath(workflow.configfiles[-1]),
             "runs_folder": RUNS,
         },
     ),
@@ -200,8 +201,10 @@ for stage, (notebook, inputs, outputs, parameters) in NOTEBOOKS.items():
             executed=f"{FIGURES}/notebooks/{notebook}.ipynb",
         params:
             values=values(**parameters, **folders(stage)),
+        log:
+            f"{RUNS}/notebooks/{notebook}.ipynb",  # kept also when a cell fails
         shell:
-            "{XMODAL} notebook {input.notebook} {output.executed} {params.values:q}"
+            "{XMODAL} notebook {input.notebook} {log} {params.values:q} && cp {log} {output.executed}"
 
 
 rule report:

@@ -20,7 +20,11 @@ NOTEBOOKS = sorted((ROOT / FIGURES / "notebooks").glob("*.ipynb"))
 PARTS = {
     "The paper, section by section": [path.relative_to(ROOT) for path in NOTEBOOKS],
     "Results": [FIGURES / "README.md", WEIGHTS / "README.md", Path("data/results/README.md")],
-    "Use": [Path("docs", f"{name}.md") for name in ("real-data", "batch", "package")],
+    "Use": [
+        *(Path("docs", f"{name}.md") for name in ("real-data", "batch", "package")),
+        *(Path(folder, "README.md") for folder in ("data", "profiles/cluster")),
+    ],
+    "Speed": [Path("benchmarks", f"{name}.md") for name in ("readers", "storage", "scale")],
     "Carry on": [Path("CONTRIBUTING.md"), Path("CHANGELOG.md")],
 }
 PAGES = {Path("README.md"): Path("index.md")} | {

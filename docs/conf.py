@@ -1,10 +1,10 @@
 """How Sphinx builds the book from the pages that `book.py` lays out."""
 
-from importlib.metadata import version
+import importlib.metadata
 
 project = "xmodal"
 author = "The xmodal contributors"
-release = version("xmodal")
+version = release = importlib.metadata.version("xmodal")
 extensions = ["myst_nb", "sphinx-mathjax-offline"]
 myst_enable_extensions = ["dollarmath", "amsmath"]
 myst_heading_anchors = 3
@@ -15,7 +15,8 @@ html_theme = "sphinx_book_theme"
 html_title = "Cross-modal embeddings for video and audio retrieval"
 html_static_path = ["static"]
 html_css_files = ["book.css"]
+html_context = {"default_mode": "auto"}
 html_copy_source = False
 html_show_sphinx = False
 html_last_updated_fmt = None
-html_theme_options = {"show_toc_level": 2, "use_download_button": True}
+html_theme_options = {"navbar_persistent": [], "show_toc_level": 2, "use_download_button": True}

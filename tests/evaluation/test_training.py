@@ -9,12 +9,8 @@ import pytest
 
 from xmodal.config import TrainConfig
 from xmodal.evaluation.recall import RecallConfig, find_runs
-from xmodal.evaluation.training import (
-    TrainingConfig,
-    history_frame,
-    measure_training,
-    training_frame,
-)
+from xmodal.evaluation.training import history_frame, training_frame
+from xmodal.pipeline.describe import TrainingConfig, measure_training
 from xmodal.train import train
 
 

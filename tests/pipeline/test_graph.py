@@ -15,13 +15,16 @@ import pytest
 import yaml
 from by_hand import leave_run
 
+from xmodal.pipeline import stages
 from xmodal.pipeline.profile import Profile
 from xmodal.results import page
 
 ROOT = Path(__file__).parents[2]
 PARTS = ["Snakefile", "pyproject.toml", "notebooks", "profiles", "xmodal"]
 OF_THE_STUDY = {"paper_changes", "beyond_changes", "learning"}
-FIGURE_RULES = {"paper", "data", "recall", "umap", "retrieval", "beyond", "report", "all"}
+STAGES = {"data", "training", "recall", "umap", "retrieval", "beyond"}
+MEASURE_RULES = {f"measure_{stage}" for stage in STAGES}
+FIGURE_RULES = STAGES | {"paper", "report", "all"}
 
 
 class Project:
@@ -38,7 +41,10 @@ class Project:
     def snakemake(self, *options: str) -> subprocess.CompletedProcess:
         words = ["--configfile", "profiles/smoke.yaml", "--cores", "2", "--rerun-incomplete"]
         words += ["--quiet", "rules", "host"]  # as the Makefile does
-        return self.run(sys.executable, "-m", "snakemake", *words, *options)
+        return self.run(*self.command(*words, *options))
+
+    def command(self, *words: str) -> list[str]:
+        return [sys.executable, "-m", "snakemake", *words]
 
     def run(self, *words: str, **variables: str) -> subprocess.CompletedProcess:
         env = {**os.environ, "PYTHONPATH": str(self.folder), **variables}
@@ -56,7 +62,9 @@ class Project:
         }
 
     def figures(self) -> dict[str, bytes]:
-        return {p.name: p.read_bytes() for p in sorted((self.folder / "figures/smoke").iterdir())}
+        folder = self.folder / "figures/smoke"
+        files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+        return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
 @pytest.fixture(scope="module")
@@ -80,11 +88,26 @@ def test_the_batch_leaves_every_figure_and_table(project):
 
 
 def test_every_notebook_was_run_to_its_end(project):
-    executed = sorted((project.folder / "runs/smoke/notebooks").glob("*.ipynb"))
-    assert len(executed) == 6 + 4  # six notebooks, and 02_train once a model
+    executed = sorted((project.folder / "figures/smoke/notebooks").glob("*.ipynb"))
+    assert [path.stem[:2] for path in executed] == ["00", "01", "02", "03", "04", "05", "06"]
     for path in executed:
-        code = [c for c in json.loads(path.read_text())["cells"] if c["cell_type"] == "code"]
+        book = json.loads(path.read_text())
+        code = [c for c in book["cells"] if c["cell_type"] == "code"]
         assert all(cell["execution_count"] for cell in code)
+        assert set(book["metadata"]) == {"kernelspec", "language_info"}
+        assert not re.search(
+            r"\d{4}-\d{2}-\d{2}T|0x[0-9a-f]{8}", path.read_text()
+        )  # dates, addresses
+
+
+def test_all_is_drawn_again_from_the_measurements_alone(project, tmp_path):
+    """As in a clone: no shards, no features, no weights."""
+    clone = Project(tmp_path)
+    shutil.copytree(project.folder / "data/results", tmp_path / "data/results")
+    told = clone.snakemake("--config", "draw=true")
+    assert told.returncode == 0, told.stderr[-5000:]
+    assert clone.figures() == project.figures()
+    assert not list(tmp_path.rglob("*.safetensors")) and not (tmp_path / "data/smoke").exists()
 
 
 def test_figures_say_that_the_data_is_synthetic(project):
@@ -111,17 +134,17 @@ def changed(project, *paths: str) -> Iterator[None]:
             (project.folder / path).write_text(code)
 
 
-TRAININGS = {"train", "study_train"}
+TRAININGS = {"train"}
 
 
 @pytest.mark.parametrize(
     "module, again, left",
     [
-        ("plots/style.py", FIGURE_RULES, {"features"}),
-        ("evaluation/cca.py", {"data", "beyond"}, {"features", "umap", "retrieval"}),
-        ("evaluation/controls.py", {"recall", "beyond"}, {"features", "umap", "retrieval"}),
-        ("synthetic/likelihood.py", {"beyond"}, {"umap", "retrieval", "paper"}),
-        ("retrieval/projection.py", {"umap"}, FIGURE_RULES - {"umap", "report", "all"}),
+        ("plots/style.py", FIGURE_RULES, {"features"} | MEASURE_RULES),
+        ("evaluation/cca.py", {"measure_data", "measure_beyond"}, {"features", "measure_umap"}),
+        ("evaluation/controls.py", {"measure_recall", "measure_beyond"}, {"measure_umap"}),
+        ("synthetic/likelihood.py", {"measure_beyond"}, {"measure_umap", "retrieval", "paper"}),
+        ("retrieval/projection.py", {"measure_umap", "umap"}, STAGES - {"umap"}),
     ],
 )
 def test_a_change_of_code_makes_again_what_uses_it(
@@ -186,7 +209,10 @@ def test_a_stage_depends_on_all_code_that_it_loads(project):
         if rule not in TRAININGS
     }
     starts |= {"features": "xmodal.pipeline.dataset", "report": "xmodal.results.page"}
-    assert set(starts) == FIGURE_RULES - {"all"} | {"features"}
+    measuring = {name[3:]: module for name, (module, *_) in stages.STAGES.items()}
+    measuring["training"] = measuring.pop("train")
+    starts |= {f"measure_{stage}": measuring[stage] for stage in STAGES}
+    assert set(starts) == FIGURE_RULES - {"all"} | {"features"} | MEASURE_RULES
     run = project.run(sys.executable, "-c", LOADED, *starts.values())
     assert run.returncode == 0, run.stderr
     loaded = json.loads(run.stdout)
@@ -200,15 +226,28 @@ def test_a_failed_stage_says_why_and_the_next_run_goes_on_to_the_same_bytes(proj
     history = (project.folder / "runs/smoke/dim1024-seed0/history.jsonl").read_bytes()
     told = project.snakemake("--config", "train={margin: 5}", "--", run)
     assert told.returncode != 0
-    assert re.search(r"02_train-dim1024-seed0 failed in cell 3", told.stderr)
-    assert "InputError: parameter margin: Input should be less than 1 (got '5')" in told.stderr
-    kept = re.search(r"notebook is kept: (\S+)", told.stderr)[1]
-    assert "Input should be less than 1" in (project.folder / kept).read_text()
+    assert "xmodal: parameter margin: Input should be less than 1 (got '5')" in told.stderr
 
     told = project.snakemake()  # the training, and what uses it: recall, report
     assert told.returncode == 0, told.stderr
     assert (project.folder / "runs/smoke/dim1024-seed0/history.jsonl").read_bytes() == history
     assert project.figures() == before
+
+
+def test_a_notebook_that_fails_is_kept_and_says_where(project):
+    before = project.figures()
+    path = project.folder / "data/results/smoke/04_umap/points.csv"
+    content = path.read_text()
+    path.write_text(content + "0,0,audio,other,x\n")
+    told = project.snakemake("--forcerun", "umap", "--", "umap")
+    assert told.returncode != 0
+    assert re.search(r"04_umap failed in cell 4", told.stderr)
+    assert "points.csv is missing or not as it was measured" in told.stderr
+    kept = re.search(r"notebook is kept: (\S+)", told.stderr)[1]
+    assert "not as it was measured" in (project.folder / kept).read_text()
+    path.write_text(content)
+    told = project.snakemake()
+    assert told.returncode == 0 and project.figures() == before
 
 
 def test_a_mistyped_parameter_stops_the_batch_before_any_data_is_read(project):
@@ -238,7 +277,7 @@ def study_files(project) -> set[str]:
 
 def test_the_study_is_told_from_what_was_measured(project):
     """Its trainings are many; here runs are put in place that others have measured."""
-    assert "study_train" not in project.planned()
+    assert "train" not in project.planned()
     profile = Profile(**yaml.safe_load((ROOT / "profiles/smoke.yaml").read_text()))
     for number, (run, fields) in enumerate(profile.study_runs().items()):
         clips = fields.get("training_clips", 2500)
@@ -250,7 +289,9 @@ def test_the_study_is_told_from_what_was_measured(project):
 def test_the_study_is_trained_when_it_is_asked_for(project):
     for folder in ("paper", "recipe"):
         shutil.rmtree(project.folder / "runs/smoke" / folder, ignore_errors=True)
-    assert "study_train" in project.planned("--", "study")
+    shutil.rmtree(project.folder / "data/results/smoke/07_study")  # or what was measured is kept
+    (project.folder / "figures/smoke/needs.md").unlink()
+    assert "train" in project.planned("--", "study")
     assert study_files(project) == set()
 
 

@@ -12,8 +12,8 @@ import yaml
 from xmodal.evaluation.ablation import AblationConfig
 from xmodal.evaluation.methods import MethodsConfig
 from xmodal.evaluation.recall import RecallConfig
-from xmodal.evaluation.training import TrainingConfig
 from xmodal.pipeline.dataset import DataConfig
+from xmodal.pipeline.describe import TrainingConfig
 from xmodal.pipeline.notebook import literal_names
 from xmodal.pipeline.profile import Profile
 from xmodal.results.page import fill_page

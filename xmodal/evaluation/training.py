@@ -4,28 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
-from pydantic import Field
 
 from xmodal.checkpoint import RunFolder, read_history
-from xmodal.config import TrainConfig
 from xmodal.evaluation.recall import KS
-from xmodal.train import train
-
-
-class TrainingConfig(TrainConfig):
-    """How the model of notebook 02 is trained, and where its course is kept."""
-
-    results: Path = Field(Path("data/results/sample"), description="folder for what is measured")
-
-    def trained(self) -> list[Path]:
-        """Return its run."""
-        return [self.out]
-
-
-def measure_training(config: TrainingConfig) -> dict[str, pd.DataFrame]:
-    """Train a model, unless it is trained: `training_frame` and `history_frame` of its run."""
-    train(TrainConfig(**config.model_dump(exclude={"results"})))
-    return {"training": training_frame([config.out]), "history": history_frame([config.out])}
 
 
 def training_frame(runs: Sequence[Path]) -> pd.DataFrame:

@@ -3,13 +3,11 @@
 from pathlib import Path
 from typing import Any, Literal
 
-import pandas as pd
 from pydantic import Field
 
 from xmodal.config import InputError
 from xmodal.data.prepare import PrepareConfig, prepare
 from xmodal.evaluation.config import FigureConfig
-from xmodal.evaluation.description import describe
 from xmodal.synthetic.sample import SampleConfig, write_sample
 
 PREPARED = {"shards", "vocabulary", "source", "split_seed", "storage"}
@@ -57,12 +55,6 @@ def make_data(config: DataConfig) -> dict[str, Any]:
             )
         )
     return prepare(PrepareConfig(out=config.features, **config.model_dump(include=PREPARED)))
-
-
-def measure_data(config: DataConfig) -> dict[str, pd.DataFrame]:
-    """Make the data, and describe it: see `describe`."""
-    make_data(config)
-    return describe(config.features)
 
 
 def need_features(features: Path) -> None:

@@ -5,8 +5,8 @@ from typing import Any
 
 #: Notebook → module, its function that measures, its configuration.
 STAGES = {
-    "01_data": ("xmodal.pipeline.dataset", "measure_data", "DataConfig"),
-    "02_train": ("xmodal.evaluation.training", "measure_training", "TrainingConfig"),
+    "01_data": ("xmodal.pipeline.describe", "measure_data", "DataConfig"),
+    "02_train": ("xmodal.pipeline.describe", "measure_training", "TrainingConfig"),
     "03_recall": ("xmodal.evaluation.published", "measure_readings", "RecallConfig"),
     "04_umap": ("xmodal.retrieval.projection", "measure_map", "ProjectionConfig"),
     "05_retrieval": ("xmodal.retrieval.examples", "measure_examples", "RetrievalConfig"),

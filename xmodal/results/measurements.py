@@ -9,23 +9,19 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import pandas as pd
 from pydantic import ValidationError
 
 from xmodal.config import InputError
 from xmodal.data.features import open_features, read_manifest
-from xmodal.evaluation.config import FigureConfig
-from xmodal.evaluation.training import TrainingConfig
 from xmodal.results.provenance import Provenance, origin_of
 
 LONG = 20_000
 """Rows from which on a frame is kept as Parquet."""
 VIEW = {"results", "figures", "resamples", "tolerance", "overwrite", "progress"}
 """Parameters that change nothing of what is measured."""
-
-Config = TypeVar("Config", bound=FigureConfig | TrainingConfig)
 
 
 class Measured(NamedTuple):
@@ -44,7 +40,7 @@ class Measured(NamedTuple):
 
 
 def measured(
-    notebook: str, config: Config, measure: Callable[[Config], dict[str, pd.DataFrame]]
+    notebook: str, config: Any, measure: Callable[[Any], dict[str, pd.DataFrame]]
 ) -> Measured:
     """Return what a notebook shows: as it was measured, or measured now.
 
@@ -55,8 +51,9 @@ def measured(
     ----------
     notebook : str
         Its name, which is that of the folder in ``config.results``.
-    config : FigureConfig
-        Its parameters.
+    config : StageConfig
+        Its parameters; ``features``, ``results`` and ``trained()`` say what is measured, and where
+        that is kept.
     measure : callable
         Takes the configuration, returns frames by name.
 
@@ -75,7 +72,7 @@ def measured(
 
 
 def measure_now(
-    notebook: str, config: Config, measure: Callable[[Config], dict[str, pd.DataFrame]]
+    notebook: str, config: Any, measure: Callable[[Any], dict[str, pd.DataFrame]]
 ) -> Measured:
     """Measure, keep and return what a notebook shows, whatever is there already."""
     frames = measure(config)
@@ -148,7 +145,7 @@ def _narrow(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(**narrow)
 
 
-def _holds(folder: Path, origin: Provenance, notebook: str, config: Config) -> bool:
+def _holds(folder: Path, origin: Provenance, notebook: str, config: Any) -> bool:
     """Tell whether measurements are those that the configuration asks for."""
     now = origin_of(notebook, config, None).parameters
     if any(origin.parameters.get(k) != v for k, v in now.items() if k not in VIEW):
@@ -160,7 +157,7 @@ def _holds(folder: Path, origin: Provenance, notebook: str, config: Config) -> b
     return all(kept["weights"].get(run) == digest for run, digest in there["weights"].items())
 
 
-def _made_from(config: FigureConfig | TrainingConfig) -> dict[str, Any]:
+def _made_from(config: Any) -> dict[str, Any]:
     """Return the fingerprint of the features, and the SHA-256 of each run's weights, if there."""
     paths = {"/".join(r.parts[-2:]): r / "model.safetensors" for r in config.trained()}
     weights = {

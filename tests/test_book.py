@@ -1,0 +1,88 @@
+"""The book: built from what is committed, its links checked, and opened in a real browser."""
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+PAGES = [
+    "index.html",
+    *(
+        f"figures/yt8m/notebooks/{path.stem}.html"
+        for path in sorted(ROOT.glob("notebooks/*.ipynb"))
+    ),
+    "figures/yt8m/README.html",
+    "xmodal/weights/yt8m-recipe/README.html",
+    "docs/package.html",
+]
+
+
+@pytest.fixture(scope="module")
+def book(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    source, html = tmp_path_factory.mktemp("book") / "source", tmp_path_factory.mktemp("html")
+    subprocess.run([sys.executable, ROOT / "docs" / "book.py", source], check=True)
+    words = ["--fail-on-warning", "--quiet", "-c", str(ROOT / "docs"), str(source), str(html)]
+    told = subprocess.run([sys.executable, "-m", "sphinx", *words], capture_output=True, text=True)
+    assert told.returncode == 0, told.stderr
+    return html
+
+
+def test_every_page_is_there_and_every_link_leads_somewhere(book: Path):
+    for page in PAGES:
+        assert (book / page).exists(), page
+    for page in book.rglob("*.html"):
+        for target in re.findall(r'(?:href|src)="([^"#?]+)', page.read_text(encoding="utf-8")):
+            if not re.match(r"[a-z]+:|//", target):
+                assert (page.parent / unquote(target)).exists(), f"{page.name}: {target}"
+
+
+def test_figures_are_drawn_sharp(book: Path):
+    text = (book / "figures/yt8m/notebooks/03_recall.html").read_text(encoding="utf-8")
+    assert text.count(".svg") >= 4
+    assert '.png"' not in (book / "figures/yt8m/README.html").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator:
+    if CHROMIUM is None:
+        pytest.skip("there is no chromium on the path: apt-get install chromium")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_browser_shows_every_page_without_error_or_request(book: Path, browser, width: int):
+    for page in PAGES:
+        tab = browser.new_page(viewport={"width": width, "height": 900})
+        errors, asked = [], []
+        tab.on("pageerror", lambda error, errors=errors: errors.append(str(error)))
+        tab.on(
+            "console",
+            lambda said, errors=errors: said.type == "error" and errors.append(said.text),
+        )
+        tab.on("request", lambda request, asked=asked: asked.append(request.url))
+        tab.goto((book / page).as_uri(), wait_until="load")
+        tab.wait_for_timeout(300)
+        assert not errors, (page, errors)
+        assert not [url for url in asked if not url.startswith(("file:", "data:", "blob:"))], page
+        assert tab.evaluate("document.documentElement.scrollWidth") <= width, page
+        tab.close()
+
+
+def test_what_is_searched_is_found_without_a_server(book: Path, browser):
+    tab = browser.new_page()
+    tab.goto((book / "search.html").as_uri() + "?q=querybank")
+    tab.wait_for_selector("#search-results li")
+    assert "Beyond" in tab.inner_text("#search-results")
+    tab.close()

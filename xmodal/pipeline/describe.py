@@ -1,0 +1,35 @@
+"""What notebooks 01 and 02 measure, and make first if it is not there: the data, and a training."""
+
+from pathlib import Path
+
+import pandas as pd
+from pydantic import Field
+
+from xmodal.config import TrainConfig
+from xmodal.evaluation.description import describe
+from xmodal.evaluation.training import history_frame, training_frame
+from xmodal.pipeline.dataset import DataConfig, make_data, need_features
+from xmodal.train import train
+
+
+class TrainingConfig(TrainConfig):
+    """How the model of notebook 02 is trained, and where its course is kept."""
+
+    results: Path = Field(Path("data/results/sample"), description="folder for what is measured")
+
+    def trained(self) -> list[Path]:
+        """Return its run."""
+        return [self.out]
+
+
+def measure_data(config: DataConfig) -> dict[str, pd.DataFrame]:
+    """Make the data, and describe it: see `describe`."""
+    make_data(config)
+    return describe(config.features)
+
+
+def measure_training(config: TrainingConfig) -> dict[str, pd.DataFrame]:
+    """Train a model, unless it is trained: `training_frame` and `history_frame` of its run."""
+    need_features(config.features)
+    train(TrainConfig(**config.model_dump(exclude={"results"})))
+    return {"training": training_frame([config.out]), "history": history_frame([config.out])}
