@@ -102,7 +102,7 @@ NOTEBOOKS = {
         "07_study",
         expand(f"{RUNS}/{{run}}/recall.csv", run=STUDIES),
         figures("paper_changes", "beyond_changes", "learning")
-        + tables("study_paper", "study_beyond", "study_runs", "learning_curve")
+        + tables("study_paper", "study_beyond", "study_runs", "held_back", "learning_curve")
         + [f"{FIGURES}/needs.md"],
         {
             "features": DATA,

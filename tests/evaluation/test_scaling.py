@@ -13,10 +13,13 @@ from xmodal.evaluation.cca import LINEAR, choose_cca
 from xmodal.evaluation.recall import mean_recall
 from xmodal.evaluation.scaling import (
     cca_points,
+    choose_law,
     clips_for,
+    continued,
     curve,
     curve_table,
     extrapolate,
+    hold_back,
     learning_points,
     needs,
     points_of,
@@ -134,6 +137,33 @@ def test_what_the_published_table_needs_is_said_in_numbers():
     said = needs(runs, points_of(runs, 1024), 1024, 1600)
     assert "the text reaches a Recall@1 of 4.0 % where 10.0 is published" in said
     assert "“one layer”, with 8.0 %" in said
-    # 2 at 100 clips and 4 at 400: doubled twice more, or one more each doubling
+    # 2 at 100 clips and 4 at 400: doubled again, as no more than two sizes can tell another law
     assert "Continued to 1,600 training clips, the curve of the text gives 8.0" in said
-    assert "or 6.0" in said
+    assert "by a power law, which predicts" in said
+
+
+@pytest.mark.parametrize(
+    "law, grown", [("power law", lambda n: 0.2 * n**0.3), ("logarithm", lambda n: 2 * np.log(n))]
+)
+def test_the_law_that_made_the_points_is_chosen(law: str, grown):
+    clips = np.array([1000, 2000, 4000, 8000])
+    points = pd.DataFrame({"method": "a", "clips": clips, "seed": 0, "recall": grown(clips)})
+    held = hold_back(points)
+    assert held["clips"].tolist() == [8000, 8000] and held["measured"].iloc[0] == grown(8000)
+    predicted = held.set_index("law")["recall"]
+    assert predicted[law] == pytest.approx(grown(8000))
+    assert predicted.drop(law).iloc[0] != pytest.approx(grown(8000), rel=0.005)
+    assert choose_law(points) == law
+    few = points[points["clips"] > 1000]
+    assert hold_back(few).empty  # three sizes: two are left, through which any law goes
+
+
+def test_the_interval_holds_that_of_every_law():
+    rng = np.random.default_rng(0)
+    clips = np.array([1000, 2000, 4000, 8000] * 3)
+    recall = 1 + 0.8 * np.log(clips) + 0.1 * rng.standard_normal(12)
+    points = pd.DataFrame({"method": "a", "clips": clips, "seed": 0, "recall": recall})
+    (both,) = continued(points, [64_000]).itertuples()
+    each = pd.concat([curve(points, law, [64_000]) for law in ("power law", "logarithm")])
+    assert (both.low, both.high) == (each["low"].min(), each["high"].max())
+    assert both.recall == each.set_index("law")["recall"][choose_law(points)]

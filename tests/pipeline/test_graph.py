@@ -267,7 +267,9 @@ def study_files(project) -> set[str]:
     assert told.returncode == 0, told.stderr[-5000:]
     files = project.figures()
     assert {f"{stem}.png" for stem in OF_THE_STUDY} <= set(files)
-    assert {f"{name}.md" for _, (name,), _ in page.STUDY} | {"study_runs.csv"} <= set(files)
+    assert {f"{name}.md" for _, names, _ in page.STUDY for name in names} | {
+        "study_runs.csv"
+    } <= set(files)
     table = (project.folder / "figures/smoke/study_paper.md").read_text()
     assert table.count(" ± ") == 3 * 5  # rows with two seeds each, and five recalls
     # what is committed names no folder of the machine that made it

@@ -56,9 +56,10 @@ STUDY = [
     ("The recipe, one change at a time", ["study_beyond"], ""),
     (
         "What more clips would give",
-        ["learning_curve"],
-        "The intervals cover the scatter of the runs about the law, not whether the law goes on "
-        "that far.",
+        ["held_back", "learning_curve"],
+        "First the largest trainings as predicted from the smaller ones, then what each law says "
+        "of more clips. The intervals cover the scatter of the runs about the law, not whether the "
+        "law goes on that far.",
     ),
 ]
 

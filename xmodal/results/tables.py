@@ -185,6 +185,18 @@ def scaling_layout(frame: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
+def held_back_layout(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return `hold_back` with a line a method: what was measured, and each law's prediction."""
+    cells = [interval(*n) for n in frame[["recall", "low", "high"]].itertuples(index=False)]
+    named = frame.assign(cell=cells, column="predicted by a " + frame["law"])
+    return _spread(
+        named.rename(columns={"clips": "training clips"}),
+        ["method", "training clips", "measured"],
+        "column",
+        "cell",
+    )
+
+
 def _spread(frame: pd.DataFrame, rows: list[str], column: str, cell: str) -> pd.DataFrame:
     """Make a column of each value of ``column``, in their order and that of the rows."""
     table = frame.pivot(index=rows, columns=column, values=cell).reset_index()
