@@ -94,11 +94,11 @@ def test_the_committed_page_is_true_of_every_file_beside_it(tmp_path: Path):
 
 def test_a_study_is_part_of_the_page_where_there_is_one(figures: Path):
     for name in [name for _, names, _ in STUDY for name in names]:
-        save_table(FRAME, figures / name, origin("07_study", "ddd"), f"Table of study {name[-5:]}")
+        save_table(FRAME, figures / name, origin("07_study", "ddd"), f"Table of study {name[-4:]}")
     write_report(figures)
     page = (figures / "README.md").read_text()
     for title, name in [(title, name) for title, names, _ in STUDY for name in names]:
-        assert f"## {title}" in page and f"Table of study {name[-5:]}" in page
+        assert f"## {title}" in page and f"Table of study {name[-4:]}" in page
         assert told(figures / "README.md")[name][:2] == ("07_study", "ddd")
 
 
