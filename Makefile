@@ -44,7 +44,8 @@ check-results: .venv/installed  ## make committed numbers again: by training, an
 	rm -rf runs/committed figures/check/yt8m && mkdir -p runs/committed && \
 	git archive HEAD figures/yt8m | tar -x -C runs/committed && \
 	rm -f runs/committed/figures/yt8m/study_* runs/committed/figures/yt8m/learning_curve.* && \
-	$(REAL) figures=figures/check/yt8m --rerun-triggers mtime --allowed-rules recall beyond -- recall beyond && \
+	$(REAL) figures=figures/check/yt8m results=data/results/check_yt8m --rerun-triggers mtime \
+		--allowed-rules measure_recall measure_beyond recall beyond -- recall beyond && \
 	$(BIN)/xmodal compare runs/committed/figures/yt8m figures/check/yt8m
 
 $(YT8M)/complete: | .venv/installed  # 57 shards to train on and 23 to evaluate on, some 300 MB
@@ -80,7 +81,7 @@ lab: .venv/installed  ## JupyterLab
 
 clean:  ## remove what was made, but not the environment
 	rm -rf runs .snakemake data/sample data/smoke data/check data/bench build \
-		$(foreach name,sample smoke check,figures/$(name) data/results/$(name))
+		$(foreach name,sample smoke check check_yt8m,figures/$(name) data/results/$(name))
 
 .venv/installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
