@@ -1,5 +1,6 @@
 # The batch: which notebook runs with which parameters on which inputs. papermill does the running.
 #   snakemake --configfile profiles/sample.yaml --cores all        (or: make paper)
+import csv
 import json
 import os
 import shlex
@@ -23,6 +24,15 @@ XMODAL = f"{shlex.quote(sys.executable)} -m xmodal"
 STUDIES = profile.study_runs()
 RECIPE = expand(f"{RUNS}/{{run}}", run=profile.recipe_runs())
 TRAININGS = profile.model_runs() | profile.recipe_runs() | STUDIES
+
+
+# Of the study, what was measured elsewhere counts, unless it was trained here as well.
+measured = Path(RESULTS, "07_study", "runs.csv")
+KEPT = {
+    f"{line['study']}/{line['row']}-seed{line['seed']}"
+    for line in (csv.DictReader(measured.open()) if measured.exists() else [])
+}
+KEPT -= {run for run in STUDIES if Path(RUNS, run, "result.json").exists()}
 
 
 def figures(*stems):
@@ -100,9 +110,9 @@ NOTEBOOKS = {
     ),
     "study": (  # asked for by name: `make study`
         "07_study",
-        expand(f"{RUNS}/{{run}}/recall.csv", run=STUDIES),
+        expand(f"{RUNS}/{{run}}/recall.csv", run=[run for run in STUDIES if run not in KEPT]),
         figures("paper_changes", "beyond_changes", "learning")
-        + tables("study_paper", "study_beyond", "study_runs", "held_back", "learning_curve")
+        + tables("study_paper", "study_beyond", "study_runs", "scaled_apart", "held_back", "learning_curve")
         + [f"{FIGURES}/needs.md"],
         {
             "features": DATA,

@@ -1,5 +1,6 @@
 """From runs to frames of recall: by hand, and against the metrics they are made of."""
 
+import dataclasses
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from xmodal.evaluation.recall import (
     VIDEO_TO_AUDIO,
     MeasureConfig,
     RecallConfig,
+    embed_apart,
     embed_run,
     embed_runs,
     find_runs,
@@ -213,3 +215,21 @@ def test_a_copied_run_tells_the_same(runs: Path, tmp_path: Path, related_feature
     clips = open_features(related_features, "evaluation")
     moved, original = embed_run(tmp_path / "moved", clips), embed_run(runs / "dim4-seed0", clips)
     assert moved.audio.equal(original.audio)
+
+
+def test_halves_scaled_apart_do_not_tell_each_others_length(
+    tiny: Tiny, tmp_path: Path, related_features: Path
+):
+    """Louder or softer clips: scaled with its own half the video's embedding moves, apart hardly."""
+    run, clips = tmp_path / "run", open_features(related_features, "evaluation")
+    train(tiny(run, joint_normalise=True))
+    factor = np.linspace(0.5, 2, len(clips), dtype=np.float32)[:, None]
+    uneven = dataclasses.replace(clips, audio=factor * np.asarray(clips.audio))
+    moved = {
+        embed: (embed(run, clips).visual - embed(run, uneven).visual).norm(dim=1).max().item()
+        for embed in (embed_run, embed_apart)
+    }
+    assert moved[embed_apart] < moved[embed_run] / 4
+    config = MeasureConfig(run=run, features=related_features, galleries=[16])
+    splits = list(measure_run(config)["split"].unique())
+    assert splits == ["validation", "evaluation", "evaluation, scaled apart"]

@@ -11,7 +11,7 @@ from pydantic import Field, PositiveInt
 
 from xmodal.config import InputError, StageConfig
 from xmodal.evaluation.config import FigureConfig
-from xmodal.evaluation.recall import KS
+from xmodal.evaluation.recall import APART, KS
 
 COLUMNS = ["row", "seed", "clips", "step", "split", "gallery", "galleries", "k", "recall"]
 
@@ -127,6 +127,7 @@ def named_recalls(frame: pd.DataFrame, ablation: Ablation, gallery: int) -> pd.D
     names = {("validation", gallery, 1): f"validation R@1, N = {gallery:,}"}
     names |= {("evaluation", gallery, k): f"R@{k}, N = {gallery:,}" for k in KS}
     names |= {("evaluation", everything, 1): f"R@1, N = {everything:,}"}
+    names |= {(APART, gallery, 1): f"scaled apart R@1, N = {gallery:,}"}
     keys = zip(frame["split"], frame["gallery"], frame["k"], strict=True)
     frame = frame.assign(change=[ablation.rows[row].about for row in frame["row"]])
     named = frame.assign(measure=[names.get(key) for key in keys]).dropna(subset="measure")
@@ -159,6 +160,14 @@ def ablation_table(recalls: pd.DataFrame) -> pd.DataFrame:
         std=("recall", "std"),
     )
     return table.reset_index().astype({"step": int})
+
+
+def apart_table(recalls: pd.DataFrame) -> pd.DataFrame:
+    """Return of `ablation_table` what is known of scaling apart, and R@1 at the same gallery."""
+    apart = recalls[recalls["measure"].str.startswith("scaled apart")]
+    measures = set(apart["measure"]) | set(apart["measure"].str.removeprefix("scaled apart "))
+    kept = recalls["row"].isin(apart["row"]) & recalls["measure"].isin(measures)
+    return ablation_table(recalls[kept])
 
 
 def panels(recalls: pd.DataFrame) -> pd.DataFrame:

@@ -20,6 +20,7 @@ from xmodal.model import Embeddings
 
 AUDIO_TO_VIDEO, VIDEO_TO_AUDIO = "audio→video", "video→audio"
 KS = (1, 5, 10)
+APART = "evaluation, scaled apart"
 
 
 class RecallConfig(FigureConfig):
@@ -228,19 +229,38 @@ def embed_run(run: Path, features: FeatureSet) -> Embeddings:
     return model.embed(features.visual, features.audio)
 
 
+def embed_apart(run: Path, features: FeatureSet) -> Embeddings:
+    """Embed a split with a run that scales both modalities jointly, each scaled by itself instead.
+
+    Every visual feature is given the mean length that it has after joint scaling, and every audio
+    feature likewise, so that no half of a clip tells the length of the other.
+    """
+    model, _ = load_run(run)
+    model.config = model.config.model_copy(update={"joint_normalise": False})
+    both = [np.asarray(part, np.float32) for part in (features.visual, features.audio)]
+    lengths = [np.linalg.norm(part, axis=1, keepdims=True).clip(1e-12) for part in both]
+    whole = np.hypot(*lengths)
+    scaled = (x / n * (n / whole).mean() for x, n in zip(both, lengths, strict=True))
+    return model.embed(*scaled)
+
+
 def measure_run(config: MeasureConfig) -> pd.DataFrame:
     """Measure a run on the clips that are not silent, and leave ``recall.csv`` in its folder.
 
     Returns
     -------
     DataFrame
-        `recall_frame` with a column split ("validation", "evaluation").
+        `recall_frame` with a column split ("validation", "evaluation", and of a run that scales
+        both modalities jointly `APART`: the evaluation clips by `embed_apart`).
     """
     parts = []
-    for split in ("validation", "evaluation"):
-        features = open_features(config.features, split)
+    splits = {"validation": embed_run, "evaluation": embed_run}
+    if load_run(config.run)[1].joint_normalise:
+        splits[APART] = embed_apart
+    for split, embed in splits.items():
+        features = open_features(config.features, split.split(",")[0])
         sizes = [*config.galleries, int((~features.silent).sum())]
-        embedded = [embed_run(config.run, features)]
+        embedded = [embed(config.run, features)]
         found = recall_frame(embedded, sizes, ~features.silent, config.seed, config.resamples)
         parts.append(found.assign(split=split))
     frame = pd.concat(parts, ignore_index=True)

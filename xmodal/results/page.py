@@ -52,7 +52,7 @@ PARTS = [
     ("Errors that are not errors", ["errors"], ""),
 ]
 STUDY = [
-    ("The paper's method, one change at a time", ["study_paper"], ""),
+    ("The paper's method, one change at a time", ["study_paper", "scaled_apart"], ""),
     ("The recipe, one change at a time", ["study_beyond"], ""),
     (
         "What more clips would give",
