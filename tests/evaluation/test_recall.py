@@ -220,7 +220,7 @@ def test_a_copied_run_tells_the_same(runs: Path, tmp_path: Path, related_feature
 def test_halves_scaled_apart_do_not_tell_each_others_length(
     tiny: Tiny, tmp_path: Path, related_features: Path
 ):
-    """Louder or softer clips: scaled with its own half the video's embedding moves, apart hardly."""
+    """Louder and softer clips: scaled with its own half a video moves, apart it hardly does."""
     run, clips = tmp_path / "run", open_features(related_features, "evaluation")
     train(tiny(run, joint_normalise=True))
     factor = np.linspace(0.5, 2, len(clips), dtype=np.float32)[:, None]
@@ -229,7 +229,7 @@ def test_halves_scaled_apart_do_not_tell_each_others_length(
         embed: (embed(run, clips).visual - embed(run, uneven).visual).norm(dim=1).max().item()
         for embed in (embed_run, embed_apart)
     }
-    assert moved[embed_apart] < moved[embed_run] / 4
+    assert moved[embed_apart] < moved[embed_run] / 3
     config = MeasureConfig(run=run, features=related_features, galleries=[16])
     splits = list(measure_run(config)["split"].unique())
     assert splits == ["validation", "evaluation", "evaluation, scaled apart"]
