@@ -21,7 +21,8 @@ from xmodal.results.provenance import Provenance, origin_of
 LONG = 20_000
 """Rows from which on a frame is kept as Parquet."""
 VIEW = {"results", "figures", "resamples", "tolerance", "overwrite", "progress"}
-"""Parameters that change nothing of what is measured."""
+VIEW |= {"shards", "vocabulary"}  # whose content is that of the features
+"""Parameters that change nothing of what is measured, or are noted otherwise."""
 
 
 class Measured(NamedTuple):
