@@ -128,7 +128,9 @@ def read_measured(folder: Path) -> Measured:
 def _read(path: Path) -> pd.DataFrame:
     """Read one frame; empty text is a missing value, and nothing else is."""
     if path.suffix == ".parquet":
-        return pd.read_parquet(path)
+        frame = pd.read_parquet(path)
+        names = frame.select_dtypes("category").columns
+        return frame.astype(dict.fromkeys(names, object))  # no groups that do not occur
     return pd.read_csv(
         path, keep_default_na=False, na_values=[""], float_precision="round_trip",
         dtype={"clip": str, "query_id": str, "match_id": str, "commit": str},
