@@ -86,3 +86,19 @@ def test_label_counts_and_overview_by_hand():
     assert (row["clips"], row["silent clips"], row["labels per clip"]) == (2, 1, 1.5)
     assert (row["visual norm"], row["visual norm deviation"]) == (3, 2)
     assert (row["audio lowest"], row["audio highest"]) == (0, 3)
+
+
+def test_clips_of_the_same_picture_are_found_in_any_split():
+    def split(*pictures: float) -> Split:
+        visual = np.array([[p, 1.0] for p in pictures], np.float32)
+        n = len(pictures)
+        return Split(
+            visual=visual,
+            audio=np.arange(2 * n, dtype=np.float32).reshape(n, 2),
+            silent=np.zeros(n, bool),
+            labels=incidence([[0]] * n, classes=1),
+            label_names=["a"],
+        )
+
+    found = overview({"train": split(1, 2, 3), "validation": split(2, 5), "evaluation": split(6)})
+    assert found["repeated clips"].tolist() == [1, 1, 0]

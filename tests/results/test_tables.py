@@ -169,10 +169,12 @@ def test_methods_are_laid_out_by_candidates():
 
 
 def test_splits_are_laid_out_by_hand():
-    row = {"split": "train", "clips": 2, "silent clips": 1, "labels per clip": 1.5}
+    row: dict = {"split": "train", "clips": 2, "silent clips": 1, "repeated clips": 0}
+    row["labels per clip"] = 1.5
     for modality in ("visual", "audio"):
         row |= {f"{modality} norm": 3.04, f"{modality} norm deviation": 2.0}
         row |= {f"{modality} lowest": -1.987, f"{modality} highest": 3.0}
     (shown,) = splits_layout(pd.DataFrame([row])).to_dict("records")
     assert shown["visual norm"] == "3.0 ± 2.0" and shown["audio range"] == "-1.99 to 3.00"
-    assert list(shown)[:4] == ["split", "clips", "silent clips", "labels per clip"]
+    names = ["split", "clips", "silent clips", "repeated clips", "labels per clip"]
+    assert list(shown)[:5] == names

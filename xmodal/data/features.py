@@ -68,10 +68,7 @@ class FeatureSet:
         the same, that of silence, and no ranking can tell the clips apart that share it. A silent
         clip alone in its split is not marked; it ties with no other.
         """
-        audio = np.asarray(self.audio)
-        # in 64 bits a clip: of a million sets of six million clips, one will have a collision
-        hashes = np.fromiter((hash(row.tobytes()) for row in audio), np.int64, len(audio))
-        return pd.Index(hashes).duplicated(keep=False)
+        return pd.Index(row_hashes(self.audio)).duplicated(keep=False)
 
     def labels_of(self, row: int) -> list[str]:
         """Return the label names of one clip."""
@@ -139,6 +136,15 @@ def read_rows(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
     if isinstance(values, np.memmap):
         values = np.memmap(str(values.filename), values.dtype, "r", values.offset, values.shape)
     return np.asarray(values)[rows]
+
+
+def row_hashes(values: np.ndarray) -> np.ndarray:
+    """Return a number for each row, the same for the same bytes: int64, (rows,).
+
+    In 64 bits a clip: of a million sets of six million clips, one will have a collision.
+    """
+    rows = (row for (chunk,) in read_chunks(values) for row in chunk)
+    return np.fromiter((hash(row.tobytes()) for row in rows), np.int64, len(values))
 
 
 def read_chunks(*arrays: np.ndarray) -> Iterator[list[np.ndarray]]:

@@ -8,15 +8,21 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from xmodal.data.features import FeatureSet, read_chunks
+from xmodal.data.features import FeatureSet, read_chunks, row_hashes
 
 
 def overview(splits: dict[str, FeatureSet]) -> pd.DataFrame:
-    """Return one row a split: clips, silent clips, labels, lengths and range of the features."""
-    rows = []
-    for name, features in splits.items():
+    """Return one row a split: clips, labels, lengths and range of the features.
+
+    Repeated clips have the same visual features as another clip of any split, bit for bit.
+    """
+    rows, pictures = [], [row_hashes(features.visual) for features in splits.values()]
+    again = pd.Index(np.concatenate(pictures)).duplicated(keep=False)
+    ends = np.cumsum([len(part) for part in pictures])[:-1]
+    for (name, features), repeated in zip(splits.items(), np.split(again, ends), strict=True):
         row: dict[str, object] = {"split": name, "clips": len(features)}
         row["silent clips"] = int(features.silent.sum())
+        row["repeated clips"] = int(repeated.sum())
         row["labels per clip"] = features.labels.nnz / len(features)
         for modality, values in (("visual", features.visual), ("audio", features.audio)):
             seen = [

@@ -138,7 +138,7 @@ def methods_layout(tidy: pd.DataFrame) -> pd.DataFrame:
 
 def splits_layout(tidy: pd.DataFrame) -> pd.DataFrame:
     """Lay out `xmodal.data.statistics.overview`: means with deviations, and ranges, as text."""
-    shown = tidy[["split", "clips", "silent clips", "labels per clip"]].copy()
+    shown = tidy[["split", "clips", "silent clips", "repeated clips", "labels per clip"]].copy()
     for modality in ("visual", "audio"):
         mean, deviation, low, high = (
             tidy[f"{modality} {name}"] for name in ("norm", "norm deviation", "lowest", "highest")
