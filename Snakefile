@@ -26,13 +26,18 @@ RECIPE = expand(f"{RUNS}/{{run}}", run=profile.recipe_runs())
 TRAININGS = profile.model_runs() | profile.recipe_runs() | STUDIES
 
 
-# Of the study, what was measured elsewhere counts, unless it was trained here as well.
-measured = Path(RESULTS, "07_study", "runs.csv")
-KEPT = {
-    f"{line['study']}/{line['row']}-seed{line['seed']}"
-    for line in (csv.DictReader(measured.open()) if measured.exists() else [])
-}
-KEPT -= {run for run in STUDIES if Path(RUNS, run, "result.json").exists()}
+def kept():
+    """Runs of the study that were measured elsewhere, on the same clips, and not trained here."""
+    measured, features = Path(RESULTS, "07_study"), Path(MANIFEST)
+    if not (features.exists() and (measured / "manifest.json").exists()):
+        return set()
+    origin = json.loads((measured / "manifest.json").read_text())["origin"]
+    clips = json.loads(features.read_text())["splits"]["evaluation"]
+    if clips["fingerprint"] != origin["fingerprint"]:
+        return set()
+    lines = csv.DictReader((measured / "runs.csv").open())
+    runs = {"{study}/{row}-seed{seed}".format(**line) for line in lines}
+    return {run for run in runs if not Path(RUNS, run, "result.json").exists()}
 
 
 def figures(*stems):
@@ -110,7 +115,7 @@ NOTEBOOKS = {
     ),
     "study": (  # asked for by name: `make study`
         "07_study",
-        expand(f"{RUNS}/{{run}}/recall.csv", run=[run for run in STUDIES if run not in KEPT]),
+        expand(f"{RUNS}/{{run}}/recall.csv", run=[run for run in STUDIES if run not in kept()]),
         figures("paper_changes", "beyond_changes", "learning")
         + tables("study_paper", "study_beyond", "study_runs", "scaled_apart", "held_back", "learning_curve")
         + [f"{FIGURES}/needs.md"],

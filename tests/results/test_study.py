@@ -1,5 +1,6 @@
 """The study's measurements outlive its runs."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from by_hand import leave_run
 from xmodal.config import InputError
 from xmodal.evaluation.ablation import AblationConfig
 from xmodal.results import study
+from xmodal.results.measurements import measure_now
 from xmodal.results.study import measure_study
 
 ABLATION = {
@@ -34,10 +36,7 @@ def config(tmp_path: Path, related_features: Path) -> AblationConfig:
 
 
 def keep(config: AblationConfig) -> pd.DataFrame:
-    runs = measure_study(config)["runs"]
-    (config.results / "07_study").mkdir(parents=True, exist_ok=True)
-    runs.to_csv(config.results / "07_study" / "runs.csv", index=False)
-    return runs
+    return measure_now("07_study", config, measure_study)["runs"]
 
 
 def test_a_run_that_is_gone_keeps_its_numbers_and_their_commit(
@@ -81,6 +80,18 @@ def test_a_row_that_the_profile_has_no_more_is_left_out(config: AblationConfig):
     fewer = {**ABLATION, "rows": {"wide": {"about": "wider"}}}
     config.profile.write_text(yaml.safe_dump({"studies": {"paper": fewer}}))
     assert set(keep(config)["row"]) == {"wide"}
+
+
+def test_numbers_of_other_clips_are_not_kept(config: AblationConfig):
+    leave_run(config.runs_folder / "paper" / "text-seed0", 20, clips=99)
+    keep(config)
+    shutil.rmtree(config.runs_folder)
+    manifest = config.results / "07_study" / "manifest.json"
+    noted = json.loads(manifest.read_text())
+    noted["origin"]["fingerprint"] = "of other clips"
+    manifest.write_text(json.dumps(noted))
+    with pytest.raises(InputError, match="holds no measured run of a study"):
+        measure_study(config)
 
 
 def test_a_study_of_nothing_is_refused(config: AblationConfig):

@@ -8,6 +8,7 @@ from xmodal.evaluation.ablation import AblationConfig, ablation_frame, read_abla
 from xmodal.evaluation.cca import LINEAR, choose_cca
 from xmodal.evaluation.controls import controls_frame
 from xmodal.evaluation.scaling import cca_points
+from xmodal.results.measurements import read_measured
 from xmodal.results.provenance import project_commit
 
 RUN = ["study", "row", "seed"]
@@ -17,7 +18,8 @@ def measure_study(config: AblationConfig) -> dict[str, pd.DataFrame]:
     """Gather what was measured of the runs of every ablation of a profile, and fit linear CCA.
 
     A day of trainings need not be at hand: a run that is not in the runs folder has the numbers
-    that are kept in the folder of results, with the commit that measured them.
+    that are kept in the folder of results, with the commit that measured them, if they were
+    measured on the same evaluation clips.
 
     Returns
     -------
@@ -30,8 +32,8 @@ def measure_study(config: AblationConfig) -> dict[str, pd.DataFrame]:
     InputError
         If there is no such profile, or no run was measured, now or earlier.
     """
-    ablations = read_ablations(config.profile)
-    kept = config.results / "07_study" / "runs.csv"
+    ablations, clips = read_ablations(config.profile), open_features(config.features, "evaluation")
+    kept = config.results / "07_study"
     parts = [
         ablation_frame(config.runs_folder / name, ablation).assign(
             study=name, commit=project_commit()
@@ -39,8 +41,9 @@ def measure_study(config: AblationConfig) -> dict[str, pd.DataFrame]:
         for name, ablation in ablations.items()
     ]
     found = pd.concat([part for part in parts if len(part)] or parts, ignore_index=True)
-    if kept.exists():
-        earlier = pd.read_csv(kept, dtype={"commit": str})
+    before = read_measured(kept) if (kept / "manifest.json").exists() else None
+    if before and before.origin.fingerprint == clips.fingerprint:
+        earlier = before["runs"]
         numbers = [name for name in earlier if name != "commit"]
         same = found.round(9).merge(
             earlier.round(9)[numbers], on=numbers, how="left", indicator=True
@@ -60,7 +63,6 @@ def measure_study(config: AblationConfig) -> dict[str, pd.DataFrame]:
     at = [places.get(run, -1) for run in found[RUN].itertuples(index=False, name=None)]
     found = found.assign(at=at).query("at >= 0").sort_values("at", kind="stable")
     found = found.drop(columns="at").reset_index(drop=True)
-    clips = open_features(config.features, "evaluation")
     linear, _ = choose_cca(config.features)
     return {
         "runs": found,
