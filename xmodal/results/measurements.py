@@ -8,8 +8,9 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 from pydantic import ValidationError
@@ -25,7 +26,8 @@ VIEW |= {"shards", "vocabulary"}  # whose content is that of the features
 """Parameters that change nothing of what is measured, or are noted otherwise."""
 
 
-class Measured(NamedTuple):
+@dataclass(frozen=True)
+class Measured:
     """What was measured, by name, and where it comes from."""
 
     frames: dict[str, pd.DataFrame]
@@ -36,7 +38,7 @@ class Measured(NamedTuple):
         """What the data is called."""
         return self.origin.source
 
-    def __getitem__(self, name):
+    def __getitem__(self, name: str) -> pd.DataFrame:
         return self.frames[name]
 
 
