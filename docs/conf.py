@@ -17,6 +17,7 @@ html_static_path = ["static"]
 html_css_files = ["book.css"]
 html_context = {"default_mode": "auto"}
 html_copy_source = False
+html_show_search_summary = False  # it would fetch each page, which a browser forbids on disk
 html_show_sphinx = False
 html_last_updated_fmt = None
 html_theme_options = {"navbar_persistent": [], "show_toc_level": 2, "use_download_button": True}

@@ -37,7 +37,7 @@ def book(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_page_is_there_and_every_link_leads_somewhere(book: Path):
     for page in PAGES:
         assert (book / page).exists(), page
-    for page in book.rglob("*.html"):
+    for page in [page for page in book.rglob("*.html") if "_static" not in page.parts]:
         for target in re.findall(r'(?:href|src)="([^"#?]+)', page.read_text(encoding="utf-8")):
             if not re.match(r"[a-z]+:|//", target):
                 assert (page.parent / unquote(target)).exists(), f"{page.name}: {target}"
@@ -82,7 +82,7 @@ def test_a_browser_shows_every_page_without_error_or_request(book: Path, browser
 
 def test_what_is_searched_is_found_without_a_server(book: Path, browser):
     tab = browser.new_page()
-    tab.goto((book / "search.html").as_uri() + "?q=querybank")
+    tab.goto((book / "search.html").as_uri() + "?q=silent")
     tab.wait_for_selector("#search-results li")
-    assert "Beyond" in tab.inner_text("#search-results")
+    assert "Tables 1 and 2" in tab.inner_text("#search-results")
     tab.close()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from test_graph import FIGURE_RULES, ROOT, Project
+from test_graph import FIGURE_RULES, MEASURE_RULES, ROOT, Project
 
 CLUSTER = Path("profiles/cluster")
 EXECUTORS = {"slurm": "slurm", "kubernetes": "cluster_generic"}
@@ -118,9 +118,9 @@ def test_a_dry_run_plans_the_whole_batch(tmp_path, name):
     told = Cluster(tmp_path, "").batch(CLUSTER / name, "--dry-run")
     assert told.returncode == 0, told.stdout + told.stderr
     planned = set(re.findall(r"^ *(?:local)?rule (\w+):", told.stdout, re.M))
-    assert planned == FIGURE_RULES | {"features", "train", "study_train"}
+    assert planned == FIGURE_RULES | MEASURE_RULES | {"features", "train"}
     assert len(set(re.findall(r"(?i)group job (\S+)", told.stdout))) == 1
-    assert told.stdout.count("runtime=720") == 4  # one for each model
+    assert told.stdout.count("runtime=720") == 6  # one for each training
 
 
 @pytest.mark.slow
@@ -133,7 +133,7 @@ def test_what_a_profile_offers_in_comments_are_options_too(tmp_path, name):
     config.write_text(text)
     told = cluster.batch(CLUSTER / name, "--dry-run")
     assert told.returncode == 0, told.stdout + told.stderr
-    assert told.stdout.count("gpu=1") == 4
+    assert told.stdout.count("gpu=1") == 6
     config.write_text(text + "\nno-such-option: 1\n")
     assert cluster.batch(CLUSTER / name, "--dry-run").returncode != 0
 
