@@ -46,19 +46,6 @@ def related(n: int, seed: int) -> Embeddings:
     return Embeddings(visual, normalize(visual + unit(n, seed + 1), dim=1))
 
 
-@pytest.fixture(scope="module")
-def runs(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two seeds of dimension 8 and one run of dimension 4."""
-    folder = tmp_path_factory.mktemp("runs")
-    for name, change in {
-        "dim8-seed0": {},
-        "dim8-seed1": {"seed": 1},
-        "dim4-seed0": {"embedding_dim": 4},
-    }.items():
-        train(tiny(folder / name, **change))
-    return folder
-
-
 # --- recall --------------------------------------------------------------------------------------
 
 

@@ -5,26 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
-import pytest
 
 from xmodal.config import TrainConfig
 from xmodal.evaluation.recall import RecallConfig, find_runs
 from xmodal.evaluation.training import history_frame, training_frame
 from xmodal.pipeline.describe import TrainingConfig, measure_training
-from xmodal.train import train
-
-
-@pytest.fixture(scope="module")
-def runs(tiny: Callable[..., TrainConfig], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two seeds of dimension 8 and one run of dimension 4."""
-    folder = tmp_path_factory.mktemp("runs")
-    for name, change in {
-        "dim8-seed0": {},
-        "dim8-seed1": {"seed": 1},
-        "dim4-seed0": {"embedding_dim": 4},
-    }.items():
-        train(tiny(folder / name, **change))
-    return folder
 
 
 def test_training_frame_tells_each_run(runs: Path, related_features: Path):
