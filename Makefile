@@ -43,7 +43,8 @@ check-results: .venv/installed  ## make committed numbers again: by training, an
 	@if [ ! -e runs/yt8m/dim250-seed0/result.json ]; then echo "No real runs here: make yt8m"; exit; fi; \
 	rm -rf runs/committed figures/check/yt8m && mkdir -p runs/committed && \
 	git archive HEAD figures/yt8m | tar -x -C runs/committed && \
-	rm -f runs/committed/figures/yt8m/study_* runs/committed/figures/yt8m/learning_curve.* && \
+	rm -f runs/committed/figures/yt8m/study_* \
+		$(foreach table,learning_curve held_back scaled_apart,runs/committed/figures/yt8m/$(table).*) && \
 	$(REAL) figures=figures/check/yt8m results=data/results/check_yt8m --rerun-triggers mtime \
 		--allowed-rules measure_recall measure_beyond recall beyond -- recall beyond && \
 	$(BIN)/xmodal compare runs/committed/figures/yt8m figures/check/yt8m
