@@ -40,6 +40,9 @@ def kept():
     return {run for run in runs if not Path(RUNS, run, "result.json").exists()}
 
 
+KEPT = kept()
+
+
 def figures(*stems):
     return expand(f"{FIGURES}/{{stem}}.{{kind}}", stem=stems, kind=["pdf", "svg", "png", "json"])
 
@@ -115,7 +118,7 @@ NOTEBOOKS = {
     ),
     "study": (  # asked for by name: `make study`
         "07_study",
-        expand(f"{RUNS}/{{run}}/recall.csv", run=[run for run in STUDIES if run not in kept()]),
+        expand(f"{RUNS}/{{run}}/recall.csv", run=[run for run in STUDIES if run not in KEPT]),
         figures("paper_changes", "beyond_changes", "learning")
         + tables("study_paper", "study_beyond", "study_runs", "scaled_apart", "held_back", "learning_curve")
         + [f"{FIGURES}/needs.md"],

@@ -164,7 +164,7 @@ def _deal_out(found: list[dict[str, Any]], config: PrepareConfig) -> dict[str, d
         records = 0
         patterns = [named] if isinstance(named, str) else named or ["*"]
         for pattern, shard in [(p, s) for p in patterns for s in left]:
-            if records < clips and shard in left and fnmatch(shard["name"], pattern):
+            if records < clips and fnmatch(shard["name"], pattern) and shard in left:
                 taken.append(shard)
                 left.remove(shard)
                 records += shard["records"]

@@ -217,8 +217,9 @@ def embed_run(run: Path, features: FeatureSet) -> Embeddings:
     InputError
         If there is no finished run, or it was trained on features of other sizes.
     """
-    model, _ = load_run(run)
-    sizes = RunFolder(find_run(run)).read("config.json")["sizes"]
+    out = find_run(run)
+    model, _ = load_run(out)
+    sizes = RunFolder(out).read("config.json")["sizes"]
     wanted = (sizes["visual_dim"], sizes["audio_dim"])
     found = (features.visual.shape[1], features.audio.shape[1])
     if wanted != found:

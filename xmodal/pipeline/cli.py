@@ -75,10 +75,11 @@ def train(line: CommandLine) -> None:
     from xmodal.config import TrainConfig
 
     config = line.read(TrainConfig)
-    from xmodal.pipeline.batch import Ticker
     from xmodal.train import train
 
     if config.progress == "lines":
+        from xmodal.pipeline.batch import Ticker
+
         sys.stderr = Ticker(config.out.name, sys.stderr)
     result = train(config)
     print(
