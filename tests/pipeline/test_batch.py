@@ -8,7 +8,7 @@ import nbformat
 import pytest
 from pydantic import ValidationError
 
-from xmodal.pipeline.batch import Ticker, run_notebook
+from xmodal.pipeline.batch import Ticker, merge_parameters, run_notebook
 from xmodal.pipeline.profile import Profile
 
 PROFILE: dict[str, Any] = {
@@ -72,6 +72,23 @@ def write_notebook(path: Path, *cells: str) -> Path:
 def printed(path: Path) -> list[str]:
     cells = nbformat.read(path, 4).cells
     return [o.text for cell in cells for o in cell.get("outputs", []) if "text" in o]
+
+
+def test_an_executed_notebook_has_one_cell_of_parameters_with_its_remarks():
+    own = 'seed = 0  # of the order\nrun = "a"  # model\nsizes = [\n    1,\n]  # π\nk = 5_000'
+    given = '# Parameters\nseed = 0\nrun = "b"\nsizes = [2, 3]\nk = 5000\n'
+    cells = [
+        nbformat.v4.new_code_cell(own, metadata={"tags": ["parameters"]}),
+        nbformat.v4.new_code_cell(given, metadata={"tags": ["injected-parameters"]}),
+        nbformat.v4.new_code_cell("print(seed)"),
+    ]
+    merge_parameters(cells)
+    assert [cell.source for cell in cells] == [
+        'seed = 0  # of the order\nrun = "b"  # model\nsizes = [2, 3]  # π\nk = 5_000',
+        "print(seed)",
+    ]
+    merge_parameters(cells)  # nothing was given: nothing changes
+    assert len(cells) == 2
 
 
 def test_notebooks_share_no_port(tmp_path: Path):

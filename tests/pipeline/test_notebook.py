@@ -15,7 +15,9 @@ from traitlets.config import Config
 
 from xmodal.config import InputError
 from xmodal.evaluation.config import FigureConfig
-from xmodal.pipeline.notebook import literal_names, project_folder
+from xmodal.loss import cosine_loss
+from xmodal.metrics import Ranks
+from xmodal.pipeline.notebook import literal_names, project_folder, source_of
 from xmodal.pipeline.options import validated
 
 Run = Callable[..., Any]
@@ -187,3 +189,13 @@ def test_values_are_validated():
     assert validated(Figures, {"clips": "3"}).clips == 3
     with pytest.raises(InputError, match=r"parameter clips: .* greater than 1 \(got 1\)"):
         validated(Figures, {"clips": 1})
+
+
+# --- what a notebook shows ------------------------------------------------------------------------
+
+
+def test_a_source_is_shown_without_its_docstring():
+    shown = source_of(cosine_loss, Ranks.hits).data
+    assert shown.startswith("def cosine_loss(\n")
+    assert shown.endswith("clamp(0, 1)") and "\n\n\ndef hits(self, k: int)" in shown
+    assert '"""' not in shown and "pull = 1 - cosine" in shown

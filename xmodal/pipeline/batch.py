@@ -1,5 +1,7 @@
 """A notebook of the batch, run by papermill: progress in lines, a failure in a few of them."""
 
+import ast
+import pprint
 import re
 import sys
 import tempfile
@@ -56,6 +58,7 @@ def cleaned(text: str) -> str:
     book = nbformat.reads(text, as_version=4)
     language = {"name": "python"}
     book.metadata = {"kernelspec": book.metadata.kernelspec, "language_info": language}
+    merge_parameters(book.cells)
     for cell in book.cells:
         cell.metadata = {"tags": cell.metadata["tags"]} if cell.metadata.get("tags") else {}
         if cell.cell_type == "code":
@@ -63,6 +66,27 @@ def cleaned(text: str) -> str:
     for number, cell in enumerate(book.cells):
         cell.id = f"cell-{number:02}"
     return nbformat.writes(book) + "\n"
+
+
+def merge_parameters(cells: list[Any]) -> None:
+    """Put the values that papermill gave in place of the notebook's own, with their remarks."""
+    tags = [cell.metadata.get("tags", []) for cell in cells]
+    if not any("injected-parameters" in tag for tag in tags):
+        return
+    own = next(cell for cell, tag in zip(cells, tags, strict=True) if "parameters" in tag)
+    given = cells.pop(next(n for n, tag in enumerate(tags) if "injected-parameters" in tag))
+    values: dict[str, Any] = {}
+    exec(given.source, {}, values)  # literals alone
+    lines = own.source.splitlines()
+    for statement in reversed(ast.parse(own.source).body):
+        match statement:
+            case ast.Assign([ast.Name(name)], value) if name in values:
+                first, last = statement.lineno - 1, statement.end_lineno or statement.lineno
+                remark = lines[last - 1].encode()[value.end_col_offset :].decode()
+                new = pprint.pformat(values[name], width=96, compact=True).replace("'", '"')
+                if values[name] != ast.literal_eval(value):
+                    lines[first:last] = [f"{name} = {new}{remark}"]
+    own.source = "\n".join(lines)
 
 
 class Ticker:

@@ -1,10 +1,14 @@
 """How a notebook takes its parameters: strictly, so that a mistyped one stops the run at once."""
 
 import ast
+import inspect
 import os
+import textwrap
+from collections.abc import Callable
 from pathlib import Path
 
 from IPython.core.getipython import get_ipython
+from IPython.display import Code
 
 from xmodal.pipeline.options import Config, validated
 
@@ -57,3 +61,15 @@ def project_folder(start: Path) -> Path:
         if (folder / "notebooks" / "02_train.ipynb").exists():
             return folder
     return start
+
+
+def source_of(*functions: Callable) -> Code:
+    """Return the lines of functions of the package as a notebook shows them, without docstrings."""
+    texts = []
+    for function in functions:
+        lines = textwrap.dedent(inspect.getsource(function)).splitlines()
+        first, *_ = ast.parse("\n".join(lines)).body[0].body  # type: ignore[attr-defined]
+        if inspect.getdoc(function):
+            del lines[first.lineno - 1 : first.end_lineno]
+        texts.append("\n".join(lines))
+    return Code("\n\n\n".join(texts), language="python")

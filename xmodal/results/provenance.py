@@ -78,6 +78,9 @@ class Provenance(StageConfig):
     protocol: Protocol | None = Field(
         None, exclude_if=lambda card: card is None, description="What recalls mean, if it has any."
     )
+    caption: str = Field(
+        "", exclude_if=lambda text: not text, description="What a figure shows, in a sentence."
+    )
 
     @field_validator("parameters", mode="before")
     @classmethod
