@@ -1,0 +1,51 @@
+"""One call shows and saves."""
+
+from pathlib import Path
+
+import matplotlib
+import pandas as pd
+import pytest
+from IPython.display import Image, Markdown
+
+from xmodal.results import show as module
+from xmodal.results.provenance import Provenance, read_provenance
+from xmodal.results.show import Show
+
+ORIGIN = Provenance(
+    source="made up", fingerprint="f", parameters={}, seeds={}, command="papermill a b", commit="c"
+)
+
+
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> list:
+    seen: list = []
+    monkeypatch.setattr(module, "display", seen.append)
+    return seen
+
+
+def test_a_figure_is_saved_with_its_caption_and_shown_with_words_for_who_cannot_see(
+    tmp_path: Path, shown: list
+):
+    figure = matplotlib.figure.Figure(figsize=(2, 1))
+    Show(tmp_path, ORIGIN)("bars", figure, "Some bars", "The first bar is highest.")
+    image, words = shown
+    assert isinstance(image, Image) and image.data == (tmp_path / "bars.png").read_bytes()
+    assert image.alt == "Some bars. The first bar is highest."
+    assert (
+        words.data == "*Some bars. Source: made up.*\n\n**What we see.** The first bar is highest."
+    )
+    assert read_provenance(tmp_path / "bars.json").caption == "Some bars"
+
+
+def test_a_table_is_saved_and_what_is_seen_in_it_stands_below(tmp_path: Path, shown: list):
+    Show(tmp_path, ORIGIN)("counts", pd.DataFrame({"n": [1]}), "Counts", "There is one.")
+    assert (tmp_path / "counts.csv").read_text() == "n\n1\n"
+    assert shown[1].data == "**What we see.** There is one."
+    Show(tmp_path, ORIGIN)("counts", pd.DataFrame({"n": [1]}), "Counts")
+    assert len(shown) == 3  # nothing is said
+
+
+def test_a_paragraph_is_saved_as_it_is_shown(tmp_path: Path):
+    told = Show(tmp_path, ORIGIN).text("verdict", "It holds.")
+    assert isinstance(told, Markdown) and told.data == "It holds."
+    assert (tmp_path / "verdict.md").read_text() == "It holds.\n"

@@ -1,0 +1,85 @@
+"""One call shows a figure or a table in a notebook, with what is seen in it, and saves it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from IPython.display import Markdown, display
+from matplotlib.figure import Figure
+
+from xmodal.results.provenance import Provenance, save_figure, write_together
+from xmodal.results.tables import save_table
+
+
+@dataclass(frozen=True)
+class Show:
+    """Shows what a notebook makes, and saves it in a folder together with where it comes from.
+
+    Parameters
+    ----------
+    folder : Path
+        Where pictures and tables go.
+    origin : Provenance
+        Of what is shown.
+    """
+
+    folder: Path
+    origin: Provenance
+
+    def __call__(
+        self,
+        stem: str,
+        shown: Figure | pd.DataFrame,
+        caption: str,
+        see: str = "",
+        decimals: int | Mapping[str, int] = 1,
+        layout: Callable[[pd.DataFrame], pd.DataFrame] | None = None,
+        origin: Provenance | None = None,
+    ) -> None:
+        """Show a figure or a tidy table, its caption, and what is seen in it.
+
+        Parameters
+        ----------
+        stem : str
+            Name of the files, without suffix: see `save_figure` and `save_table`.
+        shown : Figure or DataFrame
+            What is shown and saved.
+        caption : str
+            One sentence that says what it is; the picture's text for those who cannot see it begins
+            with it.
+        see : str
+            What is seen in it, in words made from the same numbers.
+        decimals, layout
+            Of a table: see `save_table`.
+        origin : Provenance, optional
+            Of this one, if it says more than that of the notebook.
+
+        Raises
+        ------
+        InputError
+            When the files cannot be written.
+        """
+        origin, path = origin or self.origin, self.folder / stem
+        if isinstance(shown, Figure):
+            origin = origin.model_copy(update={"caption": caption})
+            image = save_figure(shown, path, origin)
+            image.alt = f"{caption.rstrip('.')}. {see}".strip()
+            display(image)
+            see = f"*{caption.rstrip('.')}. Source: {origin.source}.*\n\n{seen(see)}"
+        else:
+            display(save_table(shown, path, origin, caption, decimals, layout))
+            see = seen(see)
+        if see.strip():
+            display(Markdown(see.strip()))
+
+    def text(self, stem: str, text: str) -> Any:
+        """Show a paragraph made from the measurements, and save it as ``stem``.md."""
+        write_together(self.folder / stem, {".md": (text + "\n").encode()})
+        return Markdown(text)
+
+
+def seen(text: str) -> str:
+    """Return a paragraph that begins with "What we see", or nothing."""
+    return f"**What we see.** {text}" if text else ""
