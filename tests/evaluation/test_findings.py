@@ -1,0 +1,153 @@
+"""What is said of numbers is what they say."""
+
+import pandas as pd
+import pytest
+
+from xmodal.config import InputError
+from xmodal.evaluation import findings
+
+
+def test_splits():
+    frame = pd.DataFrame(
+        {
+            "split": ["train", "validation", "evaluation"],
+            "clips": [9000, 1000, 2000],
+            "silent clips": [9, 1, 30],
+            "repeated clips": [1, 0, 0],
+            "labels per clip": [3.0, 3.0, 2.96],
+        }
+    )
+    assert findings.splits(frame) == (
+        "9,000 clips to learn from and 2,000 to be judged by, with 3.0 labels each. Of the latter "
+        "30 (1.5 %) are silent and none is repeated."
+    )
+    frame.loc[2, "repeated clips"] = 2
+    assert findings.splits(frame).endswith("silent and 2 repeated.")
+
+
+def test_labels():
+    frame = pd.DataFrame({"name": ["Game", "Car", None], "clips": [60, 30, 10]})
+    said = findings.labels(frame, pd.DataFrame({"labels": [1, 2], "clips": [50, 50]}))
+    assert "Game, is on 60 % of the training clips" in said
+    assert "half of the 3 labels in use are on at most 30 clips" in said
+    assert "while 1 labels make up half" in said
+
+
+def test_lengths_of_one_slope():
+    frame = pd.DataFrame({"visual": [1.0, 2, 3], "audio": [3.0, 2, 1]})
+    assert findings.lengths(frame) == (
+        "The two lengths correlate with r = −1.00: one explains 100 % of the variance of the other."
+    )
+
+
+def test_components():
+    frame = pd.DataFrame(
+        {
+            "kind": ["canonical"] * 2 + ["visual"] * 4 + ["audio"] * 2,
+            "value": [0.8, 0.05, 4.0, 3, 2, 1, 9, 1],
+        }
+    )
+    said = findings.components(frame)
+    assert "correlates with 0.80, the tenth with 0.05; 1 of 2 lie above 0.1" in said
+    assert "in 2 of 4 components, half of the audio variance in 1 of 2" in said
+
+
+def test_a_training_that_reaches_the_switch_and_one_that_does_not():
+    history = pd.DataFrame(
+        {
+            "run": "a",
+            "step": [10, 20, 30],
+            "cosine": [0.4, 0.3, 0.2],
+            "recall_at_1": [5.0, 9.0, 3.0],
+        }
+    )
+    run = {"run": "a", "steps": 30, "λ from step": 20, "best step": 20, "validation R@1": 9.0}
+    said = findings.training(pd.DataFrame([{**run, "validation N": 256}]), history)
+    assert "best at step 20 of 30: 9.0 % among 256" in said
+    assert "cosine loss goes from 0.300 to 0.200 and recall to 3.0 %" in said
+    assert "recall, 9.0 % just before, is 3.0 % at its lowest after" in said
+    late = pd.DataFrame([{**run, "λ from step": 10_000, "validation N": 256}])
+    assert "step 10,000, where λ is switched on, is never reached" in findings.training(
+        late, history
+    )
+
+
+def readings(ours: float) -> pd.DataFrame:
+    return pd.DataFrame(
+        [
+            {"row": 1024, "direction": "a", "k": 1, "reading": "published", "recall": 10.0},
+            {
+                **{"row": 1024, "direction": "a", "k": 1, "reading": "rows are galleries"},
+                **{"recall": ours, "low": ours - 1, "high": ours + 1},
+            },
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    "ours, words",
+    [
+        (3.0, "well below half of"),
+        (5.0, "about half of"),
+        (8, "below"),
+        (10, "near"),
+        (12, "above"),
+    ],
+)
+def test_the_level_is_told_plainly(ours: float, words: str):
+    assert f"{words} the published 10.0 % ({ours / 10:.2f} of it)" in findings.level(readings(ours))
+
+
+def test_a_table_beside_the_published_one():
+    said = findings.against_published(readings(9.5))
+    assert "between 0.95 and 0.95 times the published recall, −0.5 points on average" in said
+    assert "1 of 1 published numbers lie within" in said
+    assert findings.against_published(readings(9.5), "rows are dimensions") == ""
+
+
+def test_the_law_of_equal_shares():
+    pairs = pd.DataFrame(
+        {"direction": ["a"] * 2, "first": "x", "second": "y", "published": [0.1, -0.3]}
+    )
+    assert findings.law(pairs) == (
+        "Two recalls with the same K/row differ on average by 0.2 points (published)."
+    )
+
+
+def test_candidates_that_halve_recall_when_they_double():
+    frame = pd.DataFrame({"gallery": [16, 64], "k": [1, 1], "recall": [40.0, 10.0]})
+    assert "with twice the candidates, 50 % of it is left" in findings.candidates(frame)
+
+
+def test_methods_rise_and_a_gallery_that_was_not_measured_is_refused():
+    frame = pd.DataFrame(
+        {"gallery": [64] * 3, "k": [1] * 3, "model": ["b", "b", "a"], "recall": [4.0, 6, 2]}
+    )
+    assert findings.methods(frame, 64).endswith("rising: a 2.0 %, b 5.0 %.")
+    with pytest.raises(InputError, match="nothing was measured among 128"):
+        findings.methods(frame, 128)
+
+
+def test_changes_beyond_the_scatter_of_the_seeds():
+    rows = {"base": [9.9, 10.1], "up": [14.9, 15.1], "down": [4.9, 5.1], "same": [10.0, 10.2]}
+    frame = pd.DataFrame(
+        [
+            {"change": change, "measure": "R@1, N = 64", "recall": recall}
+            for change, recalls in rows.items()
+            for recall in recalls
+        ]
+    )
+    assert findings.changes(frame, 64) == (
+        "The first line reaches 10.0 % (base). What gains most: up (+5.0). What loses most: down "
+        "(−5.0). 1 of 3 changes move it by no more than twice the scatter of the seeds."
+    )
+
+
+def test_laws_that_were_put_to_the_test():
+    frame = pd.DataFrame(
+        {"method": ["m", "m"], "law": ["power", "log"], "recall": [9.0, 10], "measured": [10.0, 10]}
+    )
+    assert findings.held_back(frame) == (
+        "Over 1 methods the power by 1.0 points and the log by 0.0 points on average."
+    )
+    assert findings.held_back(frame[:0]) == "No method has enough sizes to hold one back."

@@ -1,0 +1,307 @@
+"""What is seen in tables and figures, in words made from their numbers, whatever the data."""
+
+import numpy as np
+import pandas as pd
+
+from xmodal.config import InputError
+
+
+def _percent(share: float) -> str:
+    """Write a share of 1 in percent, with a digit after the point where it is small."""
+    return f"{100 * share:.0f} %" if share >= 0.1 else f"{100 * share:.1f} %"
+
+
+def _plus(points: float) -> str:
+    """Write a difference in points with its sign."""
+    return f"{points:+.1f}".replace("-", "−")
+
+
+# --- 01: the data ---------------------------------------------------------------------------------
+
+
+def splits(frame: pd.DataFrame) -> str:
+    """Say how many clips there are, and how many of them are silent or repeated."""
+    train, test = (frame[frame["split"] == name].iloc[0] for name in ("train", "evaluation"))
+    silent, repeated = test["silent clips"], test["repeated clips"]
+    return (
+        f"{train['clips']:,} clips to learn from and {test['clips']:,} to be judged by, with "
+        f"{test['labels per clip']:.1f} labels each. Of the latter {silent:,} "
+        f"({_percent(silent / test['clips'])}) are silent and "
+        + (f"{repeated:,} repeated." if repeated else "none is repeated.")
+    )
+
+
+def labels(frame: pd.DataFrame, carried: pd.DataFrame) -> str:
+    """Say how uneven the labels are."""
+    clips = carried["clips"].sum()
+    first, middle = frame.iloc[0], frame["clips"].median()
+    half = int((frame["clips"].cumsum() < frame["clips"].sum() / 2).sum()) + 1
+    return (
+        f"The most frequent label, {first['name']}, is on {_percent(first['clips'] / clips)} of "
+        f"the training clips; half of the {len(frame):,} labels in use are on at most "
+        f"{middle:,.0f} clips each, while {half} labels make up half of all that is given."
+    )
+
+
+def lengths(frame: pd.DataFrame) -> str:
+    """Say how much the length of one modality tells of that of the other."""
+    r = float(np.corrcoef(frame["visual"], frame["audio"])[0, 1])
+    shown = f"{r:.2f}".replace("-", "−")
+    return (
+        f"The two lengths correlate with r = {shown}: one explains {_percent(r * r)} of the "
+        "variance of the other."
+    )
+
+
+def components(frame: pd.DataFrame) -> str:
+    """Say how many directions the two modalities share, and how their variance is spread."""
+    kinds = {kind: part["value"].to_numpy() for kind, part in frame.groupby("kind")}
+    shared = kinds["canonical"]
+    half = {
+        name: int(np.searchsorted(np.cumsum(kinds[name]) / kinds[name].sum(), 0.5)) + 1
+        for name in ("visual", "audio")
+    }
+    return (
+        f"The best pair of directions correlates with {shared[0]:.2f}, the tenth with "
+        f"{shared[min(9, len(shared) - 1)]:.2f}; {int((shared > 0.1).sum())} of {len(shared)} lie "
+        f"above 0.1. Half of the visual variance is in {half['visual']} of "
+        f"{len(kinds['visual']):,} components, half of the audio variance in {half['audio']} of "
+        f"{len(kinds['audio'])}."
+    )
+
+
+# --- 02: one training -----------------------------------------------------------------------------
+
+
+def plain(frame: pd.DataFrame) -> str:
+    """Say what a training in a dozen lines reaches, beside chance."""
+    loss, reached = frame["loss"].dropna(), frame["recall"].dropna().iloc[-1]
+    chance = 100 / frame["gallery"].iloc[-1]
+    return (
+        f"In {frame['step'].max():,} steps the loss falls from {loss.iloc[0]:.2f} to "
+        f"{loss.iloc[-1]:.2f}, and validation Recall@1 among {frame['gallery'].iloc[-1]:,} "
+        f"candidates reaches {reached:.1f} %, {reached / chance:.0f} times chance."
+    )
+
+
+def training(frame: pd.DataFrame, history: pd.DataFrame) -> str:
+    """Say where a training was at its best, what the loss did after that, and when λ came."""
+    run = frame.iloc[0]
+    mine = history[history["run"] == run["run"]].set_index("step")
+    best, last = mine.loc[run["best step"]], mine.iloc[-1]
+    text = (
+        f"Validation Recall@1 is best at step {run['best step']:,} of {run['steps']:,}: "
+        f"{run['validation R@1']:.1f} % among {run['validation N']:,} candidates."
+    )
+    if run["best step"] < mine.index[-1]:
+        text += (
+            f" From there to the last step the cosine loss goes from {best['cosine']:.3f} to "
+            f"{last['cosine']:.3f} and recall to {last['recall_at_1']:.1f} %."
+        )
+    if run["λ from step"] < run["steps"]:
+        late = mine[mine.index > run["λ from step"]]["recall_at_1"]
+        before = mine[mine.index <= run["λ from step"]]["recall_at_1"]
+        if len(late) and len(before):
+            text += (
+                f" λ is switched on at step {run['λ from step']:,}: recall, {before.iloc[-1]:.1f} "
+                f"% just before, is {late.min():.1f} % at its lowest after."
+            )
+    else:
+        text += f" The step {run['λ from step']:,}, where λ is switched on, is never reached."
+    return text
+
+
+# --- 03: Tables 1 and 2 ---------------------------------------------------------------------------
+
+
+def level(frame: pd.DataFrame) -> str:
+    """Say how Recall@1 in the last row compares with the published one, rows being galleries."""
+    last = frame[(frame["row"] == frame["row"].max()) & (frame["k"] == 1)]
+    table = last.pivot(index="direction", columns="reading", values="recall")
+    if "rows are galleries" not in table:
+        return ""
+    ours, theirs = table["rows are galleries"].mean(), table["published"].mean()
+    ratio = ours / theirs
+    bounds = {0.45: "well below half of", 0.55: "about half of", 0.9: "below", 1.1: "near"}
+    words = next((words for bound, words in bounds.items() if ratio < bound), "above")
+    return (
+        f"Among {frame['row'].max():,} candidates the paper's text on these clips reaches a "
+        f"Recall@1 of {ours:.1f} %, mean of both directions: {words} the published {theirs:.1f} % "
+        f"({ratio:.2f} of it)."
+    )
+
+
+def against_published(frame: pd.DataFrame, reading: str = "rows are galleries") -> str:
+    """Say how far one direction's table lies from the published one."""
+    table = frame.pivot(index=["row", "k"], columns="reading", values="recall")
+    if reading not in table or table[reading].isna().any():
+        return ""
+    ratio, lead = table[reading] / table["published"], table[reading] - table["published"]
+    inside = frame[frame["reading"] == reading].set_index(["row", "k"])
+    held = (inside["low"] <= table["published"]) & (table["published"] <= inside["high"])
+    return (
+        f"If the {reading}, ours is between {ratio.min():.2f} and {ratio.max():.2f} times the "
+        f"published recall, {_plus(lead.mean())} points on average; {int(held.sum())} of "
+        f"{len(held)} published numbers lie within our intervals."
+    )
+
+
+def law(pairs: pd.DataFrame) -> str:
+    """Say how nearly two recalls of the same K/N are equal, in the paper and here."""
+    means = pairs.drop(columns=["direction", "first", "second"]).abs().mean()
+    said = [f"{value:.1f} points ({name})" for name, value in means.items()]
+    return f"Two recalls with the same K/row differ on average by {', '.join(said)}."
+
+
+def candidates(frame: pd.DataFrame) -> str:
+    """Say how fast Recall@1 falls with the number of candidates."""
+    first = frame[frame["k"] == 1].groupby("gallery")["recall"].mean()
+    few, many = first.index.min(), first.index.max()
+    each = (first[many] / first[few]) ** (1 / np.log2(many / few))
+    return (
+        f"Recall@1 is {first[few]:.1f} % among {few:,} candidates and {first[many]:.1f} % among "
+        f"{many:,}: with twice the candidates, {_percent(each)} of it is left."
+    )
+
+
+def silence(frame: pd.DataFrame) -> str:
+    """Say what leaving out silent clips changes."""
+    first = frame[(frame["k"] == 1)].groupby(["clips", "gallery"])["recall"].mean().unstack(0)
+    both = first.dropna()
+    if both.empty:
+        return ""
+    change = both["not silent"] - both["all"]
+    return f"Without silent clips Recall@1 changes by {_plus(change.mean())} points on average."
+
+
+# --- 04: the joint space --------------------------------------------------------------------------
+
+
+def space(frame: pd.DataFrame) -> str:
+    """Say what training did to the space."""
+    table = frame.pivot_table(index="measure", columns="state", values="value", sort=False)
+    said = [
+        f"{measure} {values['before training']:.2f} → {values['after training']:.2f}"
+        for measure, values in table.iterrows()
+        if not values.isna().any()
+    ]
+    return f"From before training to after it: {'; '.join(said)}."
+
+
+# --- 05: retrieval --------------------------------------------------------------------------------
+
+
+def examples(frame: pd.DataFrame) -> str:
+    """Say how often an item shown shares a label with its query, or is its own clip."""
+    others = frame[~frame["own"]]
+    queries = frame.drop_duplicates(["direction", "query_id", "kind"])
+    found = frame.groupby(["direction", "query_id", "kind"])["own"].any().sum()
+    return (
+        f"Of {len(queries)} queries shown {found} have their own clip among the items beside "
+        f"them; of the other items {int((others['shared'] > 0).sum())} of {len(others)} share a "
+        "label with the query."
+    )
+
+
+def near_misses(frame: pd.DataFrame) -> str:
+    """Say for which labels the first item is of the right kind, though not the right clip."""
+    order = frame.sort_values("same label first", ascending=False)
+    best, worst = order.iloc[0], order.iloc[-1]
+    return (
+        f"Where the own clip does not come first, the item that does shares the label most often "
+        f"for {best['label']} ({best['same label first']:.0f} %) and least often for "
+        f"{worst['label']} ({worst['same label first']:.0f} %)."
+    )
+
+
+# --- 06: beyond -----------------------------------------------------------------------------------
+
+
+def cca(grid: pd.DataFrame) -> str:
+    """Say which ridge and power did best, and what weighting gains over plain CCA."""
+    best, plain = grid.iloc[0], grid[grid["power"] == 0].iloc[0]
+    gain = best["validation R@1"] - plain["validation R@1"]
+    return (
+        f"The best on validation clips has a ridge of {best['ridge']:g} and the power "
+        f"{best['power']:g}, with a Recall@1 of {best['validation R@1']:.1f} %; plain CCA at its "
+        f"best is {_plus(-gain)} points away."
+    )
+
+
+def methods(frame: pd.DataFrame, gallery: int) -> str:
+    """Put the methods in the order of their Recall@1 among so many candidates."""
+    mine = frame[(frame["gallery"] == gallery) & (frame["k"] == 1)]
+    means = mine.groupby("model", sort=False)["recall"].mean().sort_values()
+    if means.empty:
+        raise InputError(f"nothing was measured among {gallery:,} candidates: choose another")
+    said = ", ".join(f"{name} {value:.1f} %" for name, value in means.items())
+    return f"Recall@1 among {gallery:,} candidates, mean of both directions, rising: {said}."
+
+
+def errors(frame: pd.DataFrame) -> str:
+    """Say how many misses share a label with the query, beside chance."""
+    last, chance = frame[frame["method"] != "chance"].iloc[-1], frame[frame["method"] == "chance"]
+    name = "misses with a shared label"
+    return (
+        f"Of what {last['method']} retrieves instead of the match, {last[name]:.0f} % share a "
+        f"label with the query; by chance it would be {chance[name].iloc[0]:.0f} %."
+    )
+
+
+def categories(frame: pd.DataFrame) -> str:
+    """Name the easiest and the hardest of the frequent labels."""
+    order = frame.sort_values("recall", ascending=False)
+    easy, hard = order.iloc[0], order.iloc[-1]
+    return (
+        f"Of the {len(frame)} most frequent labels, {easy['label']} is the easiest "
+        f"({easy['recall']:.0f} %) and {hard['label']} the hardest ({hard['recall']:.0f} %)."
+    )
+
+
+# --- 07: the study --------------------------------------------------------------------------------
+
+
+def changes(recalls: pd.DataFrame, gallery: int, most: int = 3) -> str:
+    """Name the changes that move Recall@1 on the evaluation clips most, up and down.
+
+    A change counts as seen where it moves the mean by more than twice the standard deviations of
+    both rows together.
+    """
+    name = f"R@1, N = {gallery:,}"
+    each = recalls[recalls["measure"] == name].groupby("change", sort=False)["recall"]
+    table = pd.DataFrame({"mean": each.mean(), "std": each.std()})
+    base, rest = table.iloc[0], table.iloc[1:]
+    moved = rest["mean"] - base["mean"]
+    doubt = 2 * np.sqrt(rest["std"].fillna(0) ** 2 + np.nan_to_num(base["std"]) ** 2)
+    up = moved[moved > doubt].sort_values(ascending=False)
+    down = moved[moved < -doubt].sort_values()
+    parts = [f"The first line reaches {base['mean']:.1f} % ({table.index[0]})."]
+    for words, some in (("gains", up), ("loses", down)):
+        if len(some):
+            said = "; ".join(f"{what} ({_plus(points)})" for what, points in some[:most].items())
+            parts.append(f"What {words} most: {said}.")
+    within = len(rest) - len(up) - len(down)
+    parts.append(
+        f"{within} of {len(rest)} changes move it by no more than twice the scatter of the seeds."
+    )
+    return " ".join(parts)
+
+
+def apart(table: pd.DataFrame) -> str:
+    """Say what scaling each clip with its own other half is worth at evaluation."""
+    means = table.pivot_table(index="change", columns="measure", values="mean", sort=False)
+    if means.empty:
+        return ""
+    alone = [name for name in means if str(name).startswith("scaled apart")]
+    gain = means.drop(columns=alone).iloc[:, 0] - means[alone[0]]
+    said = "; ".join(f"{what}: {_plus(points)}" for what, points in gain.items())
+    return f"Points that scaling with the own other half gives at evaluation: {said}."
+
+
+def held_back(table: pd.DataFrame) -> str:
+    """Say how far each law's prediction of the largest training is off."""
+    if table.empty:
+        return "No method has enough sizes to hold one back."
+    off = (table["recall"] - table["measured"]).abs().groupby(table["law"], sort=False).mean()
+    said = " and ".join(f"the {law} by {value:.1f} points" for law, value in off.items())
+    return f"Over {table['method'].nunique()} methods {said} on average."
