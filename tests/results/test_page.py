@@ -39,7 +39,9 @@ def figures(tmp_path: Path) -> Path:
             note = origin("06_beyond", "bbb") if name == "cca" else origin("03_recall", "aaa")
             save_table(FRAME, tmp_path / name, note, f"Caption of {name}")
     (tmp_path / "verdict.md").write_text("They differ by 3.0 points.\n")
-    save_figure(Figure((1, 1)), tmp_path / "umap", origin("04_umap", "ccc", "e" * 64))
+    (tmp_path / "level.md").write_text("Ours is 0.4 of theirs.\n")
+    drawn = origin("04_umap", "ccc", "e" * 64).model_copy(update={"caption": "A map of three"})
+    save_figure(Figure((1, 1)), tmp_path / "umap", drawn)
     save_figure(Figure((1, 1)), tmp_path / "architecture", origin("00_paper", "ccc", ""))
     return tmp_path
 
@@ -51,7 +53,9 @@ def test_the_page_holds_tables_verdict_protocol_and_the_pictures_that_are_there(
         "# Results: three clips\n",
         "Caption of table2",
         "differ by 3.0",
-        "\n### The joint space, drawn with UMAP\n\n![The joint space, drawn with UMAP](umap.png)\n",
+        "Ours is 0.4",
+        "\n### The joint space, drawn with UMAP\n\n![A map of three](umap.png)\n",
+        "\n![The network (figure 1 of the paper, drawn by code)](architecture.png)\n",
         "\n- **Clips:** three clips, no more\n",
         "\n- **Disjoint galleries:** 23 of 256, 5 of 1,024 clips\n",
         "\n- **Tolerance:** 0.5 points",
@@ -103,7 +107,7 @@ def test_a_study_is_part_of_the_page_where_there_is_one(figures: Path):
         assert told(figures / "README.md")[name][:2] == ("07_study", "ddd")
 
 
-@pytest.mark.parametrize("name", ["silence.md", "silence.json", "umap.json", "verdict.md"])
+@pytest.mark.parametrize("name", ["silence.md", "silence.json", "umap.json", "level.md"])
 def test_what_is_missing_is_named(figures: Path, name: str):
     (figures / name).unlink()
     with pytest.raises(InputError, match=rf"{name} is missing"):

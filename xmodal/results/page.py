@@ -20,8 +20,11 @@ PICTURES = {
     "paper_changes": "The paper's method, one change at a time",
     "beyond_changes": "The recipe, one change at a time",
     "categories": "Easy and hard categories",
-    "training_curves": "Training",
+    "plain_curve": "A training in a dozen lines",
+    "training_curve": "The course of one training",
+    "training_curves": "The course of every training",
     "umap": "The joint space, drawn with UMAP",
+    "spaces": "The joint space before and after training",
     "retrieval": "Queries and what they retrieve (figure 2 of the paper)",
     "label_frequencies": "How often each label occurs",
     "feature_norms": "Lengths of the feature vectors",
@@ -48,8 +51,9 @@ PARTS = [
         "was chosen on the evaluation clips. A model that gained nothing for long was stopped "
         "where its profile says so.",
     ),
+    ("The joint space in numbers", ["space"], ""),
     ("Linear CCA", ["cca"], "Chosen on validation clips:"),
-    ("Errors that are not errors", ["errors"], ""),
+    ("Errors that are not errors", ["errors", "near_misses"], ""),
 ]
 STUDY = [
     ("The paper's method, one change at a time", ["study_paper", "scaled_apart"], ""),
@@ -71,6 +75,8 @@ This page was generated; every number on it comes from the files beside it, and
 [its end](#where-each-table-and-picture-comes-from) says which commit and which features made each.
 
 {{ verdict }}
+
+{{ level }}
 
 {% for title, tables, words in parts %}
 ## {{ title }}
@@ -98,10 +104,10 @@ Tables 1 and 2; the JSON file beside each table of recalls holds its own card.
 
 ## Pictures
 
-{% for name, title in pictures %}
+{% for name, title, caption in pictures %}
 ### {{ title }}
 
-![{{ title }}]({{ name }}.png)
+![{{ caption or title }}]({{ name }}.png)
 
 [PDF]({{ name }}.pdf) · [SVG]({{ name }}.svg) · [origin]({{ name }}.json)
 
@@ -151,13 +157,18 @@ def write_report(figures: Path) -> str:
     page = template.render(
         source=origin.source,
         verdict=verdict,
+        level=_read(figures / "level.md"),
         parts=[
             (title, [_read(figures / f"{n}.md") for n in names], w) for title, names, w in parts
         ],
         card=origin.protocol,
         tolerance=f"{origin.protocol.tolerance:g}",
         galleries=[f"{count:,} of {size:,}" for size, count in sizes],
-        pictures=[item for item in PICTURES.items() if (figures / f"{item[0]}.png").exists()],
+        pictures=[
+            (name, title, read_provenance(figures / f"{name}.json").caption)
+            for name, title in PICTURES.items()
+            if (figures / f"{name}.png").exists()
+        ],
         runs=_runs(figures).itertuples(),
     )
     (figures / "README.md").write_text(page)
