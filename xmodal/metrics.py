@@ -121,3 +121,20 @@ def recall(*found: Ranks, ks: Sequence[int] = (1, 5, 10), resamples: int = 1000)
     mean, lower, upper = (tuple(values.tolist()) for values in (hits.mean(dim=0), low, high))
     median_rank = average.quantile(0.5, dim=1).mean().item()
     return Recall(tuple(ks), mean, lower, upper, median_rank, average.mean().item(), len(hits))
+
+
+def alignment(visual: Tensor, audio: Tensor) -> float:
+    """Return the mean squared distance between the two embeddings of a clip (Wang & Isola, 2020).
+
+    Unit vectors, float32, (clips, embedding_dim); 0 where they coincide, 2 where orthogonal.
+    """
+    return (visual - audio).square().sum(dim=1).mean().item()
+
+
+def uniformity(embedding: Tensor, t: float = 2) -> float:
+    """Return the log of the mean Gaussian potential over pairs of clips (Wang & Isola, 2020).
+
+    Unit vectors, float32, (clips, embedding_dim); 0 if all are one point, the lower the more evenly
+    they cover the sphere. No clip is paired with itself.
+    """
+    return torch.pdist(embedding).square().mul(-t).exp().mean().log().item()

@@ -8,7 +8,15 @@ from hypothesis import strategies as st
 from torch.nn.functional import normalize
 from torchmetrics.functional.retrieval import retrieval_recall
 
-from xmodal.metrics import Ranks, bootstrap, gallery_ranks, ranks, recall
+from xmodal.metrics import (
+    Ranks,
+    alignment,
+    bootstrap,
+    gallery_ranks,
+    ranks,
+    recall,
+    uniformity,
+)
 
 
 def unit(n: int, dim: int = 8, seed: int = 0) -> torch.Tensor:
@@ -141,3 +149,14 @@ def test_bad_input_is_named():
         ranks(unit(3) * torch.nan, unit(3))
     with pytest.raises(ValueError, match="cannot be drawn from 3 clips"):
         gallery_ranks(unit(3), unit(3), 4)
+
+
+def test_alignment_and_uniformity_by_hand():
+    """Squared distances: of the pairs of a clip 0, 2, 4; of pairs of clips 2, 4, 2."""
+    visual = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])
+    audio = torch.tensor([[1.0, 0.0], [1.0, 0.0], [1.0, 0.0]])
+    assert alignment(visual, audio) == pytest.approx(2)
+    potential = (2 * np.exp(-4) + np.exp(-8)) / 3
+    assert uniformity(visual) == pytest.approx(np.log(potential), rel=1e-6)
+    assert uniformity(visual, t=1) == pytest.approx(np.log((2 * np.exp(-2) + np.exp(-4)) / 3))
+    assert uniformity(audio) == 0
