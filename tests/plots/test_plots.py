@@ -10,7 +10,7 @@ from matplotlib.text import Text
 
 from xmodal import plots
 from xmodal.config import InputError
-from xmodal.plots.space import _spread
+from xmodal.plots.space import _place
 
 SOURCE = "synthetic sample $5_a$"
 DIRECTIONS = ("audio→video", "video→audio")
@@ -38,13 +38,19 @@ def galleries(models, **options):
     return recalls(models, **options).rename(columns={"row": "gallery", "reading": "model"})
 
 
-def a_map(clips, labels):
+def a_map(clips, labels, name="after training"):
     xy = np.random.default_rng(0).normal(size=(2 * clips, 2))
     frame = pd.DataFrame(xy, columns=["x", "y"])
     frame["modality"] = ["visual"] * clips + ["audio"] * clips
     frame["label"] = [labels[n % len(labels)] for n in range(clips)] * 2
     frame["clip"] = [f"id{n}" for n in range(clips)] * 2
-    return frame
+    return frame.assign(map=name)
+
+
+def maps(clips, labels):
+    both = [a_map(clips, labels, f"{when} training") for when in ("before", "after")]
+    alone = [part.assign(map=f"{name} alone") for name, part in both[1].groupby("modality")]
+    return pd.concat(both + alone)
 
 
 def examples(directions, labels, count=2):
@@ -150,7 +156,11 @@ FIGURES = {
     "map": lambda: plots.umap(a_map(300, [f"label {n}" for n in range(12)] + LABELS), SOURCE),
     "map, long names": lambda: plots.umap(a_map(40, LABELS), SOURCE),
     "map, unlabelled": lambda: plots.umap(a_map(3, ["other"]), SOURCE),
+    "map, one spot": lambda: plots.umap(a_map(40, LABELS).assign(x=0, y=0), SOURCE),
     "map, one modality": lambda: plots.umap(a_map(9, LABELS).iloc[:9], SOURCE),
+    "maps": lambda: plots.spaces(maps(300, [f"label {n}" for n in range(12)]), SOURCE),
+    "maps, long names": lambda: plots.spaces(maps(40, [*LABELS, *"abcd"]), SOURCE),
+    "maps, one": lambda: plots.spaces(a_map(3, ["other"]), SOURCE),
     "retrieval": lambda: plots.retrieval(examples(DIRECTIONS, LABELS), SOURCE),
     "methods": lambda: plots.methods(
         galleries(["published", "CCA", LONG, "$x$", *map(str, range(5))], rows=(1024,)), SOURCE
@@ -459,11 +469,52 @@ def test_map_links_a_seeded_choice_of_pairs():
     assert not np.array_equal(links(frame, seed=1), linked)
 
 
-def test_numbers_on_one_spot_are_spread():
-    placed = np.array(_spread(np.zeros((8, 2)), gap=1.0))
-    apart = np.linalg.norm(placed[:, None] - placed[None], axis=-1) + np.eye(8)
-    assert apart.min() >= 1 - 1e-9
-    np.testing.assert_array_equal(placed[0], [0, 0])
+def test_names_move_apart_by_the_least_and_stay_inside():
+    """Boxes of 10 by 4 in a room of 100 by 100; steps of 2."""
+    room, size = np.array([[0, 0], [100, 100]]), np.full((2, 2), [10, 4])
+    placed = _place(np.array([[50, 50], [52, 51]]), size, room)
+    np.testing.assert_array_equal(placed, [[50, 50], [52, 55]])  # 2 up would overlap: 53 - 50 < 4
+    placed = _place(np.array([[1, 99], [90, 90]]), size, room)
+    np.testing.assert_array_equal(placed, [[5, 97], [90, 90]])
+
+
+def test_a_name_without_room_is_left_out():
+    room = np.array([[0, 0], [20, 5]])
+    placed = _place(np.full((3, 2), [10, 2]), np.array([[12, 4], [12, 4], [2, 2]]), room)
+    assert np.isfinite(placed).all(axis=1).tolist() == [True, False, True]
+
+
+def test_labels_are_written_on_the_middle_of_their_points():
+    frame = a_map(40, ["a", "b", "other"])
+    place = {"a": (0.0, 0.0), "b": (9.0, 5.0), "other": (4.0, 9.0)}
+    frame[["x", "y"]] = [place[label] for label in frame["label"]]
+    axis = plots.umap(frame, SOURCE).axes[0]
+    written = {text.get_text(): text.get_position() for text in axis.texts}
+    assert written == {name: pytest.approx(place[name], abs=0.05) for name in "ab"}
+    assert not [text for text in plots.umap(frame, SOURCE, labels=0).axes[0].texts]
+
+
+def test_only_the_map_after_training_is_drawn_with_pairs():
+    frame = maps(5, ["a"])
+    axis = plots.umap(frame, SOURCE).axes[1]
+    shown = np.concatenate([c.get_offsets() for c in axis.collections[:4]])
+    after = frame[frame["map"] == "after training"]
+    assert sorted(map(tuple, shown)) == sorted(map(tuple, after[["x", "y"]].to_numpy()))
+
+
+def test_maps_of_one_modality_are_coloured_by_label(drawn):
+    colours = [
+        {
+            tuple(c)
+            for part in axis.collections
+            if len(part.get_offsets())
+            for c in part.get_facecolor()
+        }
+        for axis in drawn("maps").axes
+    ]
+    assert [len(found) for found in colours] == [2, 2, 9, 9]  # modalities; 8 labels, and the rest
+    assert not colours[0] & colours[2]
+    assert {"visual", "audio", "label 3", "other labels"} <= set(words(drawn("maps")))
 
 
 def test_cards_put_shared_labels_first_and_count_the_rest():
@@ -497,6 +548,8 @@ def test_cards_say_when_the_own_clip_came_first(drawn):
             "lacks the column.* gallery, model",
         ),
         (lambda: plots.umap(a_map(3, ["a"]).drop(columns="clip"), SOURCE), "column.* clip"),
+        (lambda: plots.umap(a_map(3, ["a"], "visual alone"), SOURCE), "no map 'after training'"),
+        (lambda: plots.spaces(a_map(3, ["a"]).iloc[:0], SOURCE), "no rows"),
         (lambda: plots.methods(recalls(["a"]), SOURCE), "lacks the column.* model, gallery"),
         (lambda: plots.recall_law(recalls(["a"]), SOURCE), "lacks the column.* model, candidates"),
         (lambda: plots.study_rows(of_a_study(["a"]).iloc[:0], SOURCE), "no rows"),

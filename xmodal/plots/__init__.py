@@ -16,7 +16,7 @@ from xmodal.plots.recall import (
     recall_law,
     recall_readings,
 )
-from xmodal.plots.space import umap
+from xmodal.plots.space import spaces, umap
 from xmodal.plots.training import training_curves
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "recall_law",
     "recall_readings",
     "retrieval",
+    "spaces",
     "study_rows",
     "training_curves",
     "umap",

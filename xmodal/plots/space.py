@@ -1,4 +1,4 @@
-"""The joint space flattened to a map: both modalities of every clip, and the pairs."""
+"""The joint space flattened to maps: both modalities of every clip, together and alone."""
 
 import numpy as np
 import pandas as pd
@@ -8,87 +8,153 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
+from xmodal.config import InputError
 from xmodal.plots import style
 from xmodal.plots.style import INK, MODALITIES, PALETTE, QUIET, Look
 
 _COLOUR = {modality: look["color"] for modality, look in MODALITIES.items()}
 _MARKER = {"visual": "^", "audio": "o"}
 _OTHER_COLOUR = "#cfcfcf"
-_LABEL_COLOURS = [PALETTE[n] for n in (0, 1, 2, 3, 4, 5, 9, 8)]
+_LABEL_COLOURS = [PALETTE[n] for n in (2, 4, 9, 8, 5, 6)] + [INK, PALETTE[1]]  # no modality's
+_LETTERS = 20  # of a label, at most
+_COLUMNS = ["x", "y", "modality", "label", "clip", "map"]
 
 
-@style.figure(frame=["x", "y", "modality", "label", "clip"])
+@style.figure(points=_COLUMNS)
 def umap(
-    frame: pd.DataFrame, source: str, labels: int = 8, linked: int = 150, seed: int = 0
+    points: pd.DataFrame, source: str, labels: int = 8, linked: int = 150, seed: int = 0
 ) -> Figure:
-    """Draw the map of the embeddings, coloured by label, and by modality with pairs linked.
+    """Draw the map after training, coloured by label, and by modality with pairs linked.
 
-    Each label also has a number, written on the middle of its points, so that the picture reads
-    without colour.
+    Labels are named at the middle of their points, where there is room.
 
     Parameters
     ----------
-    frame : DataFrame
-        One row for each embedding: x, y, modality ("visual" or "audio"), label (a name or "other")
-        and clip (its id).
+    points : DataFrame
+        One row for each point of a map: x, y, modality ("visual" or "audio"), label (a name or
+        "other"), clip (its id) and map; only "after training" is drawn.
     labels : int
         How many of the most frequent labels are coloured, at most 8.
     linked : int
         How many pairs are linked in the second panel, chosen at random by ``seed``.
     """
-    known = frame.loc[frame["label"] != "other", "label"]
-    frequent = list(known.value_counts().index[: min(labels, len(_LABEL_COLOURS))])
+    frame = points[points["map"] == "after training"]
+    if frame.empty:
+        raise InputError("`points` of umap has no map 'after training': there is nothing to draw.")
     figure, axes = style.sheet(4.3, source, columns=2)
     by_label, by_pair = axes[0]
-    for axis in axes[0]:
-        axis.set_aspect("equal", adjustable="datalim")
-        axis.set(xticks=[], yticks=[])
-        axis.spines[:].set_visible(False)
-
-    colours = dict(zip(frequent, _LABEL_COLOURS, strict=False))
+    colours = _label_colours(frame, labels)
     _points(by_label, frame, frame["label"].map(colours).fillna(_OTHER_COLOUR))
-    seen = frame[frame["modality"] == frame["modality"].iloc[-1]]  # one cloud, should they part
-    middles = seen.groupby("label")[["x", "y"]].median().reindex(frequent).dropna().to_numpy()
-    room = float(np.ptp(frame[["x", "y"]].to_numpy(float), axis=0).max() / 18)  # of a number
-    bold: Look = {"fontsize": 9, "weight": "bold", "ha": "center", "va": "center"}
-    outline = [withStroke(linewidth=2.2, foreground="white")]
-    for number, (x, y) in enumerate(_spread(middles, room), start=1):
-        by_label.text(x, y, str(number), zorder=5, path_effects=outline, **bold)
-
     _points(by_pair, frame, frame["modality"].map(_COLOUR), alpha=0.3)
     count = _links(by_pair, frame, linked, seed)
-
     style.letter(axes, ["coloured by label", f"coloured by modality, {count:,} pairs linked"])
+
     shapes = [_key(name, INK, marker) for name, marker in _MARKER.items()]
     both = [_key(name, _COLOUR[name], marker) for name, marker in _MARKER.items()]
     both.append(Line2D([], [], color=INK, linewidth=0.6, label="same clip"))
     below: Look = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "ncols": 3}
     for axis, keys in ((by_label, shapes), (by_pair, both)):
         axis.legend(handles=keys, handlelength=1.0, **below)
-    named = [f"{number}  {style.shorten(name, 24)}" for number, name in enumerate(frequent, 1)]
-    keys = [_key(name, colour) for name, colour in zip(named, colours.values(), strict=True)]
-    keys.append(_key("other labels", _OTHER_COLOUR))
-    style.legend(figure, 4, keys, "outside lower center", handlelength=1.0)
+    style.legend(figure, 5, _label_keys(colours), "outside lower center", handlelength=1.0)
+    figure.draw_without_rendering()  # settles the layout, in which names take no part
+    _name(by_label, frame, list(colours))
     return figure
 
 
-def _spread(points: np.ndarray, gap: float) -> list[np.ndarray]:
-    """Return points (n, 2) moved by the least that keeps each ``gap`` away from those before it."""
-    angles = np.linspace(0, 2 * np.pi, 12, endpoint=False)
-    ring = np.column_stack([np.cos(angles), np.sin(angles)])
-    placed: list[np.ndarray] = []
-    for point in points:
-        radii = np.arange(len(points) + 1)[:, None, None] * gap / 2
-        for place in (point + radii * ring).reshape(-1, 2):
-            if all(np.linalg.norm(place - other) >= gap for other in placed):
-                break
-        placed.append(place)
+@style.figure(points=_COLUMNS)
+def spaces(points: pd.DataFrame, source: str, labels: int = 8) -> Figure:
+    """Draw all maps side by side: of both modalities coloured by modality, of one by label.
+
+    Parameters
+    ----------
+    points : DataFrame
+        As `umap` takes it; each map is a panel.
+    labels : int
+        How many of the most frequent labels are coloured, at most 8.
+    """
+    maps = list(points.groupby("map", sort=False))
+    figure, axes = style.sheet(2.4, source, columns=len(maps))
+    colours = _label_colours(points, labels)
+    for axis, (_, frame) in zip(axes[0], maps, strict=True):
+        if frame["modality"].nunique() > 1:
+            _points(axis, frame, frame["modality"].map(_COLOUR), size=2)
+        else:
+            _points(axis, frame, frame["label"].map(colours).fillna(_OTHER_COLOUR), size=2)
+    style.letter(axes, [name for name, _ in maps])
+    keys = [_key(name, _COLOUR[name], marker) for name, marker in _MARKER.items()]
+    keys += _label_keys(colours)
+    style.legend(figure, 6, keys, "outside lower center", handlelength=1.0)
+    return figure
+
+
+def _label_colours(frame: pd.DataFrame, labels: int) -> dict[str, str]:
+    """Give each of the most frequent labels its colour."""
+    known = frame.loc[frame["label"] != "other", "label"].value_counts().index[:labels]
+    return dict(zip(known, _LABEL_COLOURS, strict=False))
+
+
+def _label_keys(colours: dict[str, str]) -> list[Line2D]:
+    """Return the legend of the labels."""
+    keys = [_key(style.shorten(name, _LETTERS), colour) for name, colour in colours.items()]
+    return [*keys, _key("other labels", _OTHER_COLOUR)]
+
+
+def _name(axis: Axes, frame: pd.DataFrame, labels: list[str]) -> None:
+    """Write labels on the middle of their points, or near it with a line to the middle.
+
+    A label that finds no room is not written. Call it when the layout is settled.
+    """
+    seen = frame[frame["modality"] == frame["modality"].iloc[-1]]  # one cloud, should they part
+    middles = seen.groupby("label")[["x", "y"]].median().reindex(labels).dropna()
+    look: Look = {"weight": "bold", "ha": "center", "va": "center", "zorder": 5}
+    look["path_effects"] = [withStroke(linewidth=2, foreground="white")]
+    names = [
+        axis.text(x, y, style.shorten(label, _LETTERS), in_layout=False, **look)
+        for label, x, y in middles.itertuples()
+    ]
+    starts = axis.transData.transform(middles.to_numpy()).reshape(-1, 2)
+    sizes = np.array([name.get_window_extent().size for name in names]).reshape(-1, 2) + 3
+    places = _place(starts, sizes, axis.bbox.get_points())
+    nearest = np.clip(starts, places - sizes / 2, places + sizes / 2)  # of each box to its middle
+    to_data = axis.transData.inverted().transform
+    for name, place in zip(names, places, strict=True):
+        name.set(position=to_data(place), visible=bool(np.isfinite(place).all()))
+    lines = np.stack([starts, nearest], axis=1)[np.isfinite(places).all(axis=1)]
+    leaders = [to_data(line) for line in lines]
+    axis.add_collection(
+        LineCollection(leaders, colors=INK, linewidths=0.7, zorder=4), autolim=False
+    )
+
+
+def _place(middles: np.ndarray, sizes: np.ndarray, room: np.ndarray, step: float = 2) -> np.ndarray:
+    """Return the centres of boxes, as near to their middles as keeps them in the room and apart.
+
+    All in pixels: middles, sizes and centres (boxes, 2), two corners of the room (2, 2). Those
+    before have the first choice; where there is no place left, the centre is NaN.
+    """
+    reach = np.arange(0, np.ptp(room, axis=0).max(), step)
+    reach = np.r_[-reach[:0:-1], reach]
+    moves = np.stack(np.meshgrid(reach, reach), axis=-1).reshape(-1, 2)
+    moves = moves[np.linalg.norm(moves, axis=1).argsort(kind="stable")]
+    placed = np.full(middles.shape, np.nan)
+    for row, (middle, size) in enumerate(zip(middles, sizes, strict=True)):
+        centres = middle + moves
+        inside = (centres - size / 2 >= room[0]) & (centres + size / 2 <= room[1])
+        gaps = abs(centres[:, None] - placed[:row]) - (size + sizes[:row]) / 2
+        free = inside.all(axis=1) & ~(gaps < 0).all(axis=2).any(axis=1)  # NaN is in nobody's way
+        if free.any():
+            placed[row] = centres[free.argmax()]
     return placed
 
 
-def _points(axis: Axes, frame: pd.DataFrame, colours: pd.Series, alpha: float = 0.7) -> None:
+def _points(
+    axis: Axes, frame: pd.DataFrame, colours: pd.Series, alpha: float = 0.7, size: float = 5
+) -> None:
     """Scatter both modalities, the unnamed below the named, as pixels: thousands weigh little."""
-    look: Look = {"s": 5, "linewidths": 0, "alpha": alpha, "rasterized": True}
+    axis.set_aspect("equal", adjustable="datalim")
+    axis.set(xticks=[], yticks=[])
+    axis.spines[:].set_visible(False)
+    look: Look = {"s": size, "linewidths": 0, "alpha": alpha, "rasterized": True}
     named = colours != _OTHER_COLOUR
     for modality, marker in _MARKER.items():
         chosen = frame["modality"] == modality
