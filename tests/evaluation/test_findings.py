@@ -151,3 +151,26 @@ def test_laws_that_were_put_to_the_test():
         "Over 1 methods the power by 1.0 points and the log by 0.0 points on average."
     )
     assert findings.held_back(frame[:0]) == "No method has enough sizes to hold one back."
+
+
+def test_the_space_before_and_after():
+    values = {
+        "alignment": (2.0, 1.0),
+        "modality gap": (0.4, 0.1),
+        "label agreement": (0.09, 0.5),
+        "label agreement by chance": (0.09, 0.09),
+    }
+    frame = pd.DataFrame(
+        [
+            {"state": state, "measure": measure, "modality": modality, "value": value + shift}
+            for measure, both in values.items()
+            for state, value in zip(("before training", "after training"), both, strict=True)
+            for modality, shift in (("audio", 0.01), ("visual", -0.01))
+        ]
+    )
+    assert findings.space(frame) == (
+        "Training brings the two halves of a clip closer together (alignment 2.00 → 1.00) and "
+        "takes the gap between the modalities from 0.40 to 0.10. Of the ten nearest items of the "
+        "other modality 50 % share a label with the query, where before it were 9.0 % and by "
+        "chance it would be 9.0 %."
+    )

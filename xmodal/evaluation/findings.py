@@ -179,13 +179,17 @@ def silence(frame: pd.DataFrame) -> str:
 
 def space(frame: pd.DataFrame) -> str:
     """Say what training did to the space."""
-    table = frame.pivot_table(index="measure", columns="state", values="value", sort=False)
-    said = [
-        f"{measure} {values['before training']:.2f} → {values['after training']:.2f}"
-        for measure, values in table.iterrows()
-        if not values.isna().any()
-    ]
-    return f"From before training to after it: {'; '.join(said)}."
+    table = frame.groupby(["measure", "state"], sort=False)["value"].mean().unstack()
+    before, after = table["before training"], table["after training"]
+    closer = "closer together" if after["alignment"] < before["alignment"] else "further apart"
+    return (
+        f"Training brings the two halves of a clip {closer} (alignment {before['alignment']:.2f} → "
+        f"{after['alignment']:.2f}) and takes the gap between the modalities from "
+        f"{before['modality gap']:.2f} to {after['modality gap']:.2f}. Of the ten nearest items of "
+        f"the other modality {_percent(after['label agreement'])} share a label with the query, "
+        f"where before it were {_percent(before['label agreement'])} and by chance it would be "
+        f"{_percent(after['label agreement by chance'])}."
+    )
 
 
 # --- 05: retrieval --------------------------------------------------------------------------------
