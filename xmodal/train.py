@@ -16,7 +16,7 @@ from xmodal.data.batches import Batches, Drawn
 from xmodal.data.features import FeatureSet, open_features
 from xmodal.devices import all_gather, reproducible, start_accelerator
 from xmodal.loss import Batch, l2_groups, objective
-from xmodal.metrics import gallery_ranks, recall
+from xmodal.metrics import alignment, gallery_ranks, recall, uniformity
 from xmodal.model import JointEmbedding
 from xmodal.negatives import Labels, Peers
 
@@ -188,6 +188,8 @@ def validate(
     losses = dict(zip(("loss", "cosine", "classification", "l2"), means, strict=True))
     rate = learning_rate(config, state["step"] - 1)
     line = {"step": state["step"], **losses, "learning_rate": rate, **recalls}
+    line["alignment"] = alignment(visual, audio)
+    line["uniformity"] = (uniformity(visual) + uniformity(audio)) / 2
     state["history_bytes"] = folder.add_to_history(line)
 
 

@@ -1,4 +1,6 @@
-"""Ranks and recalls against brute force, a library, and chance."""
+"""Ranks and recalls against brute force, a library, and chance; alignment and uniformity."""
+
+import math
 
 import numpy as np
 import pytest
@@ -140,6 +142,36 @@ def test_bootstrap_bounds_agree_with_the_normal_approximation():
     assert low.item() == pytest.approx(0.2 - error, abs=0.1 * error)
     assert high.item() == pytest.approx(0.2 + error, abs=0.1 * error)
     assert bootstrap(hits, resamples=50)[0].equal(bootstrap(hits, resamples=50)[0])
+
+
+def test_alignment_by_hand():
+    """Squared distances: of one point 0, of orthogonal vectors 2, of opposite ones 4."""
+    visual = torch.tensor([[1.0, 0.0], [1.0, 0.0], [1.0, 0.0]])
+    audio = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])
+    assert alignment(visual, audio) == pytest.approx((0 + 2 + 4) / 3)
+    assert alignment(visual, visual) == 0
+
+
+def test_uniformity_by_hand():
+    """Two clips are one pair: the log of its potential is -t d²."""
+    assert uniformity(torch.tensor([[1.0, 0.0], [-1.0, 0.0]])) == pytest.approx(-8)
+    assert uniformity(torch.eye(2), t=3) == pytest.approx(-6)
+    square = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]])
+    # of six pairs, four are orthogonal and two are opposite
+    expected = math.log((4 * math.exp(-4) + 2 * math.exp(-8)) / 6)
+    assert uniformity(square) == pytest.approx(expected)
+    assert uniformity(square, chunk=3) == pytest.approx(expected)
+
+
+def test_uniformity_of_many_clips_is_that_of_all_pairs():
+    clips = unit(300, 16)
+    potential = torch.pdist(clips.double()).square().mul(-2).exp()
+    assert uniformity(clips, chunk=128) == pytest.approx(potential.mean().log().item(), abs=1e-5)
+
+
+def test_uniformity_is_0_at_worst_and_unknown_of_one_clip():
+    assert uniformity(unit(1).expand(50, -1)) == pytest.approx(0, abs=1e-5)
+    assert math.isnan(uniformity(unit(1)))
 
 
 def test_bad_input_is_named():

@@ -23,7 +23,7 @@ from safetensors.torch import load_file
 from xmodal.checkpoint import load_run, read_history
 from xmodal.config import RECIPES, VARIANTS, InputError, TrainConfig
 from xmodal.data.features import open_features
-from xmodal.metrics import gallery_ranks, recall
+from xmodal.metrics import alignment, gallery_ranks, recall, uniformity
 from xmodal.train import learning_rate, train
 
 Tiny = Callable[..., TrainConfig]
@@ -115,6 +115,9 @@ def test_the_weights_with_the_best_recall_are_kept(
         for pair in ((visual, audio), (audio, visual))
     ]
     assert np.mean(found) == pytest.approx(result["best_recall"], abs=1e-9)
+    (best,) = [line for line in read_history(config.out) if line["step"] == result["best_step"]]
+    assert best["alignment"] == pytest.approx(alignment(visual, audio))
+    assert best["uniformity"] == pytest.approx((uniformity(visual) + uniformity(audio)) / 2)
 
 
 def test_training_learns(tiny: Tiny, tmp_path: Path):
