@@ -1,6 +1,7 @@
 """Training: the loop, validation, and resuming (paper, section 3.1)."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -21,7 +22,7 @@ from xmodal.model import JointEmbedding
 from xmodal.negatives import Labels, Peers
 
 
-def train(config: TrainConfig) -> dict[str, Any]:
+def train(config: TrainConfig, watch: Callable[[], object] | None = None) -> dict[str, Any]:
     """Train one model, or go on with its training where it was interrupted.
 
     ``config.out`` then holds ``config.json``, ``history.jsonl`` (a line for every validation),
@@ -32,6 +33,14 @@ def train(config: TrainConfig) -> dict[str, Any]:
     With several processes (``torchrun``, ``accelerate launch``) each takes its stretch of every
     batch, and draws negatives within it, or with ``gather_negatives`` from the whole batch. The
     clips of a batch are the same with any number of processes.
+
+    Parameters
+    ----------
+    config : TrainConfig
+        All choices.
+    watch : callable, optional
+        Called by the main process after each validation, when its line is in the history, and once
+        more when the run is complete.
 
     Raises
     ------
@@ -58,7 +67,9 @@ def train(config: TrainConfig) -> dict[str, Any]:
     accelerator.wait_for_everyone()
     if not folder.complete(config):
         with reproducible():
-            run_steps(config, accelerator, batches, validation, folder)
+            run_steps(config, accelerator, batches, validation, folder, watch)
+    if watch and accelerator.is_main_process:
+        watch()
     return folder.read("result.json")
 
 
@@ -68,6 +79,7 @@ def run_steps(
     batches: Batches,
     validation: FeatureSet,
     folder: RunFolder,
+    watch: Callable[[], object] | None,
 ) -> None:
     """Take the steps that are left, with a validation and a checkpoint every so many."""
     set_seed(config.seed)
@@ -118,6 +130,8 @@ def run_steps(
                 frozen.load_state_dict(accelerator.get_state_dict(trained))
                 validate(frozen, validation, means, config, state, folder)
             save_checkpoint(accelerator, folder, state)
+            if watch and accelerator.is_main_process:
+                watch()
             sums.zero_()
             bar.set_postfix_str(f"best validation Recall@1 {100 * state['best_recall']:.1f} %")
     bar.close()

@@ -76,6 +76,21 @@ def test_classification_is_switched_on_at_its_step(whole: Path):
         assert line["loss"] == pytest.approx(total, rel=1e-5)
 
 
+def test_a_training_can_be_watched(tiny: Tiny, whole: Path, tmp_path: Path):
+    """After each validation, and once more when the result is there; its course is the same."""
+    out, seen = tmp_path / "run", list[tuple[int, bool]]()
+    config = tiny(out)
+
+    def watch() -> None:
+        seen.append((len(read_history(out)), (out / "result.json").exists()))
+
+    train(config, watch)
+    assert seen == [(1, False), (2, False), (3, False), (4, False), (4, True)]
+    assert contents(out) == contents(whole)
+    train(config, watch)  # it is complete: nothing is trained
+    assert seen[5:] == [(4, True)]
+
+
 def test_result_names_the_best_line(whole: Path, related_features: Path):
     result = json.loads((whole / "result.json").read_text())
     best = max(read_history(whole), key=lambda line: line["recall_at_1"])
