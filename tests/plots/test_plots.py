@@ -16,9 +16,12 @@ SOURCE = "synthetic sample $5_a$"
 DIRECTIONS = ("audio→video", "video→audio")
 
 
-def history(runs, steps, ks=(1, 5, 10)):
+def history(runs, steps, ks=(1, 5, 10), spread=True):
     frame = pd.DataFrame({"step": np.tile(np.arange(steps) * 1000, len(runs))})
     frame = frame.assign(run=np.repeat(runs, steps), loss=1.0, cosine=0.5, classification=12.0)
+    frame = frame.assign(learning_rate=1e-4 * 0.5 ** (frame["step"] // 3000))
+    if spread:
+        frame = frame.assign(alignment=0.3, uniformity=-3.5 + frame["step"] / 1e4)
     return frame.assign(**{f"recall_at_{k}": frame["step"] * k / 1e4 for k in ks})
 
 
@@ -137,7 +140,10 @@ FIGURES = {
     ),
     "training, one step": lambda: plots.training_curves(history(["only"], 1), SOURCE, 10_000),
     "training, no validation": lambda: plots.training_curves(
-        history(["only"], 12, ks=()), SOURCE, 10_000
+        history(["only"], 12, ks=(), spread=False).drop(columns="learning_rate"), SOURCE, 10_000
+    ),
+    "training, in one point": lambda: plots.training_curves(
+        history(["only"], 12).assign(alignment=0.0, uniformity=0.0), SOURCE
     ),
     "published": lambda: plots.recall_readings(
         recalls(["published", "dimension, 6,000 candidates", "gallery, dimension 250", "chance"]),
@@ -288,8 +294,24 @@ def test_an_empty_panel_says_why(drawn):
     empty = figure.axes[2]
     assert not empty.lines and not len(empty.get_yticks())
     assert [text.get_text() for text in empty.texts] == ["λ is 0 in these steps"]
-    assert "no validation yet" in words(drawn("training, no validation"))
-    assert not {"λ is 0 in these steps", "no validation yet"} & set(words(drawn("training")))
+    shown = words(drawn("training, no validation"))
+    assert "no validation yet" in shown
+    assert shown.count("not recorded in this run") == 2  # learning rate; alignment and uniformity
+    reasons = {"λ is 0 in these steps", "no validation yet", "not recorded in this run"}
+    assert not reasons & set(words(drawn("training")))
+
+
+def test_each_measure_of_a_training_has_its_panel(drawn):
+    frame = history(["seed 0", LONG, "$a_b$"], 20)
+    columns = [["loss"], ["cosine"], ["classification"], ["learning_rate"]]
+    columns += [["recall_at_1", "recall_at_5", "recall_at_10"], ["alignment", "uniformity"]]
+    for axis, measures in zip(drawn("training").axes, columns, strict=True):
+        *lines, switch = axis.lines
+        assert list(switch.get_xdata()) == [10_000, 10_000]
+        expected = [part[m].tolist() for m in measures for _, part in frame.groupby("run")]
+        assert sorted(list(line.get_ydata()) for line in lines) == sorted(expected)
+    assert {"alignment", "uniformity", "R@1"} <= set(words(drawn("training")))
+    assert "0.00004" in words(drawn("training"))  # a learning rate is written as a plain number
 
 
 def test_rows_of_a_history_may_hold_the_loss_or_the_recall_alone():

@@ -1,5 +1,6 @@
-"""How training went: the parts of the loss, and recall on the validation clips."""
+"""How training went: the parts of the loss, and what was measured on the validation clips."""
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -10,6 +11,7 @@ from xmodal.plots import curves, style
 from xmodal.plots.style import DASHES, INK, MARKERS, QUIET, Look
 
 _PARTS = {"loss": "total loss", "cosine": "cosine loss", "classification": "cross entropy"}
+_SPREAD = ["alignment", "uniformity"]
 
 
 @style.figure(history=["step", "run", *_PARTS])
@@ -19,16 +21,17 @@ def training_curves(
     class_start_step: int | None = None,
     gallery_size: int | None = None,
 ) -> Figure:
-    """Draw the loss and its parts, and the recall on the validation clips, by training step.
+    """Draw the loss and its parts, the learning rate, and what was validated, by training step.
 
-    Runs differ in colour and dash; recall levels differ in marker and are named at their ends.
+    Runs differ in colour and dash; where a panel shows several measures, these differ in marker
+    and are named at their ends. A panel with nothing to show says why.
 
     Parameters
     ----------
     history : DataFrame
-        Columns step, run, loss, cosine, classification and, once something was validated, any of
-        recall_at_1, recall_at_5, recall_at_10 (percent, mean of both directions). Where a step
-        logged no such value, it is NaN.
+        Columns step, run, loss, cosine, classification and any of learning_rate, recall_at_1,
+        recall_at_5, recall_at_10 (percent, mean of both directions), alignment, uniformity. Where a
+        step logged no such value, it is NaN.
     class_start_step : int, optional
         The step at which λ switches on (10,000 in the paper, Section 3.1), marked by a line.
     gallery_size : int, optional
@@ -37,20 +40,26 @@ def training_curves(
     history = history.assign(  # the cross entropy is not measured while λ is 0
         classification=history["classification"].where(history["classification"] > 0)
     )
-    recalls = [name for name in history if str(name).startswith("recall_at_")]
+    recalls = {n: f"R@{n[10:]}" for n in map(str, history) if n.startswith("recall_at_")}
     gallery = "" if gallery_size is None else f" among {gallery_size:,} candidates"
-    figure, axes = style.sheet(4.0, source, rows=2, columns=2, sharex=True)
-    style.letter(axes, [*_PARTS.values(), f"validation recall, %{gallery}"])
+    panels = [  # title, what is drawn, why there may be nothing
+        *((title, [part], "λ is 0 in these steps") for part, title in _PARTS.items()),
+        ("learning rate", ["learning_rate"], "not recorded in this run"),
+        (f"validation recall, %{gallery}", [*recalls], "no validation yet"),
+        ("alignment and uniformity (lower is better)", _SPREAD, "not recorded in this run"),
+    ]
+    figure, axes = style.sheet(5.6, source, rows=3, columns=2, sharex=True)
+    style.letter(axes, [title for title, *_ in panels])
     looks = style.looks(history["run"])
-    for axis, columns in zip(axes.flat, [*([part] for part in _PARTS), recalls], strict=True):
+    for axis, (_, columns, why) in zip(axes.flat, panels, strict=True):
         for column, marker in zip(columns, MARKERS, strict=False):
-            for run, rows in history.dropna(subset=column).groupby("run", sort=False):
-                mark: Look = {"marker": "." if len(rows) == 1 else None, "linewidth": 1}
-                if columns is recalls:
+            rows = history.reindex(columns=["step", "run", column]).dropna()
+            for run, part in rows.groupby("run", sort=False):
+                mark: Look = {"marker": "." if len(part) == 1 else None, "linewidth": 1}
+                if len(columns) > 1:
                     mark |= {"marker": marker, "markersize": 3}
-                curves.curve(axis, rows, "step", column, **looks[run] | mark)
+                curves.curve(axis, part, "step", column, **looks[run] | mark)
         if not axis.lines:
-            why = "no validation yet" if columns is recalls else "λ is 0 in these steps"
             middle: Look = {"transform": axis.transAxes, "ha": "center", "va": "center"}
             axis.text(0.5, 0.5, why, color=QUIET, **middle)
             axis.set_yticks([])
@@ -58,7 +67,15 @@ def training_curves(
         axes[0, 0].set_yscale("log")  # the cross entropy of an untrained classifier is huge
         style.log_ticks(axes[0, 0], "y")
     if axes[1, 1].lines:
-        _name_ends(axes[1, 1], history.dropna(subset=recalls), recalls)
+        axes[1, 1].set_ylim(bottom=0)
+        axes[1, 1].yaxis.set_major_formatter(
+            lambda rate, _: np.format_float_positional(float(f"{rate:.6g}"), trim="-")
+        )
+    if axes[2, 0].lines:
+        axes[2, 0].set_ylim(bottom=0)
+        _name_ends(axes[2, 0], history, recalls)
+    if axes[2, 1].lines:
+        _name_ends(axes[2, 1], history, {name: name for name in _SPREAD})
     last = history["step"].max()
     if class_start_step is not None and class_start_step <= last:
         for axis in (axis for axis in axes.flat if axis.lines):
@@ -78,13 +95,13 @@ def training_curves(
     return figure
 
 
-def _name_ends(axis: Axes, validated: pd.DataFrame, recalls: list[str]) -> None:
-    """Name each level beside the highest end of its lines, no name over another."""
-    axis.set_ylim(bottom=0)
-    line = axis.get_ylim()[1] * 0.1  # the height of a line of text
-    lowest = 0.0
-    for level, end in validated.groupby("run")[recalls].last().max().sort_values().items():
+def _name_ends(axis: Axes, history: pd.DataFrame, names: dict[str, str]) -> None:
+    """Name what each column holds beside the highest end of its lines, no name over another."""
+    validated = history.dropna(subset=[*names])
+    low, high = axis.get_ylim()
+    line = (high - low) * 0.12  # the height of a line of text
+    lowest = low
+    for column, end in validated.groupby("run")[[*names]].last().max().sort_values().items():
         at = validated["step"].max(), max(end, lowest)
-        name = f"R@{str(level).removeprefix('recall_at_')}"
-        style.note(axis, name, at, (6, 0), annotation_clip=False)
+        style.note(axis, names[str(column)], at, (6, 0), annotation_clip=False)
         lowest = at[1] + line
