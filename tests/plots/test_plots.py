@@ -25,6 +25,11 @@ def history(runs, steps, ks=(1, 5, 10), spread=True):
     return frame.assign(**{f"recall_at_{k}": frame["step"] * k / 1e4 for k in ks})
 
 
+def plain(steps, gallery=256):
+    frame = pd.DataFrame({"step": range(1, steps + 1), "loss": 0.4 / np.arange(1, steps + 1)})
+    return frame.assign(recall_at_1=[np.nan] * (steps - 1) + [8.66], gallery=gallery)
+
+
 def recalls(readings, rows=(256, 512, 1024), ks=(1, 5, 10), directions=DIRECTIONS):
     index = pd.MultiIndex.from_product(
         [rows, directions, ks, readings], names=["row", "direction", "k", "reading"]
@@ -145,6 +150,8 @@ FIGURES = {
     "training, in one point": lambda: plots.training_curves(
         history(["only"], 12).assign(alignment=0.0, uniformity=0.0), SOURCE
     ),
+    "plain": lambda: plots.plain_curve(plain(80), SOURCE),
+    "plain, one step": lambda: plots.plain_curve(plain(1, 6000), SOURCE),
     "published": lambda: plots.recall_readings(
         recalls(["published", "dimension, 6,000 candidates", "gallery, dimension 250", "chance"]),
         SOURCE,
@@ -312,6 +319,13 @@ def test_each_measure_of_a_training_has_its_panel(drawn):
         assert sorted(list(line.get_ydata()) for line in lines) == sorted(expected)
     assert {"alignment", "uniformity", "R@1"} <= set(words(drawn("training")))
     assert "0.00004" in words(drawn("training"))  # a learning rate is written as a plain number
+
+
+def test_the_plain_curve_says_what_recall_it_reached(drawn):
+    (title,) = [text for text in words(drawn("plain")) if "Recall@1" in text]
+    assert "Recall@1 is 8.7 % among 256 candidates (chance: 0.4 %)" in title
+    (line,) = drawn("plain").axes[0].lines
+    np.testing.assert_allclose(line.get_xydata()[[0, 79]], [[1, 0.4], [80, 0.005]])
 
 
 def test_rows_of_a_history_may_hold_the_loss_or_the_recall_alone():

@@ -1,5 +1,6 @@
 """What notebooks 01 and 02 measure, and make first if it is not there: the data, and a training."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -7,7 +8,7 @@ from pydantic import Field
 
 from xmodal.config import TrainConfig
 from xmodal.evaluation.description import describe
-from xmodal.evaluation.training import history_frame, training_frame
+from xmodal.evaluation.training import history_frame, plain_frame, training_frame
 from xmodal.pipeline.dataset import DataConfig, make_data, need_features
 from xmodal.train import train
 
@@ -28,8 +29,20 @@ def measure_data(config: DataConfig) -> dict[str, pd.DataFrame]:
     return describe(config.features)
 
 
-def measure_training(config: TrainingConfig) -> dict[str, pd.DataFrame]:
-    """Train a model, unless it is trained: `training_frame` and `history_frame` of its run."""
+def measure_training(
+    config: TrainingConfig, watch: Callable[[], object] | None = None
+) -> dict[str, pd.DataFrame]:
+    """Train a model, unless it is trained, and tell of its run; train the plain loop beside it.
+
+    ``watch`` is that of `train`, and shown instead of a bar. The frames are `training_frame` and
+    `history_frame` of the run, and `plain_frame`.
+    """
     need_features(config.features)
-    train(TrainConfig(**config.model_dump(exclude={"results"})))
-    return {"training": training_frame([config.out]), "history": history_frame([config.out])}
+    settings = config.model_dump(exclude={"results"})
+    settings["progress"] = watch is None and config.progress
+    train(TrainConfig(**settings), watch)
+    return {
+        "training": training_frame([config.out]),
+        "history": history_frame([config.out]),
+        "plain": plain_frame(config.features),
+    }

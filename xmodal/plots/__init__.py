@@ -17,7 +17,7 @@ from xmodal.plots.recall import (
     recall_readings,
 )
 from xmodal.plots.space import spaces, umap
-from xmodal.plots.training import training_curves
+from xmodal.plots.training import plain_curve, training_curves
 
 __all__ = [
     "architecture",
@@ -27,6 +27,7 @@ __all__ = [
     "label_frequencies",
     "learning_curve",
     "methods",
+    "plain_curve",
     "recall_against_gallery",
     "recall_law",
     "recall_readings",

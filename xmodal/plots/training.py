@@ -105,3 +105,24 @@ def _name_ends(axis: Axes, history: pd.DataFrame, names: dict[str, str]) -> None
         at = validated["step"].max(), max(end, lowest)
         style.note(axis, names[str(column)], at, (6, 0), annotation_clip=False)
         lowest = at[1] + line
+
+
+@style.figure(frame=["step", "loss", "recall_at_1", "gallery"])
+def plain_curve(frame: pd.DataFrame, source: str) -> Figure:
+    """Draw the loss of the plain loop by step, and say what recall it arrives at.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        As `xmodal.evaluation.training.plain_frame` returns it.
+    """
+    figure, axes = style.sheet(2.0, source)
+    end = frame.dropna(subset="recall_at_1").iloc[-1]
+    axes[0, 0].set_title(
+        f"cosine loss of each batch; at the end, validation Recall@1 is {end['recall_at_1']:.1f} % "
+        f"among {end['gallery']:,.0f} candidates (chance: {100 / end['gallery']:.1f} %)"
+    )
+    curves.curve(axes[0, 0], frame, "step", "loss", color=style.PALETTE[0])
+    axes[0, 0].set_ylim(bottom=0)
+    axes[0, 0].set_xlabel("training step")
+    return figure
