@@ -1,4 +1,4 @@
-"""A notebook's parameters: in a real shell, and through papermill."""
+"""A notebook's parameters, in a real shell and through papermill; a training that is watched."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -9,16 +9,19 @@ import nbformat
 import papermill
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
+from IPython.display import DisplayHandle, Markdown
 from papermill.exceptions import PapermillExecutionError
 from pydantic import Field
 from traitlets.config import Config
 
-from xmodal.config import InputError
+from xmodal.checkpoint import read_history
+from xmodal.config import InputError, TrainConfig
 from xmodal.evaluation.config import FigureConfig
 from xmodal.loss import cosine_loss
 from xmodal.metrics import Ranks
-from xmodal.pipeline.notebook import literal_names, project_folder, source_of
+from xmodal.pipeline.notebook import literal_names, live_curves, project_folder, source_of
 from xmodal.pipeline.options import validated
+from xmodal.train import train
 
 Run = Callable[..., Any]
 STAGE = """
@@ -180,6 +183,34 @@ def test_papermill_passes_parameters_strictly(tmp_path: Path):
     assert nbformat.read(out, 4).cells[-1].outputs[0].text == "257\n"
     with pytest.raises(PapermillExecutionError, match=r"did you mean batch_size\?"):
         papermill.execute_notebook(source, out, {"batch_sizes": 256}, progress_bar=False)
+
+
+# --- a training that is watched -------------------------------------------------------------------
+
+
+def test_a_training_is_drawn_at_each_validation(
+    tiny: Callable[..., TrainConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    config = tiny(tmp_path / "run", learning_rate=1e-30)  # no validation is better than the first
+    lines, pictures = [], []
+
+    def display(handle: DisplayHandle, content: Any, update: bool = False) -> None:
+        kept = lines if isinstance(content, Markdown) else pictures
+        kept.append((handle.display_id, update, content))
+
+    monkeypatch.setattr(DisplayHandle, "display", display)
+    monkeypatch.setattr(DisplayHandle, "update", lambda *given: display(*given, update=True))
+    train(config, live_curves(config))
+    best = f"best validation Recall@1 {100 * read_history(config.out)[0]['recall_at_1']:.1f} %"
+    assert [content.data for *_, content in lines] == [
+        *(f"step {step} of 40 · {best}" for step in (10, 20, 30, 40)),
+        f"trained for 40 steps · {best}, at step 10",
+    ]
+    for shown in (lines, pictures):  # one place each, which is drawn again
+        assert len({place for place, *_ in shown}) == 1
+        assert [update for _, update, _ in shown] == [False, True, True, True, True]
+    recall = pictures[-1][2].axes[4]
+    assert list(recall.lines[0].get_xdata()) == [10, 20, 30, 40]
 
 
 # --- without a notebook --------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""How a notebook takes its parameters: strictly, so that a mistyped one stops the run at once."""
+"""What notebooks alone need: their parameters, taken strictly, and a training that is watched."""
 
 import ast
 import inspect
@@ -8,8 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from IPython.core.getipython import get_ipython
-from IPython.display import Code
+from IPython.display import Code, DisplayHandle, Markdown
 
+from xmodal import plots
+from xmodal.checkpoint import RunFolder
+from xmodal.config import TrainConfig
+from xmodal.data.features import read_manifest
+from xmodal.evaluation.training import history_frame
 from xmodal.pipeline.options import Config, validated
 
 
@@ -73,3 +78,31 @@ def source_of(*functions: Callable) -> Code:
             del lines[first.lineno - 1 : first.end_lineno]
         texts.append("\n".join(lines))
     return Code("\n\n\n".join(texts), language="python")
+
+
+def live_curves(config: TrainConfig) -> Callable[[], None]:
+    """Return a ``watch`` of `train`: a line of progress and the curves, drawn anew each time.
+
+    Nothing is shown before the first validation; at the end the line says what was reached.
+    """
+    folder, again = RunFolder(config.out), False
+    line, curves = DisplayHandle(), DisplayHandle()
+
+    def watch() -> None:
+        nonlocal again
+        history = history_frame([config.out])
+        made, steps = history["step"].max(), folder.read("config.json")["config"]["steps"]
+        best = history.loc[history["recall_at_1"].idxmax()]
+        words = f"best validation Recall@1 {best['recall_at_1']:.1f} %"
+        if (config.out / "result.json").exists():
+            words = f"trained for {made:,} steps · {words}, at step {best['step']:,}"
+        else:
+            words = f"step {made:,} of {steps:,} · {words}"
+        source = read_manifest(config.features)["source"]
+        options = config.class_start_step, config.validation_gallery
+        picture = plots.training_curves(history, source, *options)
+        for handle, content in ((line, Markdown(words)), (curves, picture)):
+            (handle.update if again else handle.display)(content)
+        again = True
+
+    return watch
