@@ -72,6 +72,21 @@ def test_a_training_that_reaches_the_switch_and_one_that_does_not():
     )
 
 
+def test_a_dozen_lines_beside_chance():
+    frame = pd.DataFrame(
+        {
+            "step": [1, 2],
+            "loss": [0.4, 0.1],
+            "recall_at_1": [float("nan"), 5.0],
+            "gallery": [200, 200],
+        }
+    )
+    assert findings.plain(frame) == (
+        "In 2 steps the loss falls from 0.40 to 0.10, and validation Recall@1 among 200 candidates "
+        "reaches 5.0 %, 10 times chance."
+    )
+
+
 def readings(ours: float) -> pd.DataFrame:
     return pd.DataFrame(
         [

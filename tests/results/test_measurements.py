@@ -47,6 +47,12 @@ def counted() -> tuple[Callable[[FigureConfig], dict[str, pd.DataFrame]], list[F
     return measure, calls
 
 
+def test_a_frame_that_an_earlier_version_did_not_measure_is_told(config: FigureConfig):
+    found = measure_now("04_umap", config, counted()[0])
+    with pytest.raises(InputError, match="new was not measured, perhaps by an earlier version"):
+        found["new"]
+
+
 def test_frames_are_read_as_they_were_measured(config: FigureConfig):
     found = measured("01_data", config, counted()[0])
     pd.testing.assert_frame_equal(found["short"], FRAMES["short"])

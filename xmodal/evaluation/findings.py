@@ -75,12 +75,12 @@ def components(frame: pd.DataFrame) -> str:
 
 def plain(frame: pd.DataFrame) -> str:
     """Say what a training in a dozen lines reaches, beside chance."""
-    loss, reached = frame["loss"].dropna(), frame["recall"].dropna().iloc[-1]
-    chance = 100 / frame["gallery"].iloc[-1]
+    first, last = frame.iloc[0], frame.iloc[-1]
+    recall, size = last["recall_at_1"], int(last["gallery"])
     return (
-        f"In {frame['step'].max():,} steps the loss falls from {loss.iloc[0]:.2f} to "
-        f"{loss.iloc[-1]:.2f}, and validation Recall@1 among {frame['gallery'].iloc[-1]:,} "
-        f"candidates reaches {reached:.1f} %, {reached / chance:.0f} times chance."
+        f"In {int(last['step']):,} steps the loss falls from {first['loss']:.2f} to "
+        f"{last['loss']:.2f}, and validation Recall@1 among {size:,} candidates reaches "
+        f"{recall:.1f} %, {recall * size / 100:.0f} times chance."
     )
 
 

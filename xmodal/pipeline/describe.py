@@ -17,6 +17,7 @@ class TrainingConfig(TrainConfig):
     """How the model of notebook 02 is trained, and where its course is kept."""
 
     results: Path = Field(Path("data/results/sample"), description="folder for what is measured")
+    figures: Path = Field(Path("figures/sample"), description="folder for pictures")
 
     def trained(self) -> list[Path]:
         """Return its run."""
@@ -38,7 +39,7 @@ def measure_training(
     `history_frame` of the run, and `plain_frame`.
     """
     need_features(config.features)
-    settings = config.model_dump(exclude={"results"})
+    settings = config.model_dump(exclude={"results", "figures"})
     settings["progress"] = watch is None and config.progress
     train(TrainConfig(**settings), watch)
     return {

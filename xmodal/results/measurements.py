@@ -39,6 +39,11 @@ class Measured:
         return self.origin.source
 
     def __getitem__(self, name: str) -> pd.DataFrame:
+        if name not in self.frames:
+            raise InputError(
+                f"{name} was not measured, perhaps by an earlier version: remove the folder of "
+                "this notebook in `results` and measure again"
+            )
         return self.frames[name]
 
 
