@@ -11,14 +11,19 @@ from xmodal.plots.sketch import arrow, box, page
 from xmodal.plots.style import INK, MODALITIES, QUIET, Look
 
 # All lengths are inches.
-_HEIGHT = 3.35
-_CENTRE = {"visual": 2.4, "audio": 0.77}
+_HEIGHT = 3.95
+_CENTRE = {"visual": 2.79, "audio": 0.98}
 _OUTWARD = {"visual": 1, "audio": -1}  # away from the loss between the branches
 _MIDDLE = (_CENTRE["visual"] + _CENTRE["audio"]) / 2
-_BLOCK, _TALLEST = 0.40, 1.2
-_LEFT, _EMBEDDING = 0.3, 4.02  # centres of the first and of the last column
+_BLOCK, _TALLEST, _LINE = 0.40, 1.2, 0.135
+_LEFT, _EMBEDDING, _CLASSIFIER = 0.3, 3.95, 5.63  # centres of columns
+_TALL = 0.9  # of the boxes of the losses
 _PALE = "#f4f4f4"
 _CENTRED: Look = {"ha": "center", "va": "center"}
+_FEATURES = {
+    "visual": "what is seen,\nmean over frames",
+    "audio": "what is heard,\nmean over seconds",
+}
 
 
 @style.figure()
@@ -30,8 +35,8 @@ def architecture(
 ) -> Figure:
     """Draw the two branches, the joint space and the shared classifier (paper, Section 2, Fig. 1).
 
-    The drawing is our own. The height of a block grows with the square root of its units, so
-    that the smallest stays readable beside the largest.
+    The drawing is our own; beside each part stands what it is for. The height of a block grows
+    with the square root of its units, so that the smallest stays readable beside the largest.
 
     Parameters
     ----------
@@ -71,46 +76,59 @@ def _branch(axis: Axes, modality: str, units: Sequence[int], halves: Sequence[fl
         axis.text(x, y, f"{size:,}", color=ink, rotation=turned, weight=weight, **_CENTRED)
     reach = _TALLEST / 2 if modality == "visual" else max(halves)
     edge = y + _OUTWARD[modality] * (reach + 0.1)
-    look: Look = {
-        "color": colour,
-        "ha": "center",
-        "va": "bottom" if modality == "visual" else "top",
-    }
-    bold: Look = look | {"weight": "bold", "linespacing": 1.05}
-    axis.text(_LEFT, edge, f"{modality}\nfeatures", **bold)
-    axis.text(_EMBEDDING, edge, "embedding", **bold)
+    _words(axis, modality, 0.06, edge, f"{modality} features", _FEATURES[modality], "left")
+    _words(axis, modality, _EMBEDDING, edge, "embedding", "of length 1: only\nits direction counts")
     if last > 1:
         layers = f"{last - 1} fully connected {'layer' if last == 2 else 'layers'}, ReLU"
-        axis.text(_LEFT + last * step / 2, edge, layers, **look)
+        about = f"{layers}\nmap the features into the joint space"
+        _words(axis, modality, (_LEFT + _EMBEDDING) / 2, edge, f"{modality} branch", about)
+
+
+def _words(
+    axis: Axes, modality: str, x: float, edge: float, name: str, about: str, side: str = "center"
+) -> None:
+    """Write what a part is called and, in two lines, what it is for, outward from ``edge``."""
+    above = modality == "visual"
+    first, second = edge + 2 * _LINE * above, edge - _LINE * (not above)
+    look: Look = {"ha": side, "va": "bottom" if above else "top"}
+    axis.text(x, first, name, weight="bold", color=MODALITIES[modality]["color"], **look)
+    axis.text(x, second, about, linespacing=1.25, **look)
 
 
 def _cosine_loss(axis: Axes, half: float) -> None:
     """Draw the loss between the two embeddings, whose blocks reach ``half`` above and below."""
     for modality, outward in _OUTWARD.items():
-        start, tip = _CENTRE[modality] - outward * half, _MIDDLE + outward * 0.27
+        start, tip = _CENTRE[modality] - outward * half, _MIDDLE + outward * _TALL / 2
         arrow(axis, (_EMBEDDING, start), (_EMBEDDING, tip))
-    box(axis, (_EMBEDDING - 0.8, _MIDDLE - 0.27), 1.6, 0.54, INK, _PALE)
-    axis.text(_EMBEDDING, _MIDDLE + 0.155, "cosine similarity loss", weight="bold", **_CENTRED)
-    for y, pair, formula in (
-        (_MIDDLE - 0.01, "same clip", "1 − cos"),
-        (_MIDDLE - 0.155, "other clip", "max(0, cos − α)"),
+    left, right = _EMBEDDING - 0.85, _EMBEDDING + 0.85
+    box(axis, (left, _MIDDLE - _TALL / 2), right - left, _TALL, INK, _PALE)
+    axis.text(_EMBEDDING, _MIDDLE + 0.33, "cosine similarity loss", weight="bold", **_CENTRED)
+    for y, pair, formula, pull in (
+        (_MIDDLE + 0.16, "same clip", "1 − cos", "pulls the two together"),
+        (_MIDDLE - 0.17, "other clip", "max(0, cos − α)", "pushes them apart to cos ≤ α"),
     ):
-        axis.text(_EMBEDDING - 0.74, y, pair, va="center", color=QUIET)
-        axis.text(_EMBEDDING + 0.74, y, formula, ha="right", va="center")
+        axis.text(left + 0.06, y, pair, va="center")
+        axis.text(right - 0.06, y, formula, ha="right", va="center")
+        axis.text(left + 0.14, y - 0.14, pull, va="center", color=QUIET, style="italic")
 
 
 def _classifier(axis: Axes, classes: int) -> None:
     """Draw the classifier that both embeddings share, and the sum of the two losses."""
-    x, width, height = 5.58, 1.16, 0.6
+    x, width = _CLASSIFIER, 1.3
     for modality, outward in _OUTWARD.items():
-        colour, y = MODALITIES[modality]["color"], _CENTRE[modality]
-        axis.plot([_EMBEDDING + _BLOCK / 2, x], [y, y], color=colour, linewidth=1)
-        arrow(axis, (x, y), (x, _MIDDLE + outward * height / 2), colour)
-    box(axis, (x - width / 2, _MIDDLE - height / 2), width, height, INK, _PALE)
-    axis.text(x, _MIDDLE + 0.165, "shared classifier", weight="bold", **_CENTRED)
-    axis.text(x, _MIDDLE, "fully connected", **_CENTRED)
-    axis.text(x, _MIDDLE - 0.155, f"{classes:,} sigmoids", **_CENTRED)
-    arrow(axis, (x + width / 2, _MIDDLE), (6.38, _MIDDLE))
-    axis.text(6.68, _MIDDLE, "cross\nentropy", weight="bold", **_CENTRED)
-    total, y = "loss = cosine loss + λ · cross entropy", _CENTRE["audio"] - 0.42
-    axis.text(6.92, y, total, ha="right", va="center", fontsize=8)
+        look, y = MODALITIES[modality], _CENTRE[modality]
+        axis.plot([_EMBEDDING + _BLOCK / 2, x], [y, y], **look | {"linewidth": 1})
+        arrow(axis, (x, y), (x, _MIDDLE + outward * _TALL / 2), look["color"])
+    box(axis, (x - width / 2, _MIDDLE - _TALL / 2), width, _TALL, INK, _PALE)
+    axis.text(x, _MIDDLE + 0.33, "shared classifier", weight="bold", **_CENTRED)
+    axis.text(x, _MIDDLE + 0.16, "fully connected", **_CENTRED)
+    axis.text(x, _MIDDLE + 0.02, f"{classes:,} sigmoids", **_CENTRED)
+    purpose: Look = _CENTRED | {"color": QUIET, "style": "italic", "linespacing": 1.2}
+    axis.text(x, _MIDDLE - 0.24, "tells the labels from\neither embedding", **purpose)
+    arrow(axis, (x + width / 2, _MIDDLE), (6.47, _MIDDLE))
+    axis.text(6.72, _MIDDLE, "cross\nentropy", weight="bold", **_CENTRED)
+    right: Look = {"x": 6.94, "ha": "right", "va": "center"}
+    y = _CENTRE["audio"] - 0.45
+    axis.text(y=y, s="loss = cosine loss + λ · cross entropy", fontsize=8, **right)
+    meaning = "λ: how much the labels count; 0 at first,\nso that similarity is learnt before them"
+    axis.text(y=y - 0.24, s=meaning, color=QUIET, style="italic", linespacing=1.2, **right)
