@@ -6,6 +6,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.patches import FancyBboxPatch
 from matplotlib.text import Text
 
 from xmodal import plots
@@ -61,17 +62,19 @@ def maps(clips, labels):
     return pd.concat(both + alone)
 
 
-def examples(directions, labels, count=2):
-    rows = []
-    for direction in directions:
-        for n in range(count):
-            rows.append(
-                dict(
-                    kind=("seeded", "worst")[n % 2], direction=direction, query_id="a$b$c" * 5,
-                    query_labels="; ".join(labels), match_id="Zz9_", match_labels=labels[0],
-                    cosine=-0.5, rank=n + 1, own_was_first=n == 0,
-                )
-            )  # fmt: skip
+def examples(directions, labels, queries=2, items=3):
+    """Query n finds its own clip at place n + 1, if so many items are shown."""
+    kinds = ("best", "median", "worst", "random", "random", "random")
+    rows = [
+        dict(
+            kind=kinds[n], direction=direction, query_id=f"{n}a$b$c" * 5,
+            query_labels="; ".join(labels), rank=n + 1.0, candidates=6000, place=place,
+            match_id="Zz9_" * 5, match_labels=labels[0], cosine=-0.5, own=place == n + 1,
+        )
+        for direction in directions
+        for n in range(queries)
+        for place in range(1, items + 1)
+    ]  # fmt: skip
     return pd.DataFrame(rows)
 
 
@@ -174,7 +177,10 @@ FIGURES = {
     "maps": lambda: plots.spaces(maps(300, [f"label {n}" for n in range(12)]), SOURCE),
     "maps, long names": lambda: plots.spaces(maps(40, [*LABELS, *"abcd"]), SOURCE),
     "maps, one": lambda: plots.spaces(a_map(3, ["other"]), SOURCE),
-    "retrieval": lambda: plots.retrieval(examples(DIRECTIONS, LABELS), SOURCE),
+    "retrieval": lambda: plots.retrieval(examples(DIRECTIONS, LABELS, 6), SOURCE),
+    "retrieval, no labels": lambda: plots.retrieval(
+        examples(DIRECTIONS, LABELS).assign(query_labels=np.nan, match_labels=np.nan), SOURCE
+    ),
     "methods": lambda: plots.methods(
         galleries(["published", "CCA", LONG, "$x$", *map(str, range(5))], rows=(1024,)), SOURCE
     ),
@@ -193,7 +199,7 @@ FIGURES = {
         ("published, N = 1,024", 10.0),
     ),
     "learning, nothing published": lambda: plots.learning_curve(*of_a_curve(["a"]), SOURCE),
-    "retrieval, one way": lambda: plots.retrieval(examples(DIRECTIONS[:1], ["a"], 1), SOURCE),
+    "retrieval, one way": lambda: plots.retrieval(examples(DIRECTIONS[:1], ["a"], 1, 1), SOURCE),
 }  # fmt: skip
 
 
@@ -553,21 +559,36 @@ def test_maps_of_one_modality_are_coloured_by_label(drawn):
     assert {"visual", "audio", "label 3", "other labels"} <= set(words(drawn("maps")))
 
 
-def test_cards_put_shared_labels_first_and_count_the_rest():
-    frame = examples(["video→audio"], ["a", "b", "c", "d", "e", "f"], 1)
-    frame.at[0, "match_labels"] = "e; z"
-    figure = plots.retrieval(frame, SOURCE)
-    shown = [text for text in texts(figure) if text.get_text() in {*"abcdefz", "+2"}]
-    assert [text.get_text() for text in shown] == ["e", "a", "b", "c", "+2", "e", "z"]
-    assert [text.get_weight() for text in shown if text.get_text() == "e"] == ["bold"] * 2
-    assert {text.get_weight() for text in shown if text.get_text() != "e"} == {"normal"}
+def test_cards_put_shared_labels_first_and_bold():
+    frame = examples(["video→audio"], ["a", "b", "c"], queries=1, items=1)
+    figure = plots.retrieval(frame.assign(match_labels="z; c; a"), SOURCE)
+    shown = [text for text in texts(figure) if text.get_text().strip(",") in set("abcz")]
+    assert [text.get_text() for text in shown] == ["a,", "b,", "c", "c,", "a,", "z"]
+    assert [text.get_weight() for text in shown] == [*["normal"] * 3, "bold", "bold", "normal"]
 
 
-def test_cards_say_when_the_own_clip_came_first(drawn):
-    shown = words(drawn("retrieval"))
-    assert shown.count("own clip came first, next one shown") == 2
-    assert shown.count("own clip at rank 2") == 2
-    assert shown.count("−0.50") == 4
+def test_labels_without_room_are_counted():
+    """Four words of 25 wide letters, a line each in the query's card, two lines in the item's."""
+    labels = [letter * 25 for letter in "MWMW"]
+    frame = examples(["video→audio"], labels, queries=1, items=1)
+    shown = words(plots.retrieval(frame.assign(match_labels="; ".join(labels)), SOURCE))
+    assert [text for text in shown if text.startswith("+")] == ["+2", "+2"]
+    assert sum(text.startswith(("MMM", "WWW")) for text in shown) == 4
+
+
+def test_cards_mark_the_own_clip_in_words_and_shade(drawn):
+    figure = drawn("retrieval")
+    shown = words(figure)
+    assert shown.count("own clip") == 2 * 3  # of six queries a side three find it among the items
+    assert shown.count("own clip at rank 2 of 6,000") == 2
+    assert shown.count("cos −0.50") == 2 * 6 * 3
+    faces = [patch.get_facecolor() for patch in figure.findobj(FancyBboxPatch)]
+    assert len(set(faces)) == 2 and min(map(faces.count, set(faces))) == 2 * 3
+
+
+def test_examples_of_both_directions_fit_a_page(drawn):
+    width, height = drawn("retrieval").get_size_inches()
+    assert width == 7 and height <= 9
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Nearest neighbours against brute force, and the examples by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,7 +16,7 @@ from xmodal.data.features import FeatureSet
 from xmodal.data.schema import AUDIO_DIM, VISUAL_DIM
 from xmodal.evaluation.recall import AUDIO_TO_VIDEO, VIDEO_TO_AUDIO, nearest
 from xmodal.model import Embeddings
-from xmodal.retrieval.examples import RetrievalConfig, examples, examples_table
+from xmodal.retrieval.examples import RetrievalConfig, examples, examples_table, near_misses
 
 
 def unit(n: int, seed: int, dim: int = 6) -> torch.Tensor:
@@ -60,9 +62,9 @@ def by_hand() -> Embeddings:
     """Cosines of the videos (rows) with the audio (columns).
 
     ====  ====  ====
-    1.0   0.8   0.0     leads by 0.2: best; the second is audio 1
-    0.6   0.96  0.8     leads by 0.16; the second is audio 2
-    0.8   0.64  0.0     ranks last: worst; the first is audio 0
+    1.0   0.8   0.0     leads by 0.2: best
+    0.6   0.96  0.8     leads by 0.16, at rank 1 too, which is the median of 1, 1 and 3
+    0.8   0.64  0.0     ranks last: worst
     ====  ====  ====
     """
     visual = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.8, 0.0]])
@@ -70,40 +72,70 @@ def by_hand() -> Embeddings:
     return Embeddings(visual, audio)
 
 
+def one_way(frame: pd.DataFrame, direction: str, kind: str) -> pd.DataFrame:
+    return frame[(frame["direction"] == direction) & (frame["kind"] == kind)]
+
+
 def test_best_and_worst_by_hand():
     frame = examples(by_hand(), clips(3), RetrievalConfig(seeded=0))
-    best, worst = (row for _, row in frame[frame["direction"] == VIDEO_TO_AUDIO].iterrows())
-    assert (best["kind"], best["query_id"], best["match_id"]) == ("best", "clip0", "clip1")
-    assert (best["rank"], best["own_was_first"]) == (1, True)
-    assert best["cosine"] == pytest.approx(0.8)
-    assert (best["query_labels"], best["match_labels"]) == ("zero", "one")
-    assert (worst["kind"], worst["query_id"], worst["match_id"]) == ("worst", "clip2", "clip0")
-    assert (worst["rank"], worst["own_was_first"]) == (3, False)
-    assert worst["cosine"] == pytest.approx(0.8)
+    assert list(frame["kind"].unique()) == ["best", "median", "worst"]
+    best = one_way(frame, VIDEO_TO_AUDIO, "best")
+    assert best["query_id"].tolist() == ["clip0"] * 3
+    assert best["place"].tolist() == [1, 2, 3]
+    assert best["match_id"].tolist() == ["clip0", "clip1", "clip2"]
+    assert best["cosine"].tolist() == pytest.approx([1.0, 0.8, 0.0])
+    assert best["own"].tolist() == [True, False, False]
+    assert best["shared"].tolist() == [1, 0, 0]
+    assert best["query_labels"].tolist() == ["zero"] * 3
+    assert best["match_labels"].tolist() == ["zero", "one", "two"]
+    assert set(best["rank"]) == {1.0} and set(best["candidates"]) == {3}
+    worst = one_way(frame, VIDEO_TO_AUDIO, "worst")
+    assert worst["query_id"].tolist() == ["clip2"] * 3
+    assert worst["match_id"].tolist() == ["clip0", "clip1", "clip2"]
+    assert worst["own"].tolist() == [False, False, True]
+    assert set(worst["rank"]) == {3.0}
 
 
 def test_the_other_direction_by_hand():
     """Columns of the table: audio 0 leads by 0.2, 1 by 0.16, 2 has its video behind video 1."""
     frame = examples(by_hand(), clips(3), RetrievalConfig(seeded=0))
-    best, worst = (row for _, row in frame[frame["direction"] == AUDIO_TO_VIDEO].iterrows())
-    assert (best["query_id"], best["match_id"], best["own_was_first"]) == ("clip0", "clip2", True)
-    assert (worst["query_id"], worst["match_id"], worst["rank"]) == ("clip2", "clip1", 2.5)
+    best = one_way(frame, AUDIO_TO_VIDEO, "best")
+    assert best["query_id"].tolist() == ["clip0"] * 3
+    assert best["match_id"].tolist() == ["clip0", "clip2", "clip1"]
+    worst = one_way(frame, AUDIO_TO_VIDEO, "worst")
+    assert (worst["query_id"].iloc[0], worst["rank"].iloc[0]) == ("clip2", 2.5)
+    assert worst["match_id"].iloc[0] == "clip1"
 
 
-def test_a_match_is_never_the_query_and_is_the_nearest_other():
+def test_the_median_query_has_the_middle_rank():
+    """So many sounds stand before a video's own as it says; the rest behind."""
+    before = [4, 0, 3, 2, 1]
+    cosines = torch.full((5, 5), 0.1)
+    for row, count in enumerate(before):
+        cosines[row, [other for other in range(5) if other != row][:count]] = 0.9
+        cosines[row, row] = 0.5
+    frame = examples(Embeddings(cosines, torch.eye(5)), clips(5), RetrievalConfig(seeded=0))
+    median = one_way(frame, VIDEO_TO_AUDIO, "median")
+    assert set(median["query_id"]) == {"clip3"}
+    assert set(median["rank"]) == {3.0}
+
+
+def test_items_are_the_nearest_and_the_own_one_is_marked():
     visual = unit(40, 0)
     embedded = Embeddings(visual, normalize(visual + unit(40, 1), dim=1))
-    frame = examples(embedded, clips(40), RetrievalConfig(seeded=40))
-    assert {True, False} == set(frame["own_was_first"])
+    frame = examples(embedded, clips(40), RetrievalConfig(seeded=40, extremes=0))
+    assert len(frame) == 2 * 40 * 3
     for direction, similarity in (
         (VIDEO_TO_AUDIO, embedded.visual @ embedded.audio.T),
         (AUDIO_TO_VIDEO, embedded.audio @ embedded.visual.T),
     ):
-        others = similarity.fill_diagonal_(-2).argmax(dim=1).tolist()
-        part = frame[frame["direction"] == direction]
-        assert set(part["query_id"]) == {f"clip{i}" for i in range(40)}
-        for _, row in part.iterrows():
-            assert row["match_id"] == f"clip{others[int(row['query_id'][4:])]}"
+        order = similarity.argsort(dim=1, descending=True)
+        for query, found in one_way(frame, direction, "random").groupby("query_id"):
+            row = int(query[4:])
+            assert found["match_id"].tolist() == [f"clip{i}" for i in order[row, :3].tolist()]
+            place = order[row].tolist().index(row)
+            assert found["own"].tolist() == [place == n for n in range(3)]
+            assert set(found["rank"]) == {place + 1}
 
 
 def test_silent_clips_are_no_queries():
@@ -114,7 +146,7 @@ def test_silent_clips_are_no_queries():
         RetrievalConfig(seeded=20, extremes=20),
     )
     assert set(frame["query_id"]) == {f"clip{i}" for i in range(1, 40, 2)}
-    assert len(frame) == 2 * 3 * 20
+    assert len(frame) == 2 * 4 * 20 * 3  # directions, kinds, queries, items
     with pytest.raises(InputError, match="20 clips with sound are too few"):
         examples(
             Embeddings(unit(40, 0), unit(40, 1)), clips(40, silent), RetrievalConfig(seeded=21)
@@ -127,10 +159,10 @@ def test_examples_depend_on_the_seed_alone():
         examples(embedded, features, RetrievalConfig(seed=seed)) for seed in (0, 0, 1)
     )
     pd.testing.assert_frame_equal(first, again)
-    seeded = first["kind"] == "seeded"
-    assert first["query_id"][seeded].tolist() != other["query_id"][seeded].tolist()
-    assert first["query_id"][~seeded].tolist() == other["query_id"][~seeded].tolist()
-    per_direction = first[seeded].groupby("direction")["query_id"].apply(list)
+    drawn = first["kind"] == "random"
+    assert first["query_id"][drawn].tolist() != other["query_id"][drawn].tolist()
+    assert first["query_id"][~drawn].tolist() == other["query_id"][~drawn].tolist()
+    per_direction = first[drawn].groupby("direction")["query_id"].apply(list)
     assert per_direction[AUDIO_TO_VIDEO] != per_direction[VIDEO_TO_AUDIO]
 
 
@@ -140,8 +172,52 @@ def test_the_table_names_videos_that_were_resolved():
     )
     plain = examples_table(frame)
     pd.testing.assert_frame_equal(plain, examples_table(frame, {"of another set": "abcdefghijk"}))
-    first, second = frame["query_id"][:2]
+    first, second = frame["query_id"].unique()[:2]
     table = examples_table(frame, {first: "abcdefghijk", second: None})
-    assert table["query on youtube"][:2].tolist() == ["abcdefghijk", "deleted"]
+    assert table["query on youtube"][:6].tolist() == ["abcdefghijk"] * 3 + ["deleted"] * 3
     assert table.columns[table.columns.get_loc("query id") + 1] == "query on youtube"
     pd.testing.assert_frame_equal(plain, table.drop(columns="query on youtube"))
+
+
+def test_the_table_marks_the_own_clip_in_words():
+    table = examples_table(examples(by_hand(), clips(3), RetrievalConfig(seeded=0)))
+    best = one_way(table, VIDEO_TO_AUDIO, "best")
+    assert best["own"].tolist() == ["own clip", "", ""]
+
+
+def test_near_misses_by_hand():
+    """Clips 4 and 5 are silent: items, but no queries. What the others find first:
+
+    ====  ======  ===============  ===============
+    clip  labels  its video finds  its sound finds
+    ====  ======  ===============  ===============
+    0     a       0: own           0: own
+    1     a, b    0: a             1: own
+    2     a, c    5: b, d          3: b
+    3     b       4: d             1: a, b
+    ====  ======  ===============  ===============
+    """
+    features = replace(
+        clips(6, silent=(4, 5)),
+        labels=incidence([[0], [0, 1], [0, 2], [1], [3], [1, 3]], classes=5),
+        label_names=[*"abcd", "of no clip"],
+    )
+    cosines = torch.zeros(6, 6)
+    for video, sound, cosine in [
+        (0, 0, 1.0), (1, 0, 0.9), (2, 5, 0.9), (3, 4, 0.9), (1, 1, 0.5), (3, 2, 0.4), (1, 3, 0.3),
+    ]:  # fmt: skip
+        cosines[video, sound] = cosine
+    lines = near_misses(Embeddings(cosines, torch.eye(6)), features)
+    numbers = ["queries", "own first", "same label first", "same label by chance"]
+    assert lines["label"].tolist() == ["a", "b", "c"]
+    assert lines["most often instead"].tolist() == ["b", "d", "b"]
+    expected = [[6, 50, 100 / 3, 50], [4, 25, 100 / 3, 50], [2, 0, 0, 100 / 6]]
+    np.testing.assert_allclose(lines[numbers], expected)
+    assert near_misses(Embeddings(cosines, torch.eye(6)), features, most=1).equals(lines[:1])
+
+
+def test_a_label_without_misses_has_no_near_ones():
+    lines = near_misses(Embeddings(torch.eye(3), torch.eye(3)), clips(3))
+    assert lines["own first"].tolist() == [100, 100, 100]
+    assert lines["same label first"].isna().all()
+    assert lines["most often instead"].tolist() == ["", "", ""]

@@ -1,6 +1,6 @@
-"""Retrieved clips as pairs of cards, in the manner of the paper's Fig. 2."""
+"""Queries and what they retrieve, as cards of labels, in the manner of the paper's Fig. 2."""
 
-from typing import Any
+from collections.abc import Sequence
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -10,88 +10,122 @@ from matplotlib.textpath import text_to_path
 
 from xmodal.config import InputError
 from xmodal.plots import sketch
-from xmodal.plots.style import INK, MODALITIES, PAGE, QUIET, SMALL, figure, shorten
+from xmodal.plots.style import HAIRLINE, MODALITIES, PAGE, QUIET, SMALL, figure, shorten
 
-# All lengths are inches: a row holds one query a side.
-_CARD, _CARD_HEIGHT, _ROW = 1.42, 0.94, 1.3
-_MARGIN = 0.07
-_SHOWN = 5  # lines of labels on a card
+# All lengths are inches. A side of the page holds the queries of one direction, one below the
+# other: on the left the query's card, on the right a flat one for each item it retrieved.
+_SIDE, _CARD, _ITEM = 3.3, 1.2, 1.88
+_FLAT, _GAP = 0.38, 0.025  # height of a retrieved item's card, and the space below it
+_HEAD, _LINE, _MARGIN = 0.15, 0.113, 0.06
+_FIRST = 0.12  # from a card's upper edge to its first line of text
 
-Example = dict[str, Any]  # a row of the frame
 _CLIPS = ["query_id", "query_labels", "match_id", "match_labels"]
+_NUMBERS = ["rank", "candidates", "place", "cosine", "own"]
 
 
-@figure(examples=["kind", "direction", *_CLIPS, "cosine", "rank", "own_was_first"])
+@figure(examples=["kind", "direction", *_CLIPS, *_NUMBERS])
 def retrieval(examples: pd.DataFrame, source: str) -> Figure:
     """Draw queries and what was retrieved for them as cards, one column for each direction.
 
-    A card shows a clip's labels; one that both cards share stands first and bold. As in the paper
-    (section 4.2), when the query's own clip came first the next one is shown, and the card says so.
+    A card shows a clip's labels; a retrieved one sets those of the query first and bold. The
+    query's own clip, which the paper skips (section 4.2), is shaded and says so.
 
     Parameters
     ----------
     examples : DataFrame
-        Columns kind (how the query was chosen: "seeded", "best", "worst"), direction
-        ("video→audio" or "audio→video"), query_id, query_labels (names, joined by "; "), match_id,
-        match_labels, cosine (of query and match), rank (of the query's own clip, 1 is best),
-        own_was_first (bool).
+        A row a retrieved item, as `xmodal.retrieval.examples.examples` returns them. Columns kind
+        (how the query was chosen), direction ("video→audio" or "audio→video"), query_id,
+        query_labels (names, joined by "; "), rank (of the query's own clip, 1 is best), candidates
+        (among how many), place (of the item, 1 is nearest), match_id, match_labels, cosine (of
+        query and item), own (bool: the item is the query's own clip).
     """
     sides = ("video→audio", "audio→video")
     if odd := sorted(set(examples["direction"].astype(str)) - set(sides)):
         raise InputError(
             f"the examples have directions {', '.join(odd)}: write video→audio or audio→video."
         )
-    height = 0.5 + examples["direction"].value_counts().max() * _ROW
+    queries = dict(list(examples.groupby(["direction", "kind", "query_id"], sort=False)))
+    shown = {side: [found for key, found in queries.items() if key[0] == side] for side in sides}
+    most = examples.groupby(["direction", "kind", "query_id"]).size().max()
+    row = _HEAD + most * (_FLAT + _GAP) + 0.05
+    height = 0.5 + max(map(len, shown.values())) * row
     page, axis = sketch.page(height, source)
-    for column, direction in enumerate(sides):
+    for column, side in enumerate(sides):
         left = 0.1 + column * PAGE / 2
-        query, match = direction.split("→")
-        heading = f"{'ab'[column]}   {query} query → {match} retrieved"
+        query, item = side.split("→")
+        heading = f"{'ab'[column]}   {query} query → {item} retrieved"
         axis.text(left, height - 0.1, heading, va="top", fontsize=8)
-        shown = examples[examples["direction"] == direction].to_dict("records")
-        if not shown:
+        if not shown[side]:
             axis.text(left, height - 0.6, "no examples", color=QUIET)
-        for row, example in enumerate(shown):
-            _example(axis, example, left, height - 0.36 - row * _ROW)
+        for number, found in enumerate(shown[side]):
+            _query(axis, found, left, height - 0.36 - number * row)
     return page
 
 
-def _example(axis: Axes, example: Example, left: float, top: float) -> None:
-    """Draw the heading, both cards and the arrow between them below ``top``."""
-    right, card_top = left + PAGE / 2 - 0.2, top - 0.16
-    axis.text(left, top, str(example["kind"]), va="top", weight="bold")
-    own = f"own clip at rank {int(example['rank']):,}"
-    if example["own_was_first"]:
-        own = "own clip came first, next one shown"
-    axis.text(right, top, own, ha="right", va="top", color=QUIET)
-    query, match = example["direction"].split("→")
-    _card(axis, left, card_top, query, "query", example)
-    _card(axis, right - _CARD, card_top, match, "match", example)
-    middle, y = (left + right) / 2, card_top - _CARD_HEIGHT / 2
-    sketch.arrow(axis, (left + _CARD + 0.05, y), (right - _CARD - 0.05, y), head=8)
-    cosine = f"{example['cosine']:.2f}".replace("-", "−")
-    axis.text(middle, y + 0.06, cosine, ha="center", va="bottom", weight="bold")
-    axis.text(middle, y - 0.07, "cos", ha="center", va="top", color=QUIET)
+def _query(axis: Axes, found: pd.DataFrame, left: float, top: float) -> None:
+    """Draw the heading, the query's card and the items it retrieved below ``top``."""
+    one, right, card_top = found.iloc[0], left + _SIDE, top - _HEAD
+    axis.text(left, top, str(one["kind"]), va="top", weight="bold")
+    rank = f"own clip at rank {one['rank']:,.12g} of {one['candidates']:,}"
+    axis.text(right, top, rank, ha="right", va="top", color=QUIET)
+    query, item = (
+        (name, MODALITIES["visual" if name == "video" else name]["color"])
+        for name in one["direction"].split("→")
+    )
+    high = len(found) * (_FLAT + _GAP) - _GAP
+    sketch.box(axis, (left, card_top - high), _CARD, high, query[1], "white")
+    line, inside = card_top - _FIRST, left + _MARGIN
+    axis.text(inside, line, query[0], weight="bold", color=query[1])
+    clip = _fit(str(one["query_id"]), _CARD - 0.55)
+    axis.text(left + _CARD - _MARGIN, line, clip, ha="right", color=QUIET)
+    labels = _labels(one["query_labels"])
+    _write(axis, labels, (inside, line - _LINE - 0.02), _CARD - 2 * _MARGIN, 3 * len(found) - 1)
+    middle = card_top - high / 2
+    sketch.arrow(axis, (left + _CARD + 0.03, middle), (right - _ITEM - 0.03, middle))
+    for number, (_, match) in enumerate(found.iterrows()):
+        corner = (right - _ITEM, card_top - number * (_FLAT + _GAP))
+        _item(axis, match, corner, item[1], labels)
 
 
-def _card(axis: Axes, left: float, top: float, modality: str, role: str, example: Example) -> None:
-    """Draw the card of the clip that is the query or the match: name and labels."""
-    colour = MODALITIES["visual" if modality == "video" else modality]["color"]
-    sketch.box(axis, (left, top - _CARD_HEIGHT), _CARD, _CARD_HEIGHT, colour, "white")
-    axis.text(left + _MARGIN, top - 0.07, modality, va="top", weight="bold", color=colour)
-    clip = _fit(str(example[f"{role}_id"]), _CARD - 0.6)
-    axis.text(left + _CARD - _MARGIN, top - 0.07, clip, ha="right", va="top", color=QUIET)
+def _item(
+    axis: Axes, match: pd.Series, corner: sketch.Point, colour: str, wanted: Sequence[str]
+) -> None:
+    """Draw a retrieved item below its upper left corner; labels that are ``wanted`` stand out."""
+    (left, top), right = corner, corner[0] + _ITEM - _MARGIN
+    face = HAIRLINE if match["own"] else "white"
+    sketch.box(axis, (left, top - _FLAT), _ITEM, _FLAT, colour, face)
+    line = top - _FIRST
+    axis.text(left + _MARGIN, line, str(match["place"]), weight="bold", color=colour)
+    cosine = f"cos {match['cosine']:.2f}".replace("-", "−")
+    axis.text(left + _MARGIN + 0.13, line, cosine)
+    mark, weight = ("own clip", "bold") if match["own"] else (str(match["match_id"]), "normal")
+    axis.text(right, line, _fit(mark, 0.9), ha="right", weight=weight)
+    labels = sorted(_labels(match["match_labels"]), key=lambda label: label not in wanted)
+    bold = [label for label in labels if label in wanted]
+    _write(axis, labels, (left + _MARGIN, line - _LINE), _ITEM - 2 * _MARGIN, 2, bold)
 
-    both = {one: _labels(example[f"{one}_labels"]) for one in ("query", "match")}
-    shared = set(both["query"]) & set(both["match"])
-    labels = sorted(both[role], key=lambda label: label not in shared)
-    shown = labels if len(labels) <= _SHOWN else labels[: _SHOWN - 1]
-    lines = [(label, "bold" if label in shared else "normal", INK) for label in shown]
-    if rest := len(labels) - len(shown):
-        lines.append((f"+{rest}", "normal", QUIET))
-    for number, (words, weight, ink) in enumerate(lines):
-        words, y = _fit(words, _CARD - 2 * _MARGIN, weight), top - 0.25 - 0.135 * number
-        axis.text(left + _MARGIN, y, words, va="top", weight=weight, color=ink)
+
+def _write(
+    axis: Axes,
+    labels: Sequence[str],
+    corner: sketch.Point,
+    width: float,
+    lines: int,
+    bold: Sequence[str] = (),
+) -> None:
+    """Write labels one after the other in some lines; those without room are counted."""
+    (left, y), x = corner, 0.0
+    for number, label in enumerate(labels):
+        rest, weight = len(labels) - number, "bold" if label in bold else "normal"
+        words = label + "," * (rest > 1)
+        if x and x + _wide(words, weight) > width - 0.28 * (lines == 1 and rest > 1):
+            if lines == 1:
+                axis.text(left + x, y, f"+{rest}", color=QUIET)
+                return
+            x, y, lines = 0.0, y - _LINE, lines - 1
+        words = _fit(words, width - x - 0.28 * (lines == 1 and rest > 1), weight)
+        axis.text(left + x, y, words, weight=weight)
+        x += _wide(words, weight) + 0.05
 
 
 def _labels(names: object) -> list[str]:
@@ -99,11 +133,16 @@ def _labels(names: object) -> list[str]:
     return [] if pd.isna(names) else str(names).split("; ")  # type: ignore[call-overload]
 
 
+def _wide(text: str, weight: str) -> float:
+    """Return how wide ``text`` is, set in the small size, in inches, and a little for hinting."""
+    font = FontProperties(size=SMALL, weight=weight)
+    return text_to_path.get_text_width_height_descent(text, font, ismath=False)[0] / 70
+
+
 def _fit(text: str, inches: float, weight: str = "normal") -> str:
     """Cut ``text``, set in the small size, to at most ``inches``."""
-    font = FontProperties(size=SMALL, weight=weight)
     for length in range(len(text), 1, -1):
         cut = shorten(text, length)
-        if text_to_path.get_text_width_height_descent(cut, font, ismath=False)[0] <= 72 * inches:
+        if _wide(cut, weight) <= inches:
             return cut
     return text[:1]

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 from pydantic import Field
 
 from xmodal.config import InputError
@@ -15,12 +14,15 @@ from xmodal.evaluation.recall import directions, embed_run, nearest
 from xmodal.metrics import ranks
 from xmodal.model import Embeddings
 
+SHOWN = 3
+"""Items shown for each query, the nearest first; our choice, the paper shows one."""
+
 
 class RetrievalConfig(RunFigureConfig):
     """Which examples are shown; all is our choice."""
 
     seeded: int = Field(3, ge=0, description="queries drawn at random, in each direction")
-    extremes: int = Field(1, ge=0, description="best and worst queries, in each direction")
+    extremes: int = Field(1, ge=0, description="best, median and worst queries, in each direction")
     seed: int = Field(0, ge=0, description="of the queries drawn")
     youtube_ids: Path = Field(
         Path("data/youtube_ids.csv"), description="what `xmodal resolve` found; may be missing"
@@ -28,25 +30,30 @@ class RetrievalConfig(RunFigureConfig):
 
 
 def measure_examples(config: RetrievalConfig) -> dict[str, pd.DataFrame]:
-    """Pick queries among the evaluation clips by a run's embeddings: see `examples`."""
+    """Look at what the evaluation clips retrieve by a run: `examples` and `near_misses`."""
     evaluation = open_features(config.features, "evaluation")
-    return {"examples": examples(embed_run(config.run, evaluation), evaluation, config)}
+    embedded = embed_run(config.run, evaluation)
+    return {
+        "examples": examples(embedded, evaluation, config),
+        "near_misses": near_misses(embedded, evaluation),
+    }
 
 
 def examples(embedded: Embeddings, features: FeatureSet, config: RetrievalConfig) -> pd.DataFrame:
     """Pick queries in both directions and what they retrieve, as figure 2 of the paper shows.
 
-    Queries are clips drawn at random (seeded), those whose true match leads the other
-    candidates by most (best) and those whose true match ranks last (worst). Silent clips are no
-    queries: their audio is the same. As in section 4.2, where the most similar item is the query's
-    own clip the second is taken.
+    Queries are those whose true match leads the other candidates by most (best), is at the median
+    of all ranks (median) or ranks last (worst), and clips drawn at random (random). Silent clips
+    are no queries: their audio is the same. The paper skips the query's own clip (section 4.2);
+    here it is kept and marked.
 
     Returns
     -------
     DataFrame
-        Columns kind ("seeded", "best", "worst"), direction, query_id, query_labels, match_id,
-        match_labels (names, joined by "; "), cosine, rank (of the true match among all clips of
-        the split), own_was_first.
+        A row a retrieved item, `SHOWN` a query. Columns kind ("best", "median", "worst", "random"),
+        direction, query_id, query_labels (names, joined by "; "), rank (of the true match),
+        candidates (among how many), place (of the item, 1 is nearest), match_id, match_labels,
+        cosine, own (whether the item is the query's own clip), shared (labels in common).
     """
     sound = np.flatnonzero(~features.silent)
     if len(sound) < max(config.seeded, config.extremes):
@@ -56,44 +63,90 @@ def examples(embedded: Embeddings, features: FeatureSet, config: RetrievalConfig
         )
     rows: list[dict] = []
     for number, (direction, query, gallery) in enumerate(directions(embedded)):
-        cosine, item = nearest(query, gallery, 2)
+        cosine, item = (found.numpy() for found in nearest(query, gallery, SHOWN))
         rank = ranks(query, gallery).average().numpy()
-        own = (item[:, 0] == torch.arange(len(query))).numpy()
-        lead = np.where(own, (cosine[:, 0] - cosine[:, 1]).numpy(), -1.0)
+        lead = np.where(item[:, 0] == np.arange(len(item)), cosine[:, 0] - cosine[:, 1], -1.0)
+        from_median = np.abs(rank - np.median(rank[sound]))
         chosen = {
-            "seeded": np.random.default_rng([config.seed, number]).permutation(sound),
-            "best": sound[np.argsort(-lead[sound], kind="stable")],
-            "worst": sound[np.argsort(-rank[sound], kind="stable")],
+            kind: sound[np.argsort(order[sound], kind="stable")][: config.extremes]
+            for kind, order in (("best", -lead), ("median", from_median), ("worst", -rank))
         }
-        wanted = {"seeded": config.seeded, "best": config.extremes, "worst": config.extremes}
-        for kind, row in [(k, row) for k, order in chosen.items() for row in order[: wanted[k]]]:
-            place = int(own[row])
-            match = int(item[row, place])
-            rows.append(
-                {
-                    "kind": kind,
-                    "direction": direction,
-                    "query_id": str(features.ids[row]),
-                    "query_labels": "; ".join(features.labels_of(row)),
-                    "match_id": str(features.ids[match]),
-                    "match_labels": "; ".join(features.labels_of(match)),
-                    "cosine": float(cosine[row, place]),
-                    "rank": float(rank[row]),
-                    "own_was_first": bool(own[row]),
-                }
-            )
+        drawn = np.random.default_rng([config.seed, number]).permutation(sound)
+        chosen["random"] = drawn[: config.seeded]
+        for kind, row in [(kind, row) for kind, some in chosen.items() for row in some]:
+            for place, match in enumerate(item[row]):
+                common = features.labels[[row]].multiply(features.labels[[match]])
+                rows.append(
+                    {
+                        "kind": kind,
+                        "direction": direction,
+                        "query_id": str(features.ids[row]),
+                        "query_labels": "; ".join(features.labels_of(row)),
+                        "rank": float(rank[row]),
+                        "candidates": len(item),
+                        "place": place + 1,
+                        "match_id": str(features.ids[match]),
+                        "match_labels": "; ".join(features.labels_of(match)),
+                        "cosine": float(cosine[row, place]),
+                        "own": bool(match == row),
+                        "shared": int(common.sum()),
+                    }
+                )
     return pd.DataFrame(rows)
+
+
+def near_misses(embedded: Embeddings, features: FeatureSet, most: int = 10) -> pd.DataFrame:
+    """Say, label by label, what comes first where the query's own clip does not.
+
+    Both directions count together; silent clips are no queries.
+
+    Returns
+    -------
+    DataFrame
+        A row for each of the ``most`` frequent labels of the queries. Columns label, queries (that
+        carry it), own first (percent of the queries), same label first (percent of those whose own
+        clip is not first: the first item carries the label too), same label by chance (percent of
+        all clips that carry it), most often instead (where the first item lacks the label: the
+        label that it carries most often and the query does not; "" if there is none).
+    """
+    labels, sound = features.labels, np.flatnonzero(~features.silent)
+    query = np.tile(sound, 2)
+    first = np.concatenate(
+        [nearest(one, items, 1)[1].numpy()[sound, 0] for _, one, items in directions(embedded)]
+    )
+    frequency = labels[sound].sum(axis=0)
+    lines = []
+    for column in np.argsort(-frequency, kind="stable")[: min(most, np.count_nonzero(frequency))]:
+        carries = labels[:, [column]].toarray()[:, 0] > 0
+        asked = carries[query]
+        missed = asked & (first != query)
+        lost = missed & ~carries[first]
+        found = labels[first[lost]]
+        instead = (found - found.multiply(labels[query[lost]])).sum(axis=0)
+        same = float(carries[first[missed]].mean()) if missed.any() else np.nan
+        other = features.label_names[instead.argmax()] if instead.any() else ""
+        lines.append(
+            {
+                "label": features.label_names[column],
+                "queries": int(asked.sum()),
+                "own first": 100 * float((first == query)[asked].mean()),
+                "same label first": 100 * same,
+                "same label by chance": 100 * float(carries.mean()),
+                "most often instead": other,
+            }
+        )
+    return pd.DataFrame(lines)
 
 
 def examples_table(
     found: pd.DataFrame, youtube_ids: Mapping[str, str | None] | None = None
 ) -> pd.DataFrame:
-    """Return `examples` as a table to read.
+    """Return `examples` as a table to read: the query's own clip is marked in words.
 
     With ``youtube_ids`` (clip id → YouTube id, None: a deleted video) of some of the clips, each
     clip's stands beside its id: the video is at youtu.be/<YouTube id>.
     """
-    table = found.copy()
+    table = found.assign(own=np.where(found["own"], "own clip", ""))
     for role in ("query", "match"):
         table[f"{role}_labels"] = table[f"{role}_labels"].str.replace("; ", ", ")
         known = {clip: name or "deleted" for clip, name in (youtube_ids or {}).items()}
