@@ -81,7 +81,7 @@ def test_clips_are_searched_without_features(shipped: Path, related_features: Pa
     assert found["cosine"].tolist() == pytest.approx(sorted(cosine)[::-1][:5], abs=3e-3)
     assert found["rank"].tolist() == [1, 2, 3, 4, 5]
     rows = [clips.ids.tolist().index(one) for one in found["id"]]
-    assert found["labels"].tolist() == [" ".join(map(str, gallery.labels[r])) for r in rows]
+    assert found["labels"].tolist() == ["; ".join(map(str, gallery.labels[r])) for r in rows]
     other = gallery.search(audio=clips.ids[3], k=1)
     assert other["cosine"][0] == pytest.approx(
         (embedded.visual @ embedded.audio[3]).max().item(), abs=3e-3

@@ -1,8 +1,12 @@
 """Embedded clips to search among: those of a feature set, or those that come with the weights."""
 
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from html import escape
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
+from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
@@ -13,27 +17,54 @@ from torch.nn.functional import normalize
 
 from xmodal.checkpoint import find_run
 from xmodal.config import InputError
-from xmodal.evaluation.recall import nearest
+from xmodal.data.features import open_features
+from xmodal.evaluation.recall import embed_run, nearest
 from xmodal.model import Embeddings
 
 FILE = "clips.safetensors"
 
 
 class Gallery(NamedTuple):
-    """Clips with their embeddings, float32 (clips, embedding_dim), ids, and labels as numbers."""
+    """Clips with their embeddings, float32 (clips, embedding_dim), ids, and labels as numbers.
+
+    ``names``: what the labels are called, by number; without them they are known by their numbers.
+    """
 
     embedded: Embeddings
     ids: np.ndarray
     labels: list[list[int]]
+    names: Sequence[str] = ()
 
     def row(self, clip: str) -> int:
         """Return the row of a clip; InputError if there is none of that id."""
         found = np.flatnonzero(self.ids == clip)
         if not len(found):
-            raise InputError(f"no clip has the id {clip!r}: choose one such as {self.ids[0]!r}")
+            raise InputError(f"no clip has the id {clip!r}: the nearest is {near(clip, self.ids)}")
         return int(found[0])
 
-    def search(self, video: str | None = None, audio: str | None = None, k: int = 10):
+    def carrying(self, label: str | int) -> list[int]:
+        """Return the rows of the clips that carry a label, given by its name or its number.
+
+        InputError if there are none.
+        """
+        called = {self._called(number): number for row in self.labels for number in row}
+        number = called.get(label) if isinstance(label, str) else label
+        rows = [row for row, carried in enumerate(self.labels) if number in carried]
+        if not rows:
+            known = "the nearest is" if self.names else "labels have numbers here, such as"
+            raise InputError(
+                f"no clip carries the label {label!r}: {known} {near(str(label), called)}"
+            )
+        return rows
+
+    def search(
+        self,
+        video: str | None = None,
+        audio: str | None = None,
+        k: int = 10,
+        label: str | int | None = None,
+        find: Literal["audio", "video"] = "audio",
+    ) -> pd.DataFrame:
         """Find the sounds that fit a clip's video, or the videos that fit its sound.
 
         Parameters
@@ -42,34 +73,106 @@ class Gallery(NamedTuple):
             Id of the clip that is the query, one of the two; its own other half is among the items.
         k : int
             How many are returned.
+        label : str or int
+            Instead of a clip: name (or number) of a label. The query is then the mean embedding of
+            all clips that carry it, which stands for "any video of a guitar" without a clip to be
+            chosen first. Expect more items with that label than a single clip would find, for the
+            other halves of these clips are among the items; for a single clip, take an id out of
+            ``ids[carrying(label)]``.
+        find : {"audio", "video"}
+            What is found for a label; the query is the mean of the other modality.
 
         Returns
         -------
         DataFrame
-            The nearest items, the best first: rank, id, labels (numbers, joined by spaces), cosine.
+            The nearest items, the best first: rank, id, labels (joined by "; "), cosine, own
+            (whether it is the query's own clip), shared (labels in common with the query, of which
+            several clips have those that all of them carry).
 
         Raises
         ------
         InputError
-            If no clip has that id, or there are fewer than k.
+            If not exactly one query is given, no clip has that id or label, or there are fewer
+            than k clips.
         """
-        if (video is None) == (audio is None):
-            raise InputError("one query is needed: the id of a video, or that of a sound")
+        if [video, audio, label].count(None) != 2:
+            raise InputError("one query is needed: the id of a video, that of a sound, or a label")
+        if label is None:
+            rows, find = [self.row(str(video or audio))], "audio" if audio is None else "video"
+        else:
+            rows = self.carrying(label)
         visual, sound = self.embedded.visual, self.embedded.audio
-        query, items = (visual, sound) if audio is None else (sound, visual)
-        return self.found(query[self.row(str(video or audio))], items, k)
+        ways = {"audio": (visual, sound), "video": (sound, visual)}
+        if find not in ways:
+            raise InputError(f"{find!r} cannot be found: find 'audio' or 'video'")
+        query, items = ways[find]
+        found = self.found(normalize(query[rows].mean(dim=0), dim=0), items, k)
+        wanted = set.intersection(*(set(self.labels[row]) for row in rows))
+        carried = [self.labels[self.row(clip)] for clip in found["id"]]
+        own = found["id"] == self.ids[rows[0]] if label is None else False
+        return found.assign(own=own, shared=[len(wanted.intersection(row)) for row in carried])
 
     def found(self, query: Tensor, items: Tensor, k: int) -> pd.DataFrame:
-        """Return the k items nearest to a query, a unit vector, as `search` does."""
+        """Return the k items nearest to a query, a unit vector: rank, id, labels, cosine."""
         cosine, rows = nearest(query[None], items, k)
         return pd.DataFrame(
             {
                 "rank": range(1, k + 1),
                 "id": self.ids[rows[0]],
-                "labels": [" ".join(map(str, self.labels[row])) for row in rows[0]],
+                "labels": ["; ".join(map(self._called, self.labels[row])) for row in rows[0]],
                 "cosine": cosine[0].numpy(),
             }
         )
+
+    def _called(self, number: int) -> str:
+        """Return what a label is called: its name, or its number where names are not known."""
+        return self.names[number] if self.names else str(number)
+
+
+def near(word: str, known: Iterable[str]) -> str:
+    """Return the known word that is most like another, quoted."""
+    return repr(str(get_close_matches(word, map(str, known), 1, cutoff=0)[0]))
+
+
+def thumbnails(found: pd.DataFrame, youtube_ids: Mapping[str, str | None]) -> str:
+    """Return what `Gallery.search` found as HTML: pictures that lead to the videos on YouTube.
+
+    ``youtube_ids``: those of some clips, as `xmodal.youtube8m.resolve.read_youtube_ids` gives them;
+    other clips are left out. Whoever shows it loads the pictures from YouTube's servers.
+    """
+    shown = []
+    for rank, clip, labels in zip(found["rank"], found["id"], found["labels"], strict=True):
+        if youtube_id := youtube_ids.get(clip):
+            video, words = quote(youtube_id, safe=""), escape(f"{rank}: {labels}")
+            image = f'<img src="https://i.ytimg.com/vi/{video}/mqdefault.jpg" alt="{words}"'
+            image += f' title="{words}" width="160" loading="lazy">'
+            shown.append(f'<a href="https://youtu.be/{video}">{image}</a>')
+    return "\n".join(shown)
+
+
+def gallery_of(run: Path | str, features: Path | str) -> Gallery:
+    """Embed the evaluation clips of a feature set with a run, to search among them by name.
+
+    Parameters
+    ----------
+    run : path or str
+        Folder of a finished training, or weights of the package such as "yt8m-recipe".
+    features : path or str
+        Folder of a feature set; its label names are kept.
+
+    Raises
+    ------
+    InputError
+        If there is no such run or feature set, or the two do not fit.
+    """
+    clips = open_features(features, "evaluation")
+    labels = numbers(clips.labels.indptr, clips.labels.indices)
+    return Gallery(embed_run(Path(run), clips), np.asarray(clips.ids), labels, clips.label_names)
+
+
+def numbers(indptr: np.ndarray, indices: np.ndarray) -> list[list[int]]:
+    """Return the labels of each clip from a sparse matrix's arrays."""
+    return [indices[start:end].tolist() for start, end in pairwise(indptr)]
 
 
 def save_gallery(
@@ -88,8 +191,11 @@ def save_gallery(
     save_file(arrays, folder / FILE)
 
 
-def open_gallery(run: Path | str) -> Gallery:
+def open_gallery(run: Path | str, names: Sequence[str] = ()) -> Gallery:
     """Open the embedded clips that come with a run's weights, such as "yt8m-recipe".
+
+    They come with the numbers of their labels alone, as the names are YouTube-8M's: with its
+    vocabulary at hand, give ``names=read_vocabulary(path)``.
 
     InputError if there is no such run, or none come with it.
     """
@@ -99,6 +205,5 @@ def open_gallery(run: Path | str) -> Gallery:
     arrays = load_file(path)
     visual, audio = (normalize(arrays[name].float(), dim=1) for name in ("visual", "audio"))
     ids = np.array(bytes(arrays["ids"].numpy()).decode().split("\n"))
-    indptr, indices = arrays["label_indptr"].tolist(), arrays["label_indices"].tolist()
-    labels = [indices[start:end] for start, end in pairwise(indptr)]
-    return Gallery(Embeddings(visual, audio), ids, labels)
+    labels = numbers(arrays["label_indptr"].numpy(), arrays["label_indices"].numpy())
+    return Gallery(Embeddings(visual, audio), ids, labels, names)
