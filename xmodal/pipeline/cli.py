@@ -113,7 +113,7 @@ def search(line: CommandLine) -> None:
     from xmodal.retrieval.gallery import open_gallery
 
     given = line.read(SearchConfig, "run")
-    found = open_gallery(given.run).search(given.video, given.audio, given.k)
+    found = open_gallery(given.run).search(**given.model_dump(exclude={"run"}))
     print(found.round({"cosine": 3}).to_string(index=False))
 
 

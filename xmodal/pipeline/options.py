@@ -51,6 +51,8 @@ class SearchConfig(StageConfig):
     run: str = Field(description="weights that come with the package, such as yt8m-recipe")
     video: str | None = Field(None, description="id of the clip whose video is the query")
     audio: str | None = Field(None, description="id of the clip whose sound is the query")
+    label: str | None = Field(None, description="label whose clips together are the query")
+    find: Literal["audio", "video"] = Field("audio", description="of a label: what is found")
     k: int = Field(10, gt=0, description="how many are found")
 
 
