@@ -18,7 +18,7 @@ from xmodal.evaluation.ablation import (
     panels,
     read_ablations,
 )
-from xmodal.results.tables import ablation_layout, runs_layout
+from xmodal.results.tables import ablation_layout, flat, runs_layout
 
 ABLATION: dict[str, Any] = {
     "base": {"steps": 10},
@@ -80,7 +80,7 @@ def test_recalls_are_named_by_hand(recalls: pd.DataFrame):
     }
     tidy = [{**second, "measure": name, "recall": value} for name, value in values.items()]
     assert recalls.to_dict("records")[5:10] == tidy
-    shown = runs_layout(recalls.assign(study="one"))
+    shown = flat(runs_layout(recalls.assign(study="one")))
     second["training clips"] = second.pop("clips")
     assert shown.to_dict("records")[1] == {**second, **values, "study": "one"}
 
@@ -91,7 +91,7 @@ def test_seeds_are_summarised_by_hand(recalls: pd.DataFrame):
     assert (text["change"], text["seeds"], text["step"]) == ("nothing", 2, 200)
     assert (text["mean"], text["std"]) == pytest.approx((13, 2**0.5))  # 12 and 14
     assert (wide["mean"], wide["seeds"]) == (22.25, 1) and np.isnan(wide["std"])
-    shown = ablation_layout(table)
+    shown = flat(ablation_layout(table))
     assert shown["change"].tolist() == ["nothing", "wider"]
     assert shown["R@1, N = 8"].tolist() == ["13.0 ± 1.4", "22.2"]
     drawn = panels(recalls)

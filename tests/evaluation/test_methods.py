@@ -24,7 +24,7 @@ from xmodal.evaluation.published import with_published
 from xmodal.evaluation.recall import embed_run, joined, mean_recall, recall_frame, recall_of
 from xmodal.metrics import ranks
 from xmodal.model import Embeddings
-from xmodal.results.tables import methods_layout
+from xmodal.results.tables import flat, methods_layout
 from xmodal.synthetic.sample import SampleConfig, write_sample
 from xmodal.train import train
 
@@ -97,7 +97,7 @@ def test_the_table_sets_the_published_row_above_ours(clips: FeatureSet):
         for name in ("ours", "theirs")
     )
     large = frame.assign(gallery=frame["gallery"].replace({16: 1024, 61: 6000}))
-    shown = methods_layout(with_published(large))
+    shown = flat(methods_layout(with_published(large)))
     last = shown[shown["candidates"] >= 1024]
     assert last["method"].tolist() == ["published", "ours", "theirs", "ours", "theirs"]
     assert last["candidates"].tolist() == [1024] * 3 + [6000] * 2

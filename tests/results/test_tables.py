@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 
 from xmodal.config import InputError
 from xmodal.results.provenance import Provenance
-from xmodal.results.tables import methods_layout, recall_layout, save_table, splits_layout
+from xmodal.results.tables import (
+    flat,
+    methods_layout,
+    recall_layout,
+    save_table,
+    splits_layout,
+    styled,
+)
 
 NOTE = Provenance(
     source="synthetic sample",
@@ -49,7 +56,7 @@ def shown_cells(stem: Path) -> tuple[list, list]:
     body = stem.with_suffix(".tex").read_text().split("\\midrule\n")[1].split("\\bottomrule")[0]
     latex = [
         [
-            c.strip().replace("$\\rightarrow$", "→").replace("--", "–")
+            c.strip().replace("$\\rightarrow$", "→").replace("--", "–").replace("$-$", "-")
             for c in row.removesuffix("\\\\").rstrip(" \\").split("&")
         ]
         for row in body.strip().splitlines()
@@ -62,7 +69,7 @@ def test_a_table_is_shown_twice_and_its_numbers_are_kept(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"t.md", "t.tex", "t.csv", "t.json"}
     expected = [["audio→video", "21.54", "0.0", "256"], ["video→audio", "–", "3.0", "6000"]]
     assert shown_cells(tmp_path / "t") == (expected, expected)
-    assert shown.to_numpy().tolist() == expected
+    assert [list(row) for row in shown.data.to_numpy()] == expected
     assert (tmp_path / "t.csv").read_text() == (
         'direction,"R@1, %",x_y|z,N\naudio→video,21.5432,-0.01,256\nvideo→audio,,3.0,6000\n'
     )
@@ -76,7 +83,7 @@ def test_captions_name_the_source_and_text_is_escaped(tmp_path):
     assert "\\caption{Recall\\_a, 100 \\%. Source: synthetic sample.}" in latex
     assert "\\label{tab:t}" in latex
     assert all(rule in latex for rule in ("\\toprule", "\\midrule", "\\bottomrule"))
-    assert "x\\_y\\|z" in markdown and "R@1, \\% & x\\_y|z" in latex
+    assert "x\\_y\\|z" in markdown and "& \\shortstack[r]{R@1,\\\\\\%} & x\\_y|z &" in latex
     assert "→" not in latex
 
 
@@ -105,13 +112,15 @@ def test_another_process_writes_the_same_bytes(tmp_path):
         "from xmodal.results.provenance import Provenance\n"
         f"note = Provenance(**{NOTE.model_dump()!r})\n"
         "row = dict(row=[1, 1], direction=['a', 'b'], k=[1, 1], recall=[1 / 3, 2 / 3])\n"
-        "save_table(pd.DataFrame(row), Path(folder) / 't', note, 'c', layout=recall_layout)\n"
+        "stem = Path(folder) / 't'\n"
+        "shown = save_table(pd.DataFrame(row), stem, note, 'c', layout=recall_layout)\n"
+        "stem.with_suffix('.html').write_text(shown.to_html())\n"
     )
     here, there = tmp_path / "here", tmp_path / "there"
     exec(script, {"folder": here})
     other = f"folder = {str(there)!r}\n{script}"
     subprocess.run([sys.executable, "-c", other], env={"PYTHONHASHSEED": "1"}, check=True)
-    for kind in ("md", "tex", "csv", "json"):
+    for kind in ("md", "tex", "csv", "json", "html"):
         assert (here / f"t.{kind}").read_bytes() == (there / f"t.{kind}").read_bytes(), kind
 
 
@@ -151,19 +160,21 @@ def test_numbers_agree_whatever_they_are(tmp_path_factory, values, decimals):
 
 
 def test_recalls_are_laid_out_by_hand():
-    first, last = (f"audio→video R@{k}" for k in (1, 10))
+    first, last = (("audio→video", f"R@{k}") for k in (1, 10))
     assert recall_layout(RECALLS).to_dict("list") == {
-        "reading": ["ours", "theirs"],
+        ("", "reading"): ["ours", "theirs"],
         first: ["12.3 [10.0, 15.0]", "20.0"],
         last: ["50.0 [45.0, 55.5]", "60.1"],
     }
     without = recall_layout(RECALLS.drop(columns=["low", "high"]))
     assert without[first].tolist() == ["12.3", "20.0"]
+    names = ["reading", "audio→video R@1", "audio→video R@10"]
+    assert list(flat(without)) == names
 
 
 def test_methods_are_laid_out_by_candidates():
     sizes = RECALLS.assign(gallery=[64, 64, 16, 16]).rename(columns={"reading": "model"})
-    shown = methods_layout(sizes)
+    shown = flat(methods_layout(sizes))
     assert shown["candidates"].tolist() == [16, 64]
     assert shown["method"].tolist() == ["theirs", "ours"]
 
@@ -174,7 +185,15 @@ def test_splits_are_laid_out_by_hand():
     for modality in ("visual", "audio"):
         row |= {f"{modality} norm": 3.04, f"{modality} norm deviation": 2.0}
         row |= {f"{modality} lowest": -1.987, f"{modality} highest": 3.0}
-    (shown,) = splits_layout(pd.DataFrame([row])).to_dict("records")
+    (shown,) = flat(splits_layout(pd.DataFrame([row]))).to_dict("records")
     assert shown["visual norm"] == "3.0 ± 2.0" and shown["audio range"] == "-1.99 to 3.00"
     names = ["split", "clips", "silent clips", "repeated clips", "labels per clip"]
     assert list(shown)[:5] == names
+
+
+def test_a_table_that_is_not_saved_is_shown_alike(tmp_path):
+    saved = save_table(TABLE, tmp_path / "t", NOTE, "c", {"R@1, %": 2})
+    shown = styled(TABLE, "c. Source: synthetic sample.", {"R@1, %": 2})
+    assert shown.to_html().replace(f"T_{shown.uuid}", "T_t") == saved.to_html()
+    assert styled(TABLE).to_html() == styled(TABLE).to_html() != styled(TABLE[:1]).to_html()
+    assert "<caption>" not in styled(TABLE).to_html()

@@ -92,12 +92,12 @@ def evaluate(line: CommandLine) -> None:
     """Print the recall of trained runs on the evaluation clips."""
     from xmodal.evaluation.published import both_readings, measure_readings
     from xmodal.evaluation.recall import RecallConfig
-    from xmodal.results.tables import RECALL_COLUMNS, recall_layout
+    from xmodal.results.tables import RECALL_COLUMNS, flat, recall_layout
 
     config = line.read(RecallConfig)
     dimensions, galleries, _ = both_readings(measure_readings(config)["ranks"], config)
     for frame, rows in ((dimensions, ["embedding_dim", "gallery"]), (galleries, ["gallery"])):
-        print(recall_layout(frame[rows + RECALL_COLUMNS]).to_string(index=False))
+        print(flat(recall_layout(frame[rows + RECALL_COLUMNS])).to_string(index=False))
 
 
 def measure(line: CommandLine) -> None:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from xmodal.config import InputError
 from xmodal.results.provenance import read_provenance
-from xmodal.results.tables import methods_layout, recall_layout
+from xmodal.results.tables import flat, methods_layout, recall_layout
 
 PICTURES = {
     "methods": "Every method side by side",
@@ -200,7 +200,7 @@ def summary(figures: Path, verdict: str, source: str) -> str:
         "video → audio": recall_layout(pd.read_csv(figures / "table2.csv")),
         "all methods": methods_layout(pd.read_csv(figures / "headline.csv")),
     }
-    tables = [f"{title}\n{table.to_string(index=False)}" for title, table in shown.items()]
+    tables = [f"{title}\n{flat(table).to_string(index=False)}" for title, table in shown.items()]
     head = f"Recall in percent, on {source}:"
     return "\n\n".join(
         [head, *tables, verdict, f"Look next at {figures}/README.md: all tables and pictures."]

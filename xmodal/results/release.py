@@ -14,7 +14,7 @@ from xmodal.data.features import SPLITS, FeatureSet, open_features
 from xmodal.evaluation.recall import embed_run, mean_recall, recall_frame
 from xmodal.model import Embeddings
 from xmodal.results.provenance import project_commit
-from xmodal.results.tables import RECALL_COLUMNS, recall_layout
+from xmodal.results.tables import RECALL_COLUMNS, flat, recall_layout
 from xmodal.retrieval.gallery import save_gallery
 
 ALLOWED = 0.1
@@ -89,8 +89,8 @@ def ship(config: ShipConfig) -> str:
         commit=project_commit(),
         queries=int((~clips.silent).sum()),
         evaluation=len(clips),
-        table=recall_layout(
-            frame[["gallery", *RECALL_COLUMNS]].rename(columns={"gallery": "N"})
+        table=flat(
+            recall_layout(frame[["gallery", *RECALL_COLUMNS]].rename(columns={"gallery": "N"}))
         ).to_markdown(index=False),
     )
     (config.out / "README.md").write_text(card, encoding="utf-8")

@@ -1,25 +1,26 @@
-"""Tables: saved as tidy numbers, a row a value, and laid out as text only where they are shown."""
+"""Tables: saved as tidy numbers, a row a value, and laid out as text only where they are shown.
 
+A layout may group columns under a common head (`pandas.MultiIndex`: group, then name; "" where a
+column stands alone). HTML and LaTeX show such heads in two lines, Markdown in one, as `flat` does.
+"""
+
+import re
 from collections.abc import Callable, Mapping
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from pandas.io.formats.style import Styler
 
 from xmodal.results.provenance import Provenance, write_together
+from xmodal.results.render import as_html, as_latex, flat
 
 #: What `recall_layout` spreads; every other column names a row of the table.
 RECALL_COLUMNS = ["direction", "k", "recall", "low", "high"]
-
-# What the two languages would take for layout, and what pdfTeX has no glyph for.
+# What Markdown would take for layout.
 _MARKDOWN = str.maketrans({c: f"\\{c}" for c in "\\|*_`<>[]"} | {"\n": " "})
-_TEX = str.maketrans(
-    {c: f"\\{c}" for c in "&%$#_{}"}
-    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-    | {"<": r"\textless{}", ">": r"\textgreater{}", "…": r"\ldots{}", "–": "--", "\n": " "}
-    | {"→": r"$\rightarrow$", "←": r"$\leftarrow$", "−": "$-$", "±": r"$\pm$", "×": r"$\times$"}
-    | {"≥": r"$\geq$", "≤": r"$\leq$", "α": r"$\alpha$", "λ": r"$\lambda$"}
-)
+_MEASURE = "(?P<name>.+), (?P<group>N = .+)"  # how `xmodal.evaluation.ablation` names a measure
 
 
 def save_table(
@@ -29,12 +30,12 @@ def save_table(
     caption: str,
     decimals: int | Mapping[str, int] = 1,
     layout: Callable[[pd.DataFrame], pd.DataFrame] | None = None,
-) -> pd.DataFrame:
+) -> Styler:
     """Write ``stem``.csv (tidy numbers), .md and .tex (booktabs, as shown) and .json.
 
     The CSV has six significant digits, so that it can be compared, drawn and laid out again.
-    Markdown and LaTeX show the same rounded numbers and carry the caption with the source; a
-    missing value is a dash there, and empty in the CSV.
+    Markdown, LaTeX and HTML show the same rounded numbers and carry the caption with the source; a
+    missing value is a dash there, and empty in the CSV. LaTeX fits the text width of an article.
 
     Parameters
     ----------
@@ -53,7 +54,7 @@ def save_table(
 
     Returns
     -------
-    DataFrame
+    Styler
         The table as shown: as the last expression of a notebook cell it is displayed.
 
     Raises
@@ -61,36 +62,56 @@ def save_table(
     InputError
         When the files cannot be written there.
     """
-    table = (layout(tidy) if layout else tidy).reset_index(drop=True)
-    digits = decimals if isinstance(decimals, Mapping) else dict.fromkeys(table.columns, decimals)
-    columns = [_as_text(column, digits.get(str(name), 1)) for name, column in table.items()]
-    shown = pd.concat(columns, axis=1)
+    table = layout(tidy) if layout else tidy
+    shown = _as_shown(table, decimals)
     align = ["right" if pd.api.types.is_numeric_dtype(kind) else "left" for kind in table.dtypes]
     sentence = f"{caption.rstrip('. ')}. Source: {provenance.source}."
-    markdown = _translated(shown, _MARKDOWN).to_markdown(
+    plain = flat(shown).map(lambda text: text.translate(_MARKDOWN))
+    markdown = plain.rename(columns=lambda name: name.translate(_MARKDOWN)).to_markdown(
         index=False, disable_numparse=True, colalign=align
-    )
-    latex = _translated(shown, _TEX).to_latex(
-        index=False,
-        escape=False,
-        column_format="".join(side[0] for side in align),
-        caption=sentence.translate(_TEX),
-        label=f"tab:{stem.name}",
-        position="t",
     )
     files = {
         ".md": f"{markdown}\n\n*{sentence.translate(_MARKDOWN)}*\n",
-        ".tex": latex,
+        ".tex": as_latex(shown, sentence, f"tab:{stem.name}"),
         ".csv": tidy.to_csv(index=False, lineterminator="\n", float_format=_six_digits),
         ".json": provenance.as_json(),
     }
     write_together(stem, {suffix: text.encode() for suffix, text in files.items()})
-    return shown
+    return as_html(shown, sentence, stem.name)
+
+
+def styled(frame: pd.DataFrame, caption: str = "", decimals: int | Mapping[str, int] = 1) -> Styler:
+    """Show a frame in a notebook as `save_table` does, without saving it.
+
+    Parameters
+    ----------
+    frame
+        The table, laid out; its index is not shown.
+    caption
+        Stands above the table as it is.
+    decimals
+        Digits after the point of float columns, for all or by column (1 where not named).
+    """
+    shown = _as_shown(frame, decimals)
+    return as_html(shown, caption, sha256(f"{caption}{shown.to_csv()}".encode()).hexdigest()[:8])
 
 
 def _six_digits(value: float) -> str:
     """Return a number that is read back as a float even when it is whole."""
     return repr(float(f"{value:.6g}"))
+
+
+def _as_shown(table: pd.DataFrame, decimals: int | Mapping[str, int]) -> pd.DataFrame:
+    """Return the frame as text, its rows numbered."""
+    names = flat(table).columns
+    digits = decimals if isinstance(decimals, Mapping) else dict.fromkeys(names, decimals)
+    texts = [
+        _as_text(column, digits.get(name, 1))
+        for name, (_, column) in zip(names, table.reset_index(drop=True).items(), strict=True)
+    ]
+    shown = pd.concat(texts, axis=1).set_axis(table.columns, axis=1)
+    shown.attrs = table.attrs | {"measured": pd.api.types.is_float_dtype(table.iloc[:, 0])}
+    return shown
 
 
 def _as_text(column: pd.Series, decimals: int) -> pd.Series:
@@ -99,13 +120,6 @@ def _as_text(column: pd.Series, decimals: int) -> pd.Series:
         column = column.round(decimals) + 0.0  # adding zero takes the sign off a negative zero
     form = f"{{:.{decimals}f}}" if pd.api.types.is_float_dtype(column) else "{}"
     return column.astype(object).map(form.format, na_action="ignore").fillna("–").replace("", "–")
-
-
-def _translated(shown: pd.DataFrame, table: dict[int, str]) -> pd.DataFrame:
-    """Return the frame with its cells and column names escaped for Markdown or LaTeX."""
-    return shown.map(lambda text: text.translate(table)).rename(
-        columns=lambda name: str(name).translate(table)
-    )
 
 
 def interval(value: float, low: float, high: float) -> str:
@@ -127,13 +141,15 @@ def recall_layout(tidy: pd.DataFrame) -> pd.DataFrame:
     numbers = frame[["recall", "low", "high"]].itertuples(index=False, name=None)
     frame["column"] = frame["direction"] + " R@" + frame["k"].astype(str)
     frame["cell"] = [interval(*values) for values in numbers]
-    return _spread(frame, rows, "column", "cell")
+    return _grouped(_spread(frame, rows, "column", "cell"), r"(?P<group>.+) (?P<name>R@\d+)")
 
 
 def methods_layout(tidy: pd.DataFrame) -> pd.DataFrame:
     """Lay out recalls of several methods (columns gallery and model): by number of candidates."""
     named = tidy.rename(columns={"gallery": "candidates", "model": "method"})
-    return recall_layout(named[["candidates", *named.columns.drop("candidates")]])
+    table = recall_layout(named[["candidates", *named.columns.drop("candidates")]])
+    table.attrs["best"] = True
+    return table
 
 
 def splits_layout(tidy: pd.DataFrame) -> pd.DataFrame:
@@ -145,7 +161,7 @@ def splits_layout(tidy: pd.DataFrame) -> pd.DataFrame:
         )
         shown[f"{modality} norm"] = mean.map("{:.1f}".format) + deviation.map(" ± {:.1f}".format)
         shown[f"{modality} range"] = low.map("{:.2f}".format) + high.map(" to {:.2f}".format)
-    return shown
+    return _grouped(shown, "(?P<group>visual|audio) (?P<name>.+)")
 
 
 def ablation_layout(frame: pd.DataFrame) -> pd.DataFrame:
@@ -154,7 +170,8 @@ def ablation_layout(frame: pd.DataFrame) -> pd.DataFrame:
         f"{mean:.1f}" if np.isnan(std) else f"{mean:.1f} ± {std:.1f}"
         for mean, std in zip(frame["mean"], frame["std"], strict=True)
     ]
-    return _spread(frame.assign(cell=cells), ["change", "seeds", "step"], "measure", "cell")
+    table = _spread(frame.assign(cell=cells), ["change", "seeds", "step"], "measure", "cell")
+    return _grouped(table, _MEASURE)
 
 
 def runs_layout(frame: pd.DataFrame) -> pd.DataFrame:
@@ -162,7 +179,7 @@ def runs_layout(frame: pd.DataFrame) -> pd.DataFrame:
     named = frame.rename(columns={"clips": "training clips"})
     rows = ["study", "row", "change", "seed", "training clips", "step"]
     table = _spread(named, rows, "measure", "recall")
-    return table.assign(study=table.pop("study"))
+    return _grouped(table.assign(study=table.pop("study")), _MEASURE)
 
 
 def scaling_layout(frame: pd.DataFrame) -> pd.DataFrame:
@@ -175,7 +192,7 @@ def scaling_layout(frame: pd.DataFrame) -> pd.DataFrame:
         for numbers in zip(frame["recall"], frame["low"], frame["high"], strict=True)
     ]
     shown = frame.assign(cell=cells, column=frame["clips"].map("{:,} clips".format))
-    table = _spread(shown, ["method", "law", "scatter"], "column", "cell")
+    table = _spread(shown, ["law", "method", "scatter"], "column", "cell")
     if "target" in frame:
         once = frame.drop_duplicates(["method", "law"])
         name, recall = once["target"].iloc[0], once["target_recall"].iloc[0]
@@ -202,3 +219,13 @@ def _spread(frame: pd.DataFrame, rows: list[str], column: str, cell: str) -> pd.
     table = frame.pivot(index=rows, columns=column, values=cell).reset_index()
     ordered = frame[rows].drop_duplicates().merge(table, on=rows)
     return ordered[[*rows, *frame[column].unique()]]
+
+
+def _grouped(table: pd.DataFrame, pattern: str) -> pd.DataFrame:
+    """Part the heads that match a pattern into their group and their name; no other has a group."""
+    found = [re.fullmatch(pattern, name) for name in table.columns]
+    heads = [
+        (match["group"], match["name"]) if match else ("", name)
+        for match, name in zip(found, table.columns, strict=True)
+    ]
+    return table.set_axis(pd.MultiIndex.from_tuples(heads), axis=1)
