@@ -29,8 +29,8 @@ def test_labels():
     frame = pd.DataFrame({"name": ["Game", "Car", None], "clips": [60, 30, 10]})
     said = findings.labels(frame, pd.DataFrame({"labels": [1, 2], "clips": [50, 50]}))
     assert "Game, is on 60 % of the training clips" in said
-    assert "half of the 3 labels in use are on at most 30 clips" in said
-    assert "while 1 labels make up half" in said
+    assert "half of the 3 labels in use are each on no more than 30 of them" in said
+    assert "while the 1 most frequent make up half" in said
 
 
 def test_lengths_of_one_slope():
@@ -163,7 +163,8 @@ def test_laws_that_were_put_to_the_test():
         {"method": ["m", "m"], "law": ["power", "log"], "recall": [9.0, 10], "measured": [10.0, 10]}
     )
     assert findings.held_back(frame) == (
-        "Over 1 methods the power by 1.0 points and the log by 0.0 points on average."
+        "On average over 1 methods the predictions are off: the power by 1.0 points and the log by "
+        "0.0 points."
     )
     assert findings.held_back(frame[:0]) == "No method has enough sizes to hold one back."
 
@@ -189,3 +190,48 @@ def test_the_space_before_and_after():
         "other modality 50 % share a label with the query, where before it were 9.0 % and by "
         "chance it would be 9.0 %."
     )
+
+
+def test_pairs_on_the_map():
+    frame = pd.DataFrame(
+        {
+            "map": "after training",
+            "modality": ["visual", "audio"] * 3,
+            "clip": ["a", "a", "b", "b", "c", "c"],
+            "x": [0.0, 1, 5, 9, 9, 5],
+            "y": 0.0,
+        }
+    )  # own distances 1, 4, 4; to the sound of the clip before: 5, 4, 0
+    assert "in 33 % of cases" in findings.pairs_on_map(frame)
+
+
+def test_near_misses_and_examples():
+    frame = pd.DataFrame(
+        {
+            "label": ["Game", "Car"],
+            "same label first": [60.0, 5.0],
+            "same label by chance": [20.0, 10.0],
+        }
+    )
+    assert findings.near_misses(frame).endswith(
+        "most often for Game (60 %, by chance 20 %) and least often for Car (5 %, by chance 10 %)."
+    )
+    shown = pd.DataFrame(
+        {
+            "direction": "a",
+            "kind": "best",
+            "query_id": ["q", "q", "r"],
+            "own": [True, False, False],
+            "shared": [2, 1, 0],
+        }
+    )
+    assert findings.examples(shown) == (
+        "Of 2 queries shown 1 have their own clip among the items beside them; of the other items "
+        "1 of 2 share a label with the query."
+    )
+
+
+def test_cca():
+    grid = pd.DataFrame({"ridge": [0.3, 0.1], "power": [0.5, 0.0], "validation R@1": [13.7, 13.0]})
+    assert "ridge of 0.3 and the power 0.5" in findings.cca(grid)
+    assert "plain CCA at its best is 0.7 points below" in findings.cca(grid)

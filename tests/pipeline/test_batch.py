@@ -8,7 +8,7 @@ import nbformat
 import pytest
 from pydantic import ValidationError
 
-from xmodal.pipeline.batch import Ticker, merge_parameters, run_notebook
+from xmodal.pipeline.batch import Ticker, cleaned, merge_parameters, run_notebook
 from xmodal.pipeline.profile import Profile
 
 PROFILE: dict[str, Any] = {
@@ -89,6 +89,16 @@ def test_an_executed_notebook_has_one_cell_of_parameters_with_its_remarks():
     ]
     merge_parameters(cells)  # nothing was given: nothing changes
     assert len(cells) == 2
+
+
+def test_text_that_came_in_pieces_is_one():
+    cell = nbformat.v4.new_code_cell("print(1); print(2)")
+    pieces = [nbformat.v4.new_output("stream", name="stdout", text=f"{n}\n") for n in (1, 2)]
+    cell.outputs = [*pieces, nbformat.v4.new_output("stream", name="stderr", text="bar")]
+    kernel = {"name": "python3", "display_name": "Python 3"}
+    book = nbformat.v4.new_notebook(cells=[cell], metadata={"kernelspec": kernel})
+    (kept,) = nbformat.reads(cleaned(nbformat.writes(book)), 4).cells[0].outputs
+    assert kept.text == "1\n2\n"
 
 
 def test_notebooks_share_no_port(tmp_path: Path):

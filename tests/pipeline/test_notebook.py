@@ -227,6 +227,6 @@ def test_values_are_validated():
 
 def test_a_source_is_shown_without_its_docstring():
     shown = source_of(cosine_loss, Ranks.hits).data
-    assert shown.startswith("def cosine_loss(\n")
-    assert shown.endswith("clamp(0, 1)") and "\n\n\ndef hits(self, k: int)" in shown
+    assert shown.startswith("```python\ndef cosine_loss(\n")
+    assert shown.endswith("clamp(0, 1)\n```") and "\n\n\ndef hits(self, k: int)" in shown
     assert '"""' not in shown and "pull = 1 - cosine" in shown

@@ -38,8 +38,9 @@ def labels(frame: pd.DataFrame, carried: pd.DataFrame) -> str:
     half = int((frame["clips"].cumsum() < frame["clips"].sum() / 2).sum()) + 1
     return (
         f"The most frequent label, {first['name']}, is on {_percent(first['clips'] / clips)} of "
-        f"the training clips; half of the {len(frame):,} labels in use are on at most "
-        f"{middle:,.0f} clips each, while {half} labels make up half of all that is given."
+        f"the training clips; half of the {len(frame):,} labels in use are each on no "
+        f"more than {middle:,.0f} of them, while the {half} most frequent make up half of all that "
+        "are given."
     )
 
 
@@ -132,12 +133,13 @@ def level(frame: pd.DataFrame) -> str:
 
 
 def against_published(frame: pd.DataFrame, reading: str = "rows are galleries") -> str:
-    """Say how far one direction's table lies from the published one."""
-    table = frame.pivot(index=["row", "k"], columns="reading", values="recall")
+    """Say how far our table, of one direction or both, lies from the published one."""
+    keys = ["direction", "row", "k"]
+    table = frame.pivot(index=keys, columns="reading", values="recall")
     if reading not in table or table[reading].isna().any():
         return ""
     ratio, lead = table[reading] / table["published"], table[reading] - table["published"]
-    inside = frame[frame["reading"] == reading].set_index(["row", "k"])
+    inside = frame[frame["reading"] == reading].set_index(keys)
     held = (inside["low"] <= table["published"]) & (table["published"] <= inside["high"])
     return (
         f"If the {reading}, ours is between {ratio.min():.2f} and {ratio.max():.2f} times the "
@@ -177,6 +179,22 @@ def silence(frame: pd.DataFrame) -> str:
 # --- 04: the joint space --------------------------------------------------------------------------
 
 
+def pairs_on_map(points: pd.DataFrame) -> str:
+    """Say how often the two points of a clip are closer on the map than a strange pair."""
+    after = points[points["map"] == "after training"]
+    visual, audio = (
+        after[after["modality"] == name].sort_values("clip")[["x", "y"]].to_numpy()
+        for name in ("visual", "audio")
+    )
+    own, strange = (
+        np.linalg.norm(visual - other, axis=1) for other in (audio, np.roll(audio, 1, axis=0))
+    )
+    return (
+        "The picture and the sound of a clip lie closer on the map than those of two different "
+        f"clips in {_percent((own < strange).mean())} of cases; by chance it would be 50 %."
+    )
+
+
 def space(frame: pd.DataFrame) -> str:
     """Say what training did to the space."""
     table = frame.groupby(["measure", "state"], sort=False)["value"].mean().unstack()
@@ -213,8 +231,9 @@ def near_misses(frame: pd.DataFrame) -> str:
     best, worst = order.iloc[0], order.iloc[-1]
     return (
         f"Where the own clip does not come first, the item that does shares the label most often "
-        f"for {best['label']} ({best['same label first']:.0f} %) and least often for "
-        f"{worst['label']} ({worst['same label first']:.0f} %)."
+        f"for {best['label']} ({best['same label first']:.0f} %, by chance "
+        f"{best['same label by chance']:.0f} %) and least often for {worst['label']} "
+        f"({worst['same label first']:.0f} %, by chance {worst['same label by chance']:.0f} %)."
     )
 
 
@@ -228,7 +247,7 @@ def cca(grid: pd.DataFrame) -> str:
     return (
         f"The best on validation clips has a ridge of {best['ridge']:g} and the power "
         f"{best['power']:g}, with a Recall@1 of {best['validation R@1']:.1f} %; plain CCA at its "
-        f"best is {_plus(-gain)} points away."
+        f"best is {gain:.1f} points below."
     )
 
 
@@ -308,4 +327,4 @@ def held_back(table: pd.DataFrame) -> str:
         return "No method has enough sizes to hold one back."
     off = (table["recall"] - table["measured"]).abs().groupby(table["law"], sort=False).mean()
     said = " and ".join(f"the {law} by {value:.1f} points" for law, value in off.items())
-    return f"Over {table['method'].nunique()} methods {said} on average."
+    return f"On average over {table['method'].nunique()} methods the predictions are off: {said}."

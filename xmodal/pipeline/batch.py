@@ -54,15 +54,26 @@ def run_notebook(notebook: Path, out: Path, values: dict[str, Any]) -> None:
 
 
 def cleaned(text: str) -> str:
-    """Return an executed notebook without its dates, progress and versions."""
+    """Return an executed notebook without its dates, progress and versions.
+
+    Links out of the folder of notebooks are made those of an executed copy, two folders deeper.
+    """
     book = nbformat.reads(text, as_version=4)
     language = {"name": "python"}
     book.metadata = {"kernelspec": book.metadata.kernelspec, "language_info": language}
     merge_parameters(book.cells)
     for cell in book.cells:
         cell.metadata = {"tags": cell.metadata["tags"]} if cell.metadata.get("tags") else {}
-        if cell.cell_type == "code":
-            cell.outputs = [out for out in cell.outputs if out.get("name") != "stderr"]
+        if cell.cell_type == "markdown":
+            cell.source = cell.source.replace("](../", "](../../../")
+        else:
+            outputs = [out for out in cell.outputs if out.get("name") != "stderr"]
+            cell.outputs = outputs[:1]
+            for output in outputs[1:]:  # how text comes in pieces is a matter of time
+                if output.get("name") == "stdout" == cell.outputs[-1].get("name"):
+                    cell.outputs[-1].text += output.text
+                else:
+                    cell.outputs.append(output)
     for number, cell in enumerate(book.cells):
         cell.id = f"cell-{number:02}"
     return nbformat.writes(book) + "\n"

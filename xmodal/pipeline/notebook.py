@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from IPython.core.getipython import get_ipython
-from IPython.display import Code, DisplayHandle, Markdown
+from IPython.display import DisplayHandle, Markdown
 
 from xmodal import plots
 from xmodal.checkpoint import RunFolder
@@ -68,7 +68,7 @@ def project_folder(start: Path) -> Path:
     return start
 
 
-def source_of(*functions: Callable) -> Code:
+def source_of(*functions: Callable) -> Markdown:
     """Return the lines of functions of the package as a notebook shows them, without docstrings."""
     texts = []
     for function in functions:
@@ -77,7 +77,7 @@ def source_of(*functions: Callable) -> Code:
         if inspect.getdoc(function):
             del lines[first.lineno - 1 : first.end_lineno]
         texts.append("\n".join(lines))
-    return Code("\n\n\n".join(texts), language="python")
+    return Markdown("```python\n{}\n```".format("\n\n\n".join(texts)))
 
 
 def live_curves(config: TrainConfig) -> Callable[[], None]:

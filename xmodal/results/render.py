@@ -143,7 +143,11 @@ def as_html(shown: pd.DataFrame, caption: str, name: str) -> Styler:
         ("td", "vertical-align: top; white-space: nowrap"),
         ("th", "vertical-align: bottom"),
         *[(f".col{i}", "text-align: left") for i in texts],
-        *[(f".col{i}", "white-space: normal") for i in texts if texts[i].str.len().max() > 30],
+        *[
+            (f".col{i}", "white-space: normal; min-width: 14em")
+            for i in texts
+            if texts[i].str.len().max() > 30
+        ],
     ]
     if grouped:
         rules.append((".level0", "text-align: center"))

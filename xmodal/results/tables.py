@@ -182,6 +182,12 @@ def runs_layout(frame: pd.DataFrame) -> pd.DataFrame:
     return _grouped(table.assign(study=table.pop("study")), _MEASURE)
 
 
+def space_layout(frame: pd.DataFrame) -> pd.DataFrame:
+    """Lay out the numbers of a joint space with a line a measure, before and after training."""
+    shown = frame.assign(cell=frame["value"].map("{:.2f}".format))
+    return _spread(shown, ["measure", "modality"], "state", "cell")
+
+
 def scaling_layout(frame: pd.DataFrame) -> pd.DataFrame:
     """Return `curve_table` with a line a law and method, and the clips needed to two digits.
 
