@@ -21,7 +21,7 @@ PARTS = {
     "The paper, section by section": [path.relative_to(ROOT) for path in NOTEBOOKS],
     "Results": [FIGURES / "README.md", WEIGHTS / "README.md", Path("data/results/README.md")],
     "Use": [
-        *(Path("docs", f"{name}.md") for name in ("real-data", "batch", "package")),
+        *(Path("docs", f"{name}.md") for name in ("glossary", "real-data", "batch", "package")),
         *(Path(folder, "README.md") for folder in ("data", "profiles/cluster")),
     ],
     "Speed": [Path("benchmarks", f"{name}.md") for name in ("readers", "storage", "scale")],
@@ -48,6 +48,8 @@ def lay_out(source: Path) -> None:
             if cell.cell_type == "markdown":
                 cell.source = with_links(cell.source, page, source)
             for output in cell.get("outputs", []):
+                if alt := output.get("metadata", {}).get("image/png", {}).get("alt"):
+                    cell.metadata["mystnb"] = {"image": {"alt": alt}}
                 as_svg(output, pictures)
         nbformat.write(book, source / place)
 

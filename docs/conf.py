@@ -15,6 +15,7 @@ html_theme = "sphinx_book_theme"
 html_title = "Cross-modal embeddings for video and audio retrieval"
 html_static_path = ["static"]
 html_css_files = ["book.css"]
+html_js_files = ["book.js"]
 html_context = {"default_mode": "auto"}
 html_copy_source = False
 html_show_search_summary = False  # it would fetch each page, which a browser forbids on disk

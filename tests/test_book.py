@@ -80,6 +80,20 @@ def test_a_browser_shows_every_page_without_error_or_request(book: Path, browser
         tab.close()
 
 
+def test_every_page_is_accessible_and_every_figure_has_words(book: Path, browser):
+    from axe_playwright_python.sync_playwright import Axe
+
+    for page in PAGES:
+        tab = browser.new_page(viewport={"width": 1280, "height": 900})
+        tab.goto((book / page).as_uri(), wait_until="load")
+        tab.wait_for_timeout(300)
+        found = Axe().run(tab).response["violations"]
+        assert not [(one["id"], one["nodes"][0]["html"][:200]) for one in found], page
+        words = tab.eval_on_selector_all(".cell_output img", "all => all.map(one => one.alt)")
+        assert all(len(alt) > 30 and "/" not in alt.split()[0] for alt in words), (page, words)
+        tab.close()
+
+
 def test_what_is_searched_is_found_without_a_server(book: Path, browser):
     tab = browser.new_page()
     tab.goto((book / "search.html").as_uri() + "?q=silent")
