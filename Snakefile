@@ -60,9 +60,9 @@ def values(**parameters):
     return json.dumps(parameters, default=str)
 
 
-def folders(stage):
+def folders():
     """Where a notebook finds what is measured, and leaves its pictures and tables."""
-    return {"results": RESULTS} | ({} if stage == "training" else {"figures": FIGURES})
+    return {"results": RESULTS, "figures": FIGURES}
 
 
 def options(**fields):
@@ -82,7 +82,7 @@ NOTEBOOKS = {
     "training": (
         "02_train",
         finished(RUN),
-        [],
+        figures("plain_curve", "training_curve"),
         {**TRAININGS[MODELS[0]], "features": DATA, "out": RUN},
     ),
     "recall": (
@@ -90,7 +90,7 @@ NOTEBOOKS = {
         finished(*expand(f"{RUNS}/{{model}}", model=MODELS)),
         figures("training_curves", "recall_readings", "recall_law", "recall_against_gallery")
         + tables("table1", "table2", "same_share", "silence", "training", "recall")
-        + [f"{FIGURES}/verdict.md"],
+        + [f"{FIGURES}/verdict.md", f"{FIGURES}/level.md"],
         {
             "features": DATA,
             **profile.recall,
@@ -101,13 +101,13 @@ NOTEBOOKS = {
     "umap": (
         "04_umap",
         finished(RUN),
-        figures("umap"),
+        figures("umap", "spaces") + tables("space"),
         {"features": DATA, **profile.projection, "run": RUN},
     ),
     "retrieval": (
         "05_retrieval",
         finished(RUN),
-        figures("retrieval") + tables("examples"),
+        figures("retrieval") + tables("examples", "near_misses"),
         {"features": DATA, **profile.retrieval, "run": RUN},
     ),
     "beyond": (
@@ -203,7 +203,7 @@ for stage, (notebook, inputs, outputs, parameters) in NOTEBOOKS.items():
                 update(measurements),  # what was measured of runs that are gone is in it
             params:
                 notebook=notebook,
-                values=values(**parameters, **folders(stage)),
+                values=values(**parameters, **folders()),
             shell:
                 "{XMODAL} results {params.notebook} {params.values:q}"
 
@@ -218,7 +218,7 @@ for stage, (notebook, inputs, outputs, parameters) in NOTEBOOKS.items():
             outputs,
             executed=f"{FIGURES}/notebooks/{notebook}.ipynb",
         params:
-            values=values(**parameters, **folders(stage)),
+            values=values(**parameters, **folders()),
         log:
             f"{RUNS}/notebooks/{notebook}.ipynb",  # kept also when a cell fails
         shell:
