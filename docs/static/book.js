@@ -3,7 +3,8 @@ document.addEventListener("DOMContentLoaded", () => {
   for (const part of document.querySelectorAll("table, div.highlight pre, .cell_output pre")) {
     part.tabIndex = 0;
   }
-  for (const head of document.querySelectorAll("th:empty")) {
+  const heads = [...document.querySelectorAll("th")];
+  for (const head of heads.filter((one) => !one.textContent.trim())) {
     const cell = document.createElement("td"); // it heads nothing
     cell.colSpan = head.colSpan;
     head.replaceWith(cell);
