@@ -19,7 +19,10 @@ NOTEBOOKS = sorted((ROOT / FIGURES / "notebooks").glob("*.ipynb"))
 #: Parts of the table of contents, with their pages.
 PARTS = {
     "The paper, section by section": [path.relative_to(ROOT) for path in NOTEBOOKS],
-    "Results": [FIGURES / "README.md", WEIGHTS / "README.md", Path("data/results/README.md")],
+    "Results": [
+        *(folder / "README.md" for folder in (FIGURES, WEIGHTS, Path("data/results"))),
+        Path("benchmarks/ideas.md"),
+    ],
     "Use": [
         *(Path("docs", f"{name}.md") for name in ("glossary", "real-data", "batch", "package")),
         *(Path(folder, "README.md") for folder in ("data", "profiles/cluster")),

@@ -2,20 +2,29 @@
 
 import importlib.util
 import json
+import math
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
+
+from xmodal.data.batches import Drawn
+from xmodal.model import Embeddings
 
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.fixture
-def readers() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("readers", ROOT / "benchmarks" / "readers.py")
+def load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture
+def readers() -> ModuleType:
+    return load("readers")
 
 
 def test_readers_are_measured_and_their_faults_found(
@@ -49,3 +58,25 @@ def test_contenders_that_deliver_other_numbers_are_refused(
     monkeypatch.setattr(readers, "CONTENDERS", ours)
     with pytest.raises(SystemExit, match="did not deliver the same numbers"):
         readers.measure(shard_folder, 1)
+
+
+def test_ideas_change_the_loss_as_they_say() -> None:
+    """Three clips, the first two with the same labels; all similarities 0 but the own ones, 1."""
+    ideas = load("ideas")
+    labels = (torch.tensor([0, 1, 2, 4]), torch.tensor([3, 3, 3, 5]))
+    drawn = Drawn(torch.zeros(3, 1), torch.zeros(3, 1), labels, None, 0)
+    assert ideas.same_labels(drawn).int().tolist() == [[1, 1, 0], [1, 1, 0], [0, 0, 1]]
+    embedded = Embeddings(torch.eye(3), torch.eye(3), scale=torch.tensor(1.0))
+
+    def loss(name: str) -> float:
+        return ideas.Objective(ideas.IDEAS[name], [])(embedded, drawn).item()
+
+    e = math.e
+    plain, two = math.log(e + 2) - 1, math.log(e + 1) - 1
+    assert loss("recipe") == pytest.approx(plain)
+    assert loss("masked") == pytest.approx((2 * two + plain) / 3)
+    # the first two put 0.05 of their target on the other, whose logit is 1 less
+    assert loss("soft") == pytest.approx(plain + 0.05 * 2 / 3)
+    queue = ideas.Objective(ideas.IDEAS["queue"], [])
+    assert queue(embedded, drawn).item() == pytest.approx(plain)
+    assert queue(embedded, drawn).item() == pytest.approx(math.log(2 * e + 4) - 1)

@@ -184,7 +184,8 @@ def runs_layout(frame: pd.DataFrame) -> pd.DataFrame:
 
 def space_layout(frame: pd.DataFrame) -> pd.DataFrame:
     """Lay out the numbers of a joint space with a line a measure, before and after training."""
-    shown = frame.assign(cell=frame["value"].map("{:.2f}".format))
+    shown = frame.sort_values("measure", kind="stable")
+    shown = shown.assign(cell=shown["value"].map("{:.2f}".format))
     return _spread(shown, ["measure", "modality"], "state", "cell")
 
 
