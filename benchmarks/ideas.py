@@ -196,6 +196,8 @@ def measure(told: argparse.Namespace) -> pd.DataFrame:
     rows, found = [], {}
     for seed in told.seeds:
         for name in told.ideas:
+            if told.kept and not (told.work / f"{name}-{seed}.safetensors").exists():
+                continue
             found[name, seed] = embed(name, seed, told)
             rows.append({"idea": IDEAS[name].about, "seed": seed, **score(found[name, seed], told)})
             print(rows[-1], flush=True)
@@ -258,6 +260,7 @@ def main() -> None:
     parser.add_argument("work", type=Path)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--ideas", nargs="+", default=list(IDEAS), choices=list(IDEAS))
+    parser.add_argument("--kept", action="store_true", help="train nothing: what is in WORK alone")
     told = parser.parse_args()
     told.work.mkdir(parents=True, exist_ok=True)
     frame = measure(told)
