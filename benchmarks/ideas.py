@@ -248,8 +248,9 @@ not looked at. What is joined shares its runs with the lines above.
 
 {table}
 
-None of them is in the recipe. Made by `python benchmarks/ideas.py FEATURES WORK`; the
-[numbers](ideas.json) of each run are beside this page.
+None of them is in the recipe. A line of a single run can tell what hurts, but not a gain of some
+tenths of a point. Made by `python benchmarks/ideas.py FEATURES WORK`; the [numbers](ideas.json) of
+each run are beside this page.
 """
 
 
