@@ -97,6 +97,9 @@ def figure(**columns: Sequence[str]) -> Callable[[Callable[P, Figure]], Callable
                 for _ in range(2):  # the first pass settles the ticks, the second their room
                     page.draw_without_rendering()
                 page.set_layout_engine("none")
+                for axis in page.axes:  # the layout's last digits differ from process to process
+                    bounds = axis.get_position().bounds
+                    axis.set_position(tuple(round(edge, 7) for edge in bounds))
             return page
 
         return drawn
