@@ -2,15 +2,15 @@
 
     python benchmarks/ideas.py FEATURES WORK [--seeds 0 1 2] [--ideas soft queue ...]
 
-All models see as many training clips as the recipe's study, as often. A model's score is its recall
-on validation clips with the weights of its last step; evaluation clips are not looked at. Scores
-and embeddings are kept in WORK, so that more ideas or seeds can follow, and the results go to
+All models see half as many training clips as the recipe's study, as often each. A model's score is
+its recall on validation clips with the weights of its last step; evaluation clips are not looked
+at. Weights are kept in WORK, so that more ideas or seeds can follow, and the results go to
 `benchmarks/ideas.json` and `.md`.
 """
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import combinations
 from pathlib import Path
 from types import MappingProxyType
@@ -28,11 +28,12 @@ from xmodal.checkpoint import build_model
 from xmodal.config import TrainConfig
 from xmodal.contrastive import info_nce, triplet_loss
 from xmodal.data.batches import Batches, Drawn
-from xmodal.data.features import FeatureSet, open_features
+from xmodal.data.features import open_features
 from xmodal.data.statistics import moments, whitener
 from xmodal.evaluation.cca import embed_cca, fit_cca
 from xmodal.evaluation.recall import joined, recall_frame
 from xmodal.model import Embeddings, JointEmbedding
+from xmodal.negatives import Labels
 from xmodal.train import learning_rate, make_optimiser, with_steps
 
 HERE = Path(__file__).parent
@@ -71,11 +72,10 @@ IDEAS = {
 
 def same_labels(drawn: Drawn) -> Tensor:
     """Tell which clips of a batch carry just the same labels: bool, (clips, clips)."""
-    indptr, indices = drawn.labels
-    counts = indptr.diff()
-    rows = torch.arange(len(counts)).repeat_interleave(counts)
-    incidence = torch.zeros(len(counts), int(indices.max()) + 1)
-    incidence[rows, indices] = 1
+    labels = Labels(*drawn.labels)
+    counts = labels.indptr.diff()
+    incidence = torch.zeros(len(counts), int(labels.indices.max()) + 1)
+    incidence[labels.rows(), labels.indices] = 1
     shared = incidence @ incidence.T
     return (shared == counts) & (shared == counts[:, None])
 
@@ -125,16 +125,22 @@ class Objective:
         return info_nce(logits, match)
 
 
-def whiten(features: FeatureSet) -> list[tuple[Tensor, Tensor]]:
-    """Return mean and whitening matrix of both modalities of the training clips."""
-    measured = moments(features, CLIPS)
-    return [
-        (torch.from_numpy(mean).float(), torch.from_numpy(whitener(covariance, RIDGE)).float())
-        for mean, covariance in (
-            (measured.visual_mean, measured.visual),
-            (measured.audio_mean, measured.audio),
-        )
-    ]
+Both = tuple[np.ndarray, np.ndarray]
+
+
+def inputs(idea: Idea, told: argparse.Namespace) -> Callable[[Both], Both]:
+    """Return what an idea makes of visual and audio features before the network sees them."""
+    if not idea.whiten:
+        return lambda both: both
+    train = moments(open_features(told.features, "train"), CLIPS)
+    means = np.float32(train.visual_mean), np.float32(train.audio_mean)
+    maps = [np.float32(whitener(covariance, RIDGE)) for covariance in (train.visual, train.audio)]
+
+    def whiten(both: Both) -> Both:
+        visual, audio = ((x - mean) @ m for x, mean, m in zip(both, means, maps, strict=True))
+        return visual, audio
+
+    return whiten
 
 
 def fit(name: str, seed: int, told: argparse.Namespace) -> JointEmbedding:
@@ -150,10 +156,8 @@ def fit(name: str, seed: int, told: argparse.Namespace) -> JointEmbedding:
         return model.eval()
     teachers = [fit("recipe", 100 + s, told) for s in range(TEACHERS * (idea.loss == "distilled"))]
     set_seed(seed)
-    visual, audio = batches.spread()
-    if idea.whiten:
-        (vm, vw), (am, aw) = whiten(batches.features)
-        visual, audio = (visual - vm.numpy()) @ vw.numpy(), (audio - am.numpy()) @ aw.numpy()
+    prepared = inputs(idea, told)
+    visual, audio = prepared(batches.spread())
     model.visual_scaler.fit(visual)
     model.audio_scaler.fit(audio)
     optimiser, loss = make_optimiser(model, config), Objective(idea, teachers)
@@ -161,9 +165,8 @@ def fit(name: str, seed: int, told: argparse.Namespace) -> JointEmbedding:
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(config, step)
         drawn = batches(step)
-        if idea.whiten:
-            drawn = drawn._replace(visual=(drawn.visual - vm) @ vw, audio=(drawn.audio - am) @ aw)
-        value = loss(model(drawn.visual, drawn.audio), drawn)
+        seen = prepared((drawn.visual.numpy(), drawn.audio.numpy()))
+        value = loss(model(*map(torch.from_numpy, seen)), drawn)
         optimiser.zero_grad()
         value.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
@@ -175,11 +178,8 @@ def fit(name: str, seed: int, told: argparse.Namespace) -> JointEmbedding:
 def embed(name: str, seed: int, told: argparse.Namespace) -> Embeddings:
     """Embed the validation clips."""
     model, clips = fit(name, seed, told), open_features(told.features, "validation")
-    visual, audio = np.float32(clips.visual), np.float32(clips.audio)
-    if IDEAS[name].whiten:
-        (vm, vw), (am, aw) = whiten(open_features(told.features, "train"))
-        visual, audio = (visual - vm.numpy()) @ vw.numpy(), (audio - am.numpy()) @ aw.numpy()
-    return model.embed(visual, audio)
+    both = np.asarray(clips.visual, np.float32), np.asarray(clips.audio, np.float32)
+    return model.embed(*inputs(IDEAS[name], told)(both))
 
 
 def score(embedded: Embeddings, told: argparse.Namespace) -> dict[str, float]:
