@@ -147,14 +147,20 @@ def test_changes_beyond_the_scatter_of_the_seeds():
     rows = {"base": [9.9, 10.1], "up": [14.9, 15.1], "down": [4.9, 5.1], "same": [10.0, 10.2]}
     frame = pd.DataFrame(
         [
-            {"change": change, "measure": "R@1, N = 64", "recall": recall}
+            {"change": change, "measure": "R@1, N = 64", "recall": recall, "seed": seed, "step": 9}
             for change, recalls in rows.items()
-            for recall in recalls
+            for seed, recall in enumerate(recalls)
         ]
     )
     assert findings.changes(frame, 64) == (
         "The first line reaches 10.0 % (base). What gains most: up (+5.0). What loses most: down "
         "(−5.0). 1 of 3 changes move it by no more than twice the scatter of the seeds."
+    )
+    # a row of one seed has the scatter of the others, and no scatter at all judges nothing
+    once = frame[(frame["change"] != "same") | (frame["seed"] == 1)]
+    assert "1 of 3 changes" in findings.changes(once, 64)
+    assert findings.changes(frame[frame["seed"] == 0], 64) == (
+        "The first line reaches 9.9 %; one seed each tells no scatter."
     )
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from xmodal.config import InputError
+from xmodal.evaluation.ablation import ablation_table
 
 
 def _percent(share: float) -> str:
@@ -14,6 +15,12 @@ def _percent(share: float) -> str:
 def _plus(points: float) -> str:
     """Write a difference in points with its sign."""
     return f"{points:+.1f}".replace("-", "−")
+
+
+def _ends(frame: pd.DataFrame, column: str) -> tuple[pd.Series, pd.Series]:
+    """Return the rows with the highest and the lowest value of a column."""
+    order = frame.sort_values(column, ascending=False)
+    return order.iloc[0], order.iloc[-1]
 
 
 # --- 01: the data ---------------------------------------------------------------------------------
@@ -216,10 +223,9 @@ def space(frame: pd.DataFrame) -> str:
 def examples(frame: pd.DataFrame) -> str:
     """Say how often an item shown shares a label with its query, or is its own clip."""
     others = frame[~frame["own"]]
-    queries = frame.drop_duplicates(["direction", "query_id", "kind"])
-    found = frame.groupby(["direction", "query_id", "kind"])["own"].any().sum()
+    found = frame.groupby(["direction", "query_id", "kind"])["own"].any()
     return (
-        f"Of {len(queries)} queries shown {found} have their own clip among the items beside "
+        f"Of {len(found)} queries shown {found.sum()} have their own clip among the items beside "
         f"them; of the other items {int((others['shared'] > 0).sum())} of {len(others)} share a "
         "label with the query."
     )
@@ -227,8 +233,7 @@ def examples(frame: pd.DataFrame) -> str:
 
 def near_misses(frame: pd.DataFrame) -> str:
     """Say for which labels the first item is of the right kind, though not the right clip."""
-    order = frame.sort_values("same label first", ascending=False)
-    best, worst = order.iloc[0], order.iloc[-1]
+    best, worst = _ends(frame, "same label first")
     return (
         f"Where the own clip does not come first, the item that does shares the label most often "
         f"for {best['label']} ({best['same label first']:.0f} %, by chance "
@@ -273,8 +278,7 @@ def errors(frame: pd.DataFrame) -> str:
 
 def categories(frame: pd.DataFrame) -> str:
     """Name the easiest and the hardest of the frequent labels."""
-    order = frame.sort_values("recall", ascending=False)
-    easy, hard = order.iloc[0], order.iloc[-1]
+    easy, hard = _ends(frame, "recall")
     return (
         f"Of the {len(frame)} most frequent labels, {easy['label']} is the easiest "
         f"({easy['recall']:.0f} %) and {hard['label']} the hardest ({hard['recall']:.0f} %)."
@@ -288,14 +292,15 @@ def changes(recalls: pd.DataFrame, gallery: int, most: int = 3) -> str:
     """Name the changes that move Recall@1 on the evaluation clips most, up and down.
 
     A change counts as seen where it moves the mean by more than twice the standard deviations of
-    both rows together.
+    both rows together; a row of one seed is given the mean deviation of the others.
     """
-    name = f"R@1, N = {gallery:,}"
-    each = recalls[recalls["measure"] == name].groupby("change", sort=False)["recall"]
-    table = pd.DataFrame({"mean": each.mean(), "std": each.std()})
-    base, rest = table.iloc[0], table.iloc[1:]
-    moved = rest["mean"] - base["mean"]
-    doubt = 2 * np.sqrt(rest["std"].fillna(0) ** 2 + np.nan_to_num(base["std"]) ** 2)
+    shown = recalls[recalls["measure"] == f"R@1, N = {gallery:,}"]
+    table = ablation_table(shown).set_index("change")
+    scatter = table["std"].fillna(table["std"].mean())
+    base, moved = table.iloc[0], (table["mean"] - table["mean"].iloc[0])[1:]
+    if scatter.isna().any():
+        return f"The first line reaches {base['mean']:.1f} %; one seed each tells no scatter."
+    doubt = 2 * np.hypot(scatter[1:], scatter.iloc[0])
     up = moved[moved > doubt].sort_values(ascending=False)
     down = moved[moved < -doubt].sort_values()
     parts = [f"The first line reaches {base['mean']:.1f} % ({table.index[0]})."]
@@ -303,9 +308,9 @@ def changes(recalls: pd.DataFrame, gallery: int, most: int = 3) -> str:
         if len(some):
             said = "; ".join(f"{what} ({_plus(points)})" for what, points in some[:most].items())
             parts.append(f"What {words} most: {said}.")
-    within = len(rest) - len(up) - len(down)
+    within = len(moved) - len(up) - len(down)
     parts.append(
-        f"{within} of {len(rest)} changes move it by no more than twice the scatter of the seeds."
+        f"{within} of {len(moved)} changes move it by no more than twice the scatter of the seeds."
     )
     return " ".join(parts)
 
