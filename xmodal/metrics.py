@@ -137,4 +137,9 @@ def uniformity(embedding: Tensor, t: float = 2) -> float:
     Unit vectors, float32, (clips, embedding_dim); 0 if all are one point, the lower the more evenly
     they cover the sphere. No clip is paired with itself.
     """
-    return torch.pdist(embedding).square().mul(-t).exp().mean().log().item()
+    n, total = len(embedding), torch.zeros((), dtype=torch.float64)
+    for start in range(0, n, 1024):
+        cosine = embedding[start : start + 1024] @ embedding.T
+        cosine.diagonal(start).fill_(-torch.inf)
+        total += (2 * t * (cosine - 1)).exp().sum(dtype=torch.float64)  # d² is 2 − 2 cos
+    return (total / (n * (n - 1))).log().item()
