@@ -106,14 +106,18 @@ class Gallery(NamedTuple):
         if find not in ways:
             raise InputError(f"{find!r} cannot be found: find 'audio' or 'video'")
         query, items = ways[find]
-        found = self.found(normalize(query[rows].mean(dim=0), dim=0), items, k)
+        found = self._nearest(normalize(query[rows].mean(dim=0), dim=0), items, k)
         wanted = set.intersection(*(set(self.labels[row]) for row in rows))
-        carried = [self.labels[self.row(clip)] for clip in found["id"]]
-        own = found["id"] == self.ids[rows[0]] if label is None else False
-        return found.assign(own=own, shared=[len(wanted.intersection(row)) for row in carried])
+        shared = [len(wanted.intersection(self.labels[row])) for row in found.index]
+        own = found.index == rows[0] if label is None else False
+        return found.assign(own=own, shared=shared).reset_index(drop=True)
 
     def found(self, query: Tensor, items: Tensor, k: int) -> pd.DataFrame:
         """Return the k items nearest to a query, a unit vector: rank, id, labels, cosine."""
+        return self._nearest(query, items, k).reset_index(drop=True)
+
+    def _nearest(self, query: Tensor, items: Tensor, k: int) -> pd.DataFrame:
+        """Return what `found` does, with the rows of the items as index."""
         cosine, rows = nearest(query[None], items, k)
         return pd.DataFrame(
             {
@@ -121,7 +125,8 @@ class Gallery(NamedTuple):
                 "id": self.ids[rows[0]],
                 "labels": ["; ".join(map(self._called, self.labels[row])) for row in rows[0]],
                 "cosine": cosine[0].numpy(),
-            }
+            },
+            index=rows[0].numpy(),
         )
 
     def _called(self, number: int) -> str:
