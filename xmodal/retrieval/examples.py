@@ -141,12 +141,14 @@ def near_misses(embedded: Embeddings, features: FeatureSet, most: int = 10) -> p
 def examples_table(
     found: pd.DataFrame, youtube_ids: Mapping[str, str | None] | None = None
 ) -> pd.DataFrame:
-    """Return `examples` as a table to read: the query's own clip is marked in words.
+    """Return `examples` as a table to read, query by query; the own clip is marked in words.
 
     With ``youtube_ids`` (clip id → YouTube id, None: a deleted video) of some of the clips, each
     clip's stands beside its id: the video is at youtu.be/<YouTube id>.
     """
     table = found.assign(own=np.where(found["own"], "own clip", ""))
+    first = ["query_id", "query_labels"]  # a table groups its rows by its first column
+    table = table[[*first, *table.columns.drop(first)]]
     for role in ("query", "match"):
         table[f"{role}_labels"] = table[f"{role}_labels"].str.replace("; ", ", ")
         known = {clip: name or "deleted" for clip, name in (youtube_ids or {}).items()}
