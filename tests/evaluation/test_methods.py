@@ -118,7 +118,7 @@ def test_no_method_beats_the_ceiling_of_the_sample(tmp_path: Path, config: Metho
     )
     sampled = open_features(tmp_path / "features", "evaluation")
     assert ceiling(config, sampled) == {}
-    (best,) = ceiling(config.model_copy(update={"sample_shared": 2.5}), sampled).values()
+    (best,) = ceiling(config.model_copy(update={"sample_shared": 14}), sampled).values()
     by_name, _ = choose_cca(tmp_path / "features")
     found = mean_recall(by_name[LINEAR][0], sampled, 256)
     assert 1 < found < mean_recall(best[0], sampled, 256)

@@ -36,8 +36,8 @@ class Constants(NamedTuple):
 
     visual: Marginal = Marginal(VISUAL_DIM, (0.89, 1.0, 0.114), (0.45, 0.05), 0.45, 0.42)
     audio: Marginal = Marginal(AUDIO_DIM, (0.988, 0.0, 0.103), (1.3, 1.0), 0.36, 0.40)
-    correlation: tuple[float, float, float] = (0.92, 36.0, 0.7)
-    """(a, b, c): ρ_k = a exp(−((k − 1) / (b · shared))^c)."""
+    correlation: tuple[float, float] = (0.92, 2.0)
+    """(a, c): ρ_k = a exp(−((k − 1) / shared)^c)."""
     scale_correlation: float = 0.37
     """Correlation of a clip's two g: so the norms of the two modalities correlate."""
     class_share: float = 0.9
@@ -105,8 +105,8 @@ class Generator:
         self.prior = self.topic_share[self.topic] * self.weight / total[self.topic]
         self.prior[:general] = 0  # a general label is never the subject
         k = np.arange(AUDIO_DIM)
-        a, b, c = CONSTANTS.correlation
-        self.rho = a * np.exp(-((k / (b * shared)) ** c))
+        a, c = CONSTANTS.correlation
+        self.rho = a * np.exp(-((k / shared) ** c))
         by_topic = np.exp(-k / CONSTANTS.topic_decay)
         means = np.sqrt(by_topic) * rng.standard_normal((general, AUDIO_DIM))[self.topic]
         means += np.sqrt(1 - by_topic) * rng.standard_normal((classes, AUDIO_DIM))
