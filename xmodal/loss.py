@@ -53,12 +53,14 @@ def cosine_loss(
 def cross_entropy(logits: Tensor, labels: Labels, mean_over_classes: bool = False) -> Tensor:
     """Return each clip's sigmoid cross entropy, float32 (clips,), of logits (clips, classes).
 
-    Summed over classes as in the authors' code; the text does not say.
+    Summed over classes as in the authors' code; the text does not say. A clip without labels is one
+    of which they are not known: it adds nothing.
     """
     targets = torch.zeros_like(logits)
     targets[labels.rows(), labels.indices] = 1
     each = functional.binary_cross_entropy_with_logits(logits, targets, reduction="none")
-    return each.mean(dim=1) if mean_over_classes else each.sum(dim=1)
+    known = labels.indptr.diff() > 0
+    return torch.where(known, each.mean(dim=1) if mean_over_classes else each.sum(dim=1), 0)
 
 
 def objective(model: Module, batch: Batch, step: int, config: LossConfig) -> Losses:

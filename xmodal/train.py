@@ -54,6 +54,12 @@ def train(config: TrainConfig, watch: Callable[[], object] | None = None) -> dic
         config, accelerator.device, accelerator.process_index, accelerator.num_processes
     )
     validation = open_features(config.features, "validation")
+    if config.class_weight and not batches.features.labels.nnz:
+        tqdm.write(
+            f"{config.features}: no training clip has a label, so class_weight is 0 and a negative "
+            "may be any other clip"
+        )
+        config = config.model_copy(update={"class_weight": 0.0})
     folder = RunFolder(config.out)
     if accelerator.is_main_process:
         content = {

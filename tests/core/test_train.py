@@ -23,6 +23,7 @@ from safetensors.torch import load_file
 from xmodal.checkpoint import load_run, read_history
 from xmodal.config import RECIPES, VARIANTS, InputError, TrainConfig
 from xmodal.data.features import open_features
+from xmodal.data.prepare import PrepareConfig, prepare
 from xmodal.metrics import alignment, gallery_ranks, recall, uniformity
 from xmodal.train import learning_rate, train
 
@@ -296,6 +297,26 @@ def test_only_the_first_clips_are_used_if_asked_for(tiny: Tiny, tmp_path: Path):
     assert contents(few.out) != contents(tmp_path / "all")
     with pytest.raises(InputError, match="256 training clips, fewer than the 257 asked for"):
         train(tiny(tmp_path / "more", training_clips=257))
+
+
+def test_clips_without_labels_are_trained_on_without_the_classifier(
+    tiny: Tiny, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    related = tiny(tmp_path).features
+    unlabelled = tmp_path / "features"
+    prepare(
+        PrepareConfig(
+            shards=related.parent,
+            out=unlabelled,
+            vocabulary=None,
+            evaluation_clips=64,
+            validation_clips=64,
+        )
+    )
+    train(tiny(tmp_path / "with", features=unlabelled, class_weight=0.1))
+    assert "no training clip has a label, so class_weight is 0" in capsys.readouterr().out
+    train(tiny(tmp_path / "without", features=unlabelled, class_weight=0.0))
+    assert contents(tmp_path / "with") == contents(tmp_path / "without")
 
 
 def test_mixed_clips_have_no_labels():

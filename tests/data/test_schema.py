@@ -21,6 +21,7 @@ from xmodal.data.schema import (
     Columns,
     encode_example,
     is_release_1,
+    labelled_release,
     parse_example,
     read_columns,
     read_ordinary,
@@ -150,7 +151,6 @@ NAN_AT_5 = [0.0] * 5 + [float("nan")] + [0.0] * (VISUAL_DIM - 6)
 MINUS_ONE = varint(2**64 - 1)
 FAULTS: dict[str, tuple[str, bytes, str]] = {
     "no id": (ID, b"", "`id` (or `video_id`) is missing (found: labels, mean_audio, mean_rgb)"),
-    "no labels": (LABELS, b"", "`labels` is missing"),
     "no visual": (VISUAL, b"", "`mean_rgb` is missing"),
     "no audio": (AUDIO, b"", "`mean_audio` is missing"),
     "short visual": (VISUAL, entry(VISUAL, 2, bytes(4 * 1023)), "`mean_rgb` holds 1023 values whe"),
@@ -292,6 +292,32 @@ def test_what_is_not_ordinary_is_left_to_protobuf(tmp_path: Path, make_clips: Ma
         expected = columns_of([parse_example(payload) for payload in payloads])
         assert_same(read_columns(path), expected)
         assert_same(columns_of(list(read_shard(path))), expected)
+
+
+@pytest.mark.parametrize("unlabelled", ["all", "first", "middle", "last"])
+def test_clips_without_labels_have_none(
+    tmp_path: Path, make_clips: MakeClips, unlabelled: str
+) -> None:
+    clips = make_clips(3, seed=7)
+    without = {"all": {0, 1, 2}, "first": {0}, "middle": {1}, "last": {2}}[unlabelled]
+    payloads = [
+        written(clip, **({LABELS: b""} if row in without else {})) for row, clip in enumerate(clips)
+    ]
+    path = tmp_path / "a.tfrecord"
+    write_records(path, payloads)
+    columns = read_ordinary(path)
+    assert columns is not None
+    assert_same(columns, columns_of([parse_example(payload) for payload in payloads]))
+    expected = [0 if row in without else len(clip.labels) for row, clip in enumerate(clips)]
+    assert columns.counts.tolist() == expected
+    assert [len(clip.labels) for clip in read_shard(path, 7)] == expected
+
+
+def test_the_release_of_labels_is_told_by_the_key_of_the_id(clip: Clip) -> None:
+    assert labelled_release(written(clip)) == 2
+    assert labelled_release(written(clip, "video_id")) == 1
+    assert labelled_release(written(clip, **{LABELS: b""})) == 0
+    assert labelled_release(b"no message") == 0
 
 
 def test_damage_is_found_shard_by_shard(tmp_path: Path, make_clips: MakeClips) -> None:

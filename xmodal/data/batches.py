@@ -69,7 +69,7 @@ class Batches:
         self.sizes = {
             "visual_dim": features.visual.shape[1],
             "audio_dim": features.audio.shape[1],
-            "classes": len(features.label_names),
+            "classes": max(1, len(features.label_names)),  # where there are none: a layer of no use
         }
         share = config.batch_size // processes
         self.begin = share * process

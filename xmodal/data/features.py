@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from xmodal.config import InputError
 from xmodal.data.schema import AUDIO_DIM, VISUAL_DIM
 
 SPLITS = ("train", "validation", "evaluation")
+UNPAIRED = "unpaired"
+"""What may stand beside the splits: clips without one modality, of which the row is NaN."""
 FORMAT = "xmodal features 2"
 """What the manifest of a feature set says it is; the number changes with the layout."""
 CHUNK = 8192
@@ -34,14 +37,15 @@ class FeatureSet:
     Attributes
     ----------
     visual, audio
-        float32, or float16 if so prepared, shapes (n, 1024) and (n, 128); row i of both belongs to
-        clip i.
+        float32, or float16 if so prepared, shapes (n, 1024) and (n, 128) for YouTube-8M; row i of
+        both belongs to clip i.
     ids
         Unicode text, shape (n,).
     labels
-        Which clip carries which label: sparse, float32, shape (n, classes), ones.
+        Which clip carries which label: sparse, float32, shape (n, classes), ones; there may be
+        none.
     label_names
-        By class index.
+        By class index; empty if nothing is labelled.
     fingerprint
         SHA-256 of the contents.
     source, split
@@ -83,7 +87,7 @@ def open_features(folder: str | os.PathLike[str], split: str) -> FeatureSet:
     folder
         The ``out`` of `prepare`.
     split
-        "train", "validation" or "evaluation".
+        "train", "validation" or "evaluation"; or "unpaired", for which see `pairs.Pairs`.
 
     Raises
     ------
@@ -91,7 +95,7 @@ def open_features(folder: str | os.PathLike[str], split: str) -> FeatureSet:
         The folder holds no whole feature set, or there is no such split.
     """
     folder = Path(folder)
-    if split not in SPLITS:
+    if split not in (*SPLITS, UNPAIRED):
         raise InputError(f"{split!r} is no split; choose one of {', '.join(SPLITS)}.")
     manifest = read_manifest(folder)
     if manifest.get("format") != FORMAT:
@@ -109,7 +113,7 @@ def open_features(folder: str | os.PathLike[str], split: str) -> FeatureSet:
         noted = manifest["splits"][split]
         clips = noted["clips"]
         whole = (
-            (visual.shape, audio.shape) == ((clips, VISUAL_DIM), (clips, AUDIO_DIM))
+            [visual.shape, audio.shape] == [(clips, dim) for dim in feature_sizes(manifest)]
             and labels.shape == (clips, manifest["classes"])
             and labels.nnz == noted["labels"]
         )
@@ -131,6 +135,12 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return manifest if ours else {}
 
 
+def feature_sizes(manifest: dict[str, Any]) -> tuple[int, int]:
+    """Return the lengths of visual and audio features of a feature set: YouTube-8M's, or others."""
+    visual, audio = manifest.get("sizes", (VISUAL_DIM, AUDIO_DIM))
+    return visual, audio
+
+
 def read_rows(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Copy some rows; a mapped file is mapped anew, or all that was ever read would stay."""
     if isinstance(values, np.memmap):
@@ -143,8 +153,12 @@ def row_hashes(values: np.ndarray) -> np.ndarray:
 
     In 64 bits a clip: of a million sets of six million clips, one will have a collision.
     """
-    rows = (row for (chunk,) in read_chunks(values) for row in chunk)
-    return np.fromiter((hash(row.tobytes()) for row in rows), np.int64, len(values))
+    digests = (
+        blake2b(row.tobytes(), digest_size=8).digest()
+        for (chunk,) in read_chunks(values)
+        for row in chunk
+    )
+    return np.frombuffer(b"".join(digests), np.int64)
 
 
 def read_chunks(*arrays: np.ndarray) -> Iterator[list[np.ndarray]]:

@@ -25,13 +25,16 @@ AUDIO_DIM = 128
 """Length of ``mean_audio`` (Surís et al., section 3; YouTube-8M)."""
 FEATURE_RANGE = (-1.9921875, 2.0078125)
 """Least and greatest value a feature can take: 8 bits read back as real numbers (YouTube-8M)."""
+CLASSES = {1: 4716, 2: 3862}
+"""Size of the vocabulary of each release (YouTube-8M); one number means two things in the two."""
 
 
 class Clip(NamedTuple):
     """One video: its features and the labels that describe it.
 
     ``id`` is the data set's name for it; ``labels`` are class indices, int32, shape (k,), ascending
-    and each once; ``visual`` and ``audio`` are float32, shapes (1024,) and (128,), without unit.
+    and each once, none in the test partition; ``visual`` and ``audio`` are float32, shapes (1024,)
+    and (128,), without unit.
     """
 
     id: str
@@ -78,7 +81,7 @@ def read_columns(path: str | os.PathLike[str], num_classes: int | None = None) -
         The file or an example in it is bad; names the file, the record number and the byte offset.
     """
     columns = read_ordinary(Path(path))
-    if columns and (num_classes is None or columns.labels.max() < num_classes):
+    if columns and (num_classes is None or columns.labels.max(initial=-1) < num_classes):
         return columns
     clips = []
     for number, offset, payload in read_records(path):
@@ -175,6 +178,15 @@ def is_release_1(payload: bytes) -> bool:
     return b"video_id" in payload and "id" not in _feature_map(payload)
 
 
+def labelled_release(payload: bytes) -> int:
+    """Return the release that the labels of an example are of; 0 if it has none, or is none."""
+    try:
+        features = _feature_map(payload)
+    except InputError:  # is told in full when the shard is read
+        return 0
+    return 0 if "labels" not in features else 2 if "id" in features else 1
+
+
 def encode_example(clip: Clip) -> bytes:
     """Write a clip as a ``tf.train.Example`` of release 2, keys in the order of their names."""
     values = {"id": [clip.id.encode("ascii")], "labels": clip.labels.tolist()}
@@ -222,6 +234,8 @@ def _identity(features: Mapping[str, Any]) -> str:
 
 
 def _labels(features: Mapping[str, Any]) -> np.ndarray:
+    if "labels" not in features:  # the test partition, and whatever nobody labelled
+        return np.zeros(0, np.int32)
     labels = np.unique(np.array(_values(features, "labels"), np.int64))
     wrong = labels[(labels < 0) | (labels >= 1 << 31)]
     if len(wrong):
@@ -274,8 +288,8 @@ _TAILS = (b"", b"\x12\x00")
 def read_ordinary(path: Path) -> Columns | None:
     """Read a shard, every checksum verified, if all its clips are ordinary; else return None.
 
-    That is: the four keys of release 2 in any order, each with one packed run of values, labels
-    ascending and below 2**28, features finite.
+    That is: the keys of release 2 in any order, each with one packed run of values, labels (if
+    there are any) ascending and below 2**28, features finite.
     """
     try:
         rows = [_split_entries(payload) for _, _, payload in read_records(path)]
@@ -299,7 +313,8 @@ def _split_entries(payload: bytes) -> list[bytes]:
             raise ValueError
         values[column] = payload[position + len(head) : position + length]
         position += length
-    if position != end or end > len(payload) or not all(values):
+    identity, _, visual, audio = values
+    if position != end or end > len(payload) or not (identity and visual and audio):
         raise ValueError
     return values
 
@@ -315,15 +330,19 @@ def _integers(runs: tuple[bytes, ...]) -> tuple[np.ndarray, np.ndarray]:
     """Decode varints: seven bits a byte, the least significant first; the last byte is < 128."""
     data = np.frombuffer(b"".join(runs), np.uint8)
     is_last = data < 128
-    bounds = np.cumsum([0, *map(len, runs)])
+    lengths = np.array([*map(len, runs)])
+    bounds = np.cumsum([0, *lengths[lengths > 0]])
     last = np.flatnonzero(is_last)
     sizes = np.diff(last, prepend=-1)
-    if not is_last[bounds[1:] - 1].all() or sizes.max() > 4:
+    if not is_last[bounds[1:] - 1].all() or sizes.max(initial=0) > 4:
         raise ValueError
     starts = last + 1 - sizes
     bits = 7 * (np.arange(len(data)) - starts.repeat(sizes))
-    numbers = np.add.reduceat((data & 127).astype(np.int32) << bits, starts, dtype=np.int32)
-    counts = np.add.reduceat(is_last, bounds[:-1], dtype=np.int64)
+    counts = np.zeros(len(runs), np.int64)
+    numbers = np.zeros(0, np.int32)
+    if len(data):
+        numbers = np.add.reduceat((data & 127).astype(np.int32) << bits, starts, dtype=np.int32)
+        counts[lengths > 0] = np.add.reduceat(is_last, bounds[:-1], dtype=np.int64)
     clip = np.arange(len(runs)).repeat(counts)
     if (np.diff(clip << 28 | numbers) <= 0).any():
         raise ValueError
