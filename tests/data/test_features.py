@@ -21,7 +21,15 @@ from xmodal.config import InputError
 from xmodal.data.features import SPLITS, FeatureSet, open_features
 from xmodal.data.framing import read_records, write_records
 from xmodal.data.prepare import PrepareConfig, _write_rows, prepare
-from xmodal.data.schema import AUDIO_DIM, Clip, encode_example, read_columns, read_shard
+from xmodal.data.schema import (
+    AUDIO_DIM,
+    Clip,
+    _Example,
+    encode_example,
+    read_columns,
+    read_shard,
+)
+from xmodal.data.vocabulary import write_vocabulary
 
 MakeClips = Callable[..., list[Clip]]
 
@@ -54,6 +62,67 @@ def clips_of(features: FeatureSet) -> Iterator[Clip]:
 
 
 # --- what is prepared ----------------------------------------------------------------------------
+
+
+def test_without_a_vocabulary_labels_are_left_out_and_releases_may_be_joined(
+    config: PrepareConfig,
+) -> None:
+    of_release_1(config.shards / "part2.tfrecord")
+    labelled = config.model_copy(update={"out": config.out.with_name("labelled")})
+    with pytest.raises(InputError, match="not numbered alike"):
+        prepare(labelled)
+    prepare(config.model_copy(update={"vocabulary": None}))
+    for name in SPLITS:
+        features = open_features(config.out, name)
+        assert features.label_names == [] and features.labels.shape == (len(features), 0)
+        assert features.labels_of(0) == []
+
+
+def test_shards_without_labels_go_beside_those_with_labels(
+    config: PrepareConfig, make_clips: MakeClips
+) -> None:
+    unlabelled = [
+        clip._replace(id=f"test{row}", labels=np.zeros(0, np.int32))
+        for row, clip in enumerate(make_clips(25, 99))
+    ]
+    write_records(config.shards / "test.tfrecord", map(encode_example, unlabelled))
+    prepare(config)
+    counts = {
+        identity: count
+        for features in (open_features(config.out, name) for name in SPLITS)
+        for identity, count in zip(features.ids, np.diff(features.labels.indptr), strict=True)
+    }
+    ours = [count for identity, count in counts.items() if identity.startswith("test")]
+    assert ours and set(ours) == {0}
+    assert all(count for identity, count in counts.items() if identity[0] == "s")
+
+
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 20), chance=st.integers(0, 10**6))
+def test_a_video_with_a_second_id_is_in_one_split_only(
+    config: PrepareConfig, make_clips: MakeClips, seed: int, chance: int
+) -> None:
+    rng = np.random.default_rng(chance)
+    seen = [clip for k in range(8) for clip in make_clips(4 + k, k)]
+    again = [
+        seen[row]._replace(id=f"again{row}") for row in rng.choice(len(seen), 12, replace=False)
+    ]
+    write_records(config.shards / "again.tfrecord", map(encode_example, again))
+    manifest = prepare(config.model_copy(update={"split_seed": seed}))
+    splits = {name: open_features(config.out, name) for name in SPLITS}
+    owner: dict[bytes, str] = {}
+    for name, features in splits.items():
+        for visual in features.visual:
+            assert owner.setdefault(visual.tobytes(), name) == name
+    assert len(splits["evaluation"]) == 20  # what is dropped is never of the evaluation clips
+    by_id = {clip.id: clip for clip in [*seen, *again]}
+    for name, features in splits.items():
+        noted = manifest["splits"][name]
+        records = sum(shard["records"] for shard in noted["shards"])
+        assert noted["clips"] == len(features) == records - noted["dropped"]
+        for clip in clips_of(features):
+            for ours, theirs in zip(clip[1:], by_id[clip.id][1:], strict=True):
+                np.testing.assert_array_equal(ours, theirs)
 
 
 def test_every_row_is_the_clip_its_shard_holds(config: PrepareConfig) -> None:
@@ -224,6 +293,18 @@ def with_id_of_another_shard(path: Path) -> None:
     write_records(path, [other[2], *map(encode_example, others)])
 
 
+def of_release_1(path: Path) -> None:
+    write_records(path, (_renamed(record.payload) for record in read_records(path)))
+
+
+def _renamed(payload: bytes) -> bytes:
+    """The same example, its id under the key of release 1, one length byte after another."""
+    example = _Example.FromString(payload)
+    example.features.feature["video_id"].CopyFrom(example.features.feature["id"])
+    del example.features.feature["id"]
+    return example.SerializeToString(deterministic=True)
+
+
 FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "flipped length": (lambda p: flip(p, 0), "part2.tfrecord: record 0 at byte 0: the checksum"),
     "flipped payload": (lambda p: flip(p, 99), "part2.tfrecord: record 0 at byte 0: the checksum"),
@@ -238,6 +319,14 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
         with_id_of_another_shard,
         "part2.tfrecord: record 0: the id 's6c2' is that of record 2 of .*part6.tfrecord|"
         "part6.tfrecord: record 2: the id 's6c2' is that of record 0 of .*part2.tfrecord",
+    ),
+    "another release": (
+        of_release_1,
+        "more/part1.tfrecord is of release 2 of YouTube-8M and part2.tfrecord of release 1, .*null",
+    ),
+    "vocabulary of release 1": (
+        lambda p: write_vocabulary(p.with_name("vocabulary.csv"), ["x"] * 4716, [1] * 4716),
+        "vocabulary.csv: these 4,716 classes are those of release 1 .*with 3,862 classes",
     ),
     "no vocabulary": (
         lambda p: remove(p.with_name("vocabulary.csv")),

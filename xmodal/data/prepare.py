@@ -15,22 +15,39 @@ from pydantic import Field
 from tqdm import tqdm
 
 from xmodal.config import InputError, StageConfig
-from xmodal.data.features import FORMAT, SPLITS, open_features, read_manifest
-from xmodal.data.framing import scan_records
+from xmodal.data.features import (
+    CHUNK,
+    FORMAT,
+    SPLITS,
+    UNPAIRED,
+    open_features,
+    read_chunks,
+    read_manifest,
+    row_hashes,
+)
+from xmodal.data.framing import read_records, scan_records
+from xmodal.data.pairs import Pairs, deal_out, is_paired, read_pairs
 from xmodal.data.parallel import each, processes
-from xmodal.data.schema import AUDIO_DIM, VISUAL_DIM, read_columns
+from xmodal.data.schema import AUDIO_DIM, CLASSES, VISUAL_DIM, labelled_release, read_columns
 from xmodal.data.vocabulary import read_vocabulary
 
 NOT_COMPARED = {"shards", "out", "vocabulary", "source", "jobs"}
 """Settings that do not change which clip goes where, or are noted otherwise."""
+RULES = 2
+"""Raised when the same input gives another set: 2 drops videos that have a second id."""
 
 
 class PrepareConfig(StageConfig):
     """What `prepare` reads, and how it splits it."""
 
-    shards: Path = Field(description="Folder searched for *.tfrecord, with all folders below it.")
+    shards: Path = Field(
+        description="Folder searched for *.tfrecord, with all folders below it; or paired "
+        "features: .npz, .parquet, or a folder of visual.npy and audio.npy."
+    )
     out: Path = Field(description="Folder that will hold the feature set; nothing else may.")
-    vocabulary: Path = Field(description="YouTube-8M vocabulary CSV of the shards' release.")
+    vocabulary: Path | None = Field(
+        None, description="YouTube-8M vocabulary CSV of the shards' release; None: no labels."
+    )
     source: str = Field("YouTube-8M", description="What tables and figures call this data.")
     evaluation_clips: int = Field(6000, ge=1, description="Clips to evaluate on (section 4).")
     evaluation_shards: str | list[str] | None = Field(
@@ -66,7 +83,8 @@ def prepare(config: PrepareConfig) -> dict[str, Any]:
     The split goes by shard, never by row: the shards are shuffled by ``split_seed``; whole shards
     go to evaluation until it has ``evaluation_clips``, then to validation likewise, the rest is for
     training. The clips that the last shard of evaluation or of validation holds beyond the number
-    asked for are dropped (and counted in the manifest), never trained on.
+    asked for are dropped (and counted in the manifest), never trained on. So are clips with the
+    very visual features of an evaluation clip, or of a validation clip: a video may have two ids.
 
     A first pass reads only the framing, so that every shard's place is known and all cores can
     write at once; memory stays flat. The work goes on beside ``out``, in a hidden folder; after an
@@ -74,47 +92,66 @@ def prepare(config: PrepareConfig) -> dict[str, Any]:
     when the new set is whole. When ``out`` was made from the same shards with the same choices,
     nothing is written.
 
+    Paired features of other origin are split by clip: see `xmodal.data.pairs`. They bring their
+    labels along, and their sizes.
+
     Returns
     -------
     dict
         The manifest: ``format``, ``source``, ``config``, ``classes``, ``inputs`` (SHA-256 of what
         the set was made from), ``fingerprint`` (SHA-256 of its contents), and per split under
         ``splits``: ``clips``, ``labels``, ``dropped``, ``shards`` (``name``, ``records``) and
-        ``fingerprint``. It holds no date and no absolute path.
+        ``fingerprint``. Of paired features also ``sizes``, of the visual and the audio ones. It
+        holds no date and no absolute path.
 
     Raises
     ------
     InputError
-        A shard or the vocabulary is damaged, an id occurs twice, there are too few shards or
-        clips, ``out`` holds anything but a feature set or cannot be written, or the disk is too
-        small. An earlier feature set in ``out`` is then as it was.
+        A shard or the vocabulary is damaged or of another release than a shard, an id occurs
+        twice, there are too few shards or clips, ``out`` holds anything but a feature set or cannot
+        be written, or the disk is too small. An earlier feature set in ``out`` is then as it was.
     """
     out = Path(os.path.abspath(config.out))
-    label_names = read_vocabulary(config.vocabulary)
-    found = _find_shards(config)
+    pairs: Pairs | None = None
+    found: list[Any]
+    if is_paired(config.shards):
+        if "source" not in config.model_fields_set:
+            config = config.model_copy(update={"source": config.shards.stem})
+        pairs = read_pairs(config.shards)
+        label_names = sorted({name for names in pairs.labels for name in names})
+        found = [_digest(*pairs[:3], pairs.group.astype(str)), pairs.labels]
+    else:
+        label_names = read_vocabulary(config.vocabulary) if config.vocabulary else []
+        found = _find_shards(config, len(label_names))
     manifest: dict[str, Any] = {
         "format": FORMAT,
         "source": config.source,
         "config": config.model_dump(exclude=NOT_COMPARED),
         "classes": len(label_names),
     }
-    manifest["inputs"] = _sha256(json.dumps([manifest, label_names, found]))
+    if pairs:
+        manifest["sizes"] = [values.shape[1] for values in pairs[:2]]
+    manifest["inputs"] = _sha256(json.dumps([manifest, label_names, found, RULES]))
     earlier = _earlier_manifest(out)
     if earlier.get("inputs") == manifest["inputs"] and _is_whole(out):
         return earlier
-    splits = manifest["splits"] = _deal_out(found, config)
 
     work = out.with_name(f".{out.name}.partial")
     new = work / "new"
     try:
+        if pairs:
+            rows = _deal_out_pairs(pairs, config)
+            manifest["splits"] = {name: {"clips": len(own)} for name, own in rows.items()}
+        else:
+            manifest["splits"] = _deal_out(found, config)
+        splits = manifest["splits"]
         _claim(work, manifest["inputs"])
-        _require_space(work, splits, config.storage)
-        shards = _lay_out(work, splits, config)
-        _convert_all(shards, len(label_names), config)
-        _refuse_repeated_ids(shards)
-        for name, split in splits.items():
-            own = [shard for shard in shards if shard.split == new / name]
-            split["labels"], split["fingerprint"] = _join_parts(new / name, own)
+        _require_space(work, splits, manifest.get("sizes", (VISUAL_DIM, AUDIO_DIM)), config.storage)
+        if pairs:
+            for name, own in rows.items():
+                splits[name] |= _write_pairs(new / name, pairs, own, label_names, config.storage)
+        else:
+            _convert_shards(work, splits, len(label_names), config)
         fingerprints = [split["fingerprint"] for split in splits.values()]
         manifest["fingerprint"] = _sha256(*fingerprints, json.dumps(label_names))
         for name, content in (("label_names", label_names), ("manifest", manifest)):
@@ -130,11 +167,59 @@ def prepare(config: PrepareConfig) -> dict[str, Any]:
     return manifest
 
 
+# --- paired features -----------------------------------------------------------------------------
+
+
+def _deal_out_pairs(pairs: Pairs, config: PrepareConfig) -> dict[str, np.ndarray]:
+    """Return the rows of each split, and of the clips in no pair if there are any."""
+    sizes = {"evaluation": config.evaluation_clips, "validation": config.validation_clips}
+    rows = deal_out(pairs, sizes, config.split_seed)
+    if not all(len(rows[name]) for name in SPLITS):
+        raise InputError(
+            f"{config.shards}: {pairs.whole.sum()} pairs are too few, or too many of one group, "
+            f"for {config.evaluation_clips} evaluation and {config.validation_clips} validation "
+            "clips and some to train on; ask for fewer with evaluation_clips and validation_clips."
+        )
+    return {name: rows[name] for name in (*SPLITS, UNPAIRED) if len(rows[name])}
+
+
+def _write_pairs(
+    split: Path, pairs: Pairs, rows: np.ndarray, label_names: list[str], storage: str
+) -> dict[str, Any]:
+    """Write the arrays of a split; return what the manifest notes of it."""
+    split.mkdir(parents=True, exist_ok=True)
+    numbers = {name: number for number, name in enumerate(label_names)}
+    labels = [[numbers[name] for name in pairs.labels[row]] for row in rows]
+    arrays = {
+        "ids": pairs.ids[rows],
+        "label_indptr": np.cumsum([0, *map(len, labels)]),
+        "label_indices": np.array([number for some in labels for number in some], np.int32),
+    }
+    for name, values in (("visual", pairs.visual), ("audio", pairs.audio)):
+        shape = (len(rows), values.shape[1])
+        stored = np.lib.format.open_memmap(split / f"{name}.npy", "w+", storage, shape)
+        for start in range(0, len(rows), CHUNK):
+            with np.errstate(over="ignore"):
+                chunk = values[rows[start : start + CHUNK]].astype(storage)
+            if np.isinf(chunk).any():
+                raise InputError(f"{name} features are too large for {storage}; scale them down.")
+            stored[start : start + CHUNK] = chunk
+        stored.flush()
+        arrays[name] = stored
+    for name in ("ids", "label_indptr", "label_indices"):
+        np.save(split / f"{name}.npy", arrays[name])
+    noted = {"labels": len(arrays["label_indices"]), "dropped": 0, "shards": []}
+    return noted | {"fingerprint": _digest(*arrays.values())}
+
+
 # --- which shard goes where ----------------------------------------------------------------------
 
 
-def _find_shards(config: PrepareConfig) -> list[dict[str, Any]]:
-    """Find the shards, ordered by their name below the folder, and scan their framing."""
+def _find_shards(config: PrepareConfig, classes: int) -> list[dict[str, Any]]:
+    """Find the shards, ordered by their name below the folder, and scan their framing.
+
+    Labels of two releases mean different things; that they are mixed is told before the work.
+    """
     folder = config.shards
     if not folder.is_dir():
         raise InputError(f"{folder}: there is no such folder of shards; check the path.")
@@ -143,12 +228,38 @@ def _find_shards(config: PrepareConfig) -> list[dict[str, Any]]:
         raise InputError(f"{folder}: the folder holds no *.tfrecord file; check the path.")
     names = sorted(found)
     paths = [found[name] for name in names]
-    scans = each(scan_records, paths, processes(paths, config.jobs))
+    scans = each(_look_at, paths, processes(paths, config.jobs))
     bar = tqdm(scans, "looking at shards", len(paths), unit="shard", disable=None)
-    return [
-        {"name": name, "records": records, "digest": digest}
-        for name, (records, digest) in zip(names, bar, strict=True)
-    ]
+    shards = []
+    first: dict[int, str] = {}  # a shard of each release that has labels
+    for name, (records, digest, release) in zip(names, bar, strict=True):
+        shards.append({"name": name, "records": records, "digest": digest})
+        if release:
+            first.setdefault(release, name)
+    if first and not classes:
+        tqdm.write(f"{folder}: no vocabulary is given, so labels are left out")
+        return shards
+    for release, name in first.items():
+        other = 3 - release
+        if other in first:
+            raise InputError(
+                f"{folder}: {name} is of release {release} of YouTube-8M and {first[other]} of "
+                f"release {other}, and their labels are not numbered alike; prepare them apart, or "
+                "set vocabulary to null to join them without labels."
+            )
+        if classes == CLASSES[other]:
+            raise InputError(
+                f"{config.vocabulary}: these {classes:,} classes are those of release {other} of "
+                f"YouTube-8M, and {name} is of release {release}; give the vocabulary of that "
+                f"release, with {CLASSES[release]:,} classes."
+            )
+    return shards
+
+
+def _look_at(path: Path) -> tuple[int, str, int]:
+    """Return a shard's number of records, its digest and the release that its labels are of."""
+    _, _, payload = next(iter(read_records(path)), (0, 0, b""))
+    return *scan_records(path), labelled_release(payload)
 
 
 def _deal_out(found: list[dict[str, Any]], config: PrepareConfig) -> dict[str, dict[str, Any]]:
@@ -195,10 +306,10 @@ def _lay_out(work: Path, splits: dict[str, dict[str, Any]], config: PrepareConfi
         folder = work / "new" / name
         folder.mkdir(parents=True, exist_ok=True)
         for array, dim in (("visual", VISUAL_DIM), ("audio", AUDIO_DIM)):
-            path = folder / f"{array}.npy"
-            if not path.exists():  # made of zeros, which take no room on the disk
-                partial_path = path.with_suffix(".tmp")
-                np.lib.format.open_memmap(partial_path, "w+", config.storage, (split["clips"], dim))
+            path, shape = folder / f"{array}.npy", (split["clips"], dim)
+            if not path.exists() or np.load(path, mmap_mode="r").shape != shape:
+                partial_path = path.with_suffix(".tmp")  # of zeros, which take no room on the disk
+                np.lib.format.open_memmap(partial_path, "w+", config.storage, shape)
                 partial_path.replace(path)
         first = 0
         for noted in split["shards"]:
@@ -210,6 +321,27 @@ def _lay_out(work: Path, splits: dict[str, dict[str, Any]], config: PrepareConfi
 
 
 # --- one shard -----------------------------------------------------------------------------------
+
+
+def _convert_shards(
+    work: Path, splits: dict[str, dict[str, Any]], classes: int, config: PrepareConfig
+) -> None:
+    """Fill the splits from their shards, less videos that have a second id in another split."""
+    shards = _lay_out(work, splits, config)
+    _convert_all(shards, classes, config)
+    _refuse_repeated_ids(shards)
+    seen = np.zeros(0, np.int64)
+    for name in reversed(SPLITS):  # evaluation clips all stay
+        folder = work / "new" / name
+        own = [shard for shard in shards if shard.split == folder]
+        hashes = np.concatenate([_read_part(shard, "hashes") for shard in own])
+        kept = ~np.isin(hashes, seen)
+        seen = np.union1d(seen, hashes)
+        if not kept.all():
+            _keep_rows(folder, kept)
+            splits[name]["clips"] = int(kept.sum())
+            splits[name]["dropped"] += int((~kept).sum())
+        splits[name] |= _join_parts(folder, own, kept)
 
 
 def _convert_all(shards: list[_Shard], classes: int, config: PrepareConfig) -> None:
@@ -231,7 +363,7 @@ def _convert(shard: _Shard, classes: int, storage: str) -> int:
         stored += [_read_part(shard, name) for name in ("ids", "counts", "labels")]
         if str(_read_part(shard, "digest")) == _digest(*stored):
             return shard.records
-    clips = read_columns(shard.path, classes)
+    clips = read_columns(shard.path, classes or None)
     if len(clips.ids) != shard.records:
         raise InputError(f"{shard.path}: the file changed while it was read; prepare again.")
     kept = (clips.visual[: shard.kept], clips.audio[: shard.kept])
@@ -241,11 +373,12 @@ def _convert(shard: _Shard, classes: int, storage: str) -> int:
     visual, audio = (values.astype(storage) for values in kept)
     _write_rows(arrays["visual"], shard.first, visual)
     _write_rows(arrays["audio"], shard.first, audio)
-    ids, counts = np.array(clips.ids), clips.counts[: shard.kept]
-    labels = clips.labels[: counts.sum()]
+    counts = clips.counts[: shard.kept] * bool(classes)
+    ids, labels = np.array(clips.ids), clips.labels[: counts.sum()]
     digest = np.array(_digest(visual, audio, ids, counts, labels))
     partial_path = shard.part.with_suffix(".tmp.npz")
-    np.savez(partial_path, ids=ids, counts=counts, labels=labels, digest=digest)
+    found = {"ids": ids, "counts": counts, "labels": labels, "hashes": row_hashes(visual)}
+    np.savez(partial_path, digest=digest, **found)  # type: ignore[arg-type]
     partial_path.replace(shard.part)
     return shard.records
 
@@ -259,7 +392,7 @@ def _write_rows(path: Path, first: int, rows: np.ndarray) -> None:
 
 
 def _read_part(shard: _Shard, name: str) -> np.ndarray:
-    """Read all ``ids``, or of the clips kept ``counts`` of labels, ``labels`` or the ``digest``."""
+    """Read all ``ids``; or, of the clips kept, ``counts`` of labels, ``labels``, ``hashes``...."""
     with np.load(shard.part) as part:
         return part[name]
 
@@ -292,16 +425,35 @@ def _refuse_repeated_ids(shards: Sequence[_Shard]) -> None:
     )
 
 
-def _join_parts(split: Path, shards: Sequence[_Shard]) -> tuple[int, str]:
+def _keep_rows(split: Path, kept: np.ndarray) -> None:
+    """Drop rows of a split's features, chunk by chunk."""
+    for name in ("visual", "audio"):
+        path = split / f"{name}.npy"
+        values, row = np.load(path, mmap_mode="r"), 0
+        partial_path = path.with_suffix(".tmp")
+        shape = (int(kept.sum()), values.shape[1])
+        rest = np.lib.format.open_memmap(partial_path, "w+", values.dtype, shape)
+        for chunk, keep in zip(read_chunks(values), read_chunks(kept), strict=True):
+            rows = chunk[0][keep[0] > 0]
+            rest[row : row + len(rows)] = rows
+            row += len(rows)
+        rest.flush()
+        partial_path.replace(path)
+
+
+def _join_parts(split: Path, shards: Sequence[_Shard], kept: np.ndarray) -> dict[str, Any]:
     """Write a split's ids and labels; return the number of labels and the split's fingerprint."""
     ids = np.concatenate([_read_part(shard, "ids")[: shard.kept] for shard in shards])
-    np.save(split / "ids.npy", ids)
+    np.save(split / "ids.npy", ids[kept])
     del ids  # one after the other, as there may be millions
     counts = np.concatenate([_read_part(shard, "counts") for shard in shards])
-    np.save(split / "label_indptr.npy", np.concatenate([[0], counts.cumsum()]))
+    np.save(split / "label_indptr.npy", np.concatenate([[0], counts[kept].cumsum()]))
     labels = np.concatenate([_read_part(shard, "labels") for shard in shards])
+    labels = labels[kept.repeat(counts)]
     np.save(split / "label_indices.npy", labels)
-    return len(labels), _sha256(*(str(_read_part(shard, "digest")) for shard in shards))
+    digests = [str(_read_part(shard, "digest")) for shard in shards]
+    dropped = [] if kept.all() else [_digest(kept)]
+    return {"labels": len(labels), "fingerprint": _sha256(*digests, *dropped)}
 
 
 # --- the folder ----------------------------------------------------------------------------------
@@ -316,10 +468,12 @@ def _claim(work: Path, inputs: str) -> None:
         note.write_text(inputs)
 
 
-def _require_space(work: Path, splits: dict[str, dict[str, Any]], storage: str) -> None:
+def _require_space(
+    work: Path, splits: dict[str, dict[str, Any]], sizes: Sequence[int], storage: str
+) -> None:
     """Refuse early what the disk cannot hold; what an earlier call has written counts as there."""
     clips = sum(split["clips"] for split in splits.values())
-    need = clips * ((VISUAL_DIM + AUDIO_DIM) * np.dtype(storage).itemsize + 64)
+    need = clips * (sum(sizes) * np.dtype(storage).itemsize + 64)
     free = shutil.disk_usage(work).free
     written = sum(path.stat().st_blocks * 512 for path in work.rglob("*.npy"))
     if need > free + written:
@@ -334,7 +488,7 @@ def _earlier_manifest(out: Path) -> dict[str, Any]:
     """Return the manifest in ``out``, {} if there is nothing; refuse to replace anything else."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return {}
-    manifest, ours = read_manifest(out), {"manifest.json", "label_names.json", *SPLITS}
+    manifest, ours = read_manifest(out), {"manifest.json", "label_names.json", *SPLITS, UNPAIRED}
     if manifest and {path.name for path in out.iterdir()} <= ours:
         return manifest
     raise InputError(

@@ -22,8 +22,12 @@ class DataConfig(FigureConfig):
         SampleConfig.model_fields["shared"].default, description="see xmodal.synthetic.sample"
     )
     sample_seed: int = Field(0, ge=0, description="of the synthetic clips")
-    shards: Path = Field(Path("data/sample/shards"), description="folder of *.tfrecord files")
-    vocabulary: Path = Field(Path("data/sample/vocabulary.csv"), description="label names")
+    shards: Path = Field(
+        Path("data/sample/shards"), description="folder of *.tfrecord files, or paired features"
+    )
+    vocabulary: Path | None = Field(
+        Path("data/sample/vocabulary.csv"), description="label names; None: no labels"
+    )
     source: str = Field("synthetic sample", min_length=1, description="written on every figure")
     evaluation_clips: int = Field(6000, gt=0, description="section 4")
     evaluation_shards: str | list[str] | None = Field(
