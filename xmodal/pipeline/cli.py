@@ -108,13 +108,43 @@ def measure(line: CommandLine) -> None:
 
 
 def search(line: CommandLine) -> None:
-    """Find sounds for a silent video, or videos for a sound, among the clips of shipped weights."""
+    """Find sounds for a silent video, or videos for a sound, among the clips of an index."""
+    from xmodal.config import InputError
     from xmodal.pipeline.options import SearchConfig
-    from xmodal.retrieval.gallery import open_gallery
+    from xmodal.retrieval.index import Index, read_query
+    from xmodal.youtube8m.resolve import read_youtube_ids
 
     given = line.read(SearchConfig, "run")
-    found = open_gallery(given.run).search(**given.model_dump(exclude={"run"}))
-    print(found.round({"cosine": 3}).to_string(index=False))
+    index = Index.open(given.run)
+    queries = given.model_dump(include={"video", "audio", "label"})
+    if given.features is None:
+        found = index.search(**queries, find=given.find, k=given.k)
+    elif any(queries.values()):
+        raise InputError("one query is needed: an id, a label, or features")
+    else:
+        found = index.found(
+            index.query(read_query(given.features), given.find), given.find, given.k
+        )
+    if given.youtube_ids:
+        known = read_youtube_ids(given.youtube_ids)
+        links = [
+            f"https://youtu.be/{known[clip]}" if known.get(clip) else "" for clip in found["id"]
+        ]
+        found = found.assign(link=links)
+    found["cosine"] = found["cosine"].astype(float).round(4)
+    if given.as_json:
+        print(found.to_json(orient="records", force_ascii=False, indent=1))
+    elif given.as_csv:
+        print(found.to_csv(index=False), end="")
+    else:
+        print(found.to_string(index=False))
+
+
+def index(line: CommandLine) -> None:
+    """Embed clips once, to be searched at once: writes the index of a run."""
+    from xmodal.retrieval.index import IndexConfig, build_index
+
+    print(build_index(line.read(IndexConfig, "run")).described())
 
 
 def ship(line: CommandLine) -> None:
@@ -236,7 +266,8 @@ def fields(line: CommandLine) -> int | None:
 COMMANDS = {
     command.__name__: command
     for command in (
-        *(sample, prepare, inspect, train, evaluate, measure, search, ship, download, resolve),
+        *(sample, prepare, inspect, train, evaluate, measure, index, search, ship),
+        *(download, resolve),
         *(data, results, notebook, report, compare, fill, fields),
     )
 }

@@ -48,12 +48,18 @@ class InspectConfig(StageConfig):
 class SearchConfig(StageConfig):
     """What ``xmodal search`` looks for, and where."""
 
-    run: str = Field(description="weights that come with the package, such as yt8m-recipe")
+    run: str = Field(description="run with an index, or weights of the package: yt8m-recipe")
     video: str | None = Field(None, description="id of the clip whose video is the query")
     audio: str | None = Field(None, description="id of the clip whose sound is the query")
-    label: str | None = Field(None, description="label whose clips together are the query")
-    find: Literal["audio", "video"] = Field("audio", description="of a label: what is found")
+    label: str | int | None = Field(None, description="label whose clips together are the query")
+    features: Path | None = Field(None, description=".npy with features that are the query")
+    find: Literal["audio", "video"] = Field(
+        "audio", description="of label, features: what is found"
+    )
     k: int = Field(10, gt=0, description="how many are found")
+    youtube_ids: Path | None = Field(None, description="CSV of `xmodal resolve`, for links")
+    as_json: bool = Field(False, alias="json", description="print the results as JSON")
+    as_csv: bool = Field(False, alias="csv", description="print the results as CSV")
 
 
 class Parser(ArgumentParser):

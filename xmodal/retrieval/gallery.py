@@ -1,11 +1,12 @@
 """Embedded clips to search among: those of a feature set, or those that come with the weights."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
 from html import escape
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 from urllib.parse import quote
 
 import numpy as np
@@ -24,7 +25,8 @@ from xmodal.model import Embeddings
 FILE = "clips.safetensors"
 
 
-class Gallery(NamedTuple):
+@dataclass(frozen=True)
+class Gallery:
     """Clips with their embeddings, float32 (clips, embedding_dim), ids, and labels as numbers.
 
     ``names``: what the labels are called, by number; without them they are known by their numbers.
@@ -32,8 +34,13 @@ class Gallery(NamedTuple):
 
     embedded: Embeddings
     ids: np.ndarray
-    labels: list[list[int]]
+    labels: Sequence[list[int]]
     names: Sequence[str] = ()
+
+    @property
+    def sides(self) -> tuple[Tensor, Tensor]:
+        """The embeddings of all videos and of all sounds."""
+        return self.embedded.visual, self.embedded.audio
 
     def row(self, clip: str) -> int:
         """Return the row of a clip; InputError if there is none of that id."""
@@ -101,37 +108,47 @@ class Gallery(NamedTuple):
             rows, find = [self.row(str(video or audio))], "audio" if audio is None else "video"
         else:
             rows = self.carrying(label)
-        visual, sound = self.embedded.visual, self.embedded.audio
-        ways = {"audio": (visual, sound), "video": (sound, visual)}
-        if find not in ways:
-            raise InputError(f"{find!r} cannot be found: find 'audio' or 'video'")
-        query, items = ways[find]
-        found = self._nearest(normalize(query[rows].mean(dim=0), dim=0), items, k)
+        query = self.sides[1 - side_of(find)][rows]
+        found = self._found(normalize(query.mean(dim=0), dim=0), find, k)
         wanted = set.intersection(*(set(self.labels[row]) for row in rows))
         shared = [len(wanted.intersection(self.labels[row])) for row in found.index]
         own = found.index == rows[0] if label is None else False
         return found.assign(own=own, shared=shared).reset_index(drop=True)
 
-    def found(self, query: Tensor, items: Tensor, k: int) -> pd.DataFrame:
+    def found(
+        self, query: Tensor, find: Literal["audio", "video"] = "audio", k: int = 10
+    ) -> pd.DataFrame:
         """Return the k items nearest to a query, a unit vector: rank, id, labels, cosine."""
-        return self._nearest(query, items, k).reset_index(drop=True)
+        return self._found(query, find, k).reset_index(drop=True)
 
-    def _nearest(self, query: Tensor, items: Tensor, k: int) -> pd.DataFrame:
+    def _found(self, query: Tensor, find: str, k: int) -> pd.DataFrame:
         """Return what `found` does, with the rows of the items as index."""
-        cosine, rows = nearest(query[None], items, k)
+        cosine, rows = self._closest(query, side_of(find), k)
         return pd.DataFrame(
             {
-                "rank": range(1, k + 1),
-                "id": self.ids[rows[0]],
-                "labels": ["; ".join(map(self._called, self.labels[row])) for row in rows[0]],
-                "cosine": cosine[0].numpy(),
+                "rank": range(1, len(rows) + 1),
+                "id": self.ids[rows.numpy()],
+                "labels": ["; ".join(map(self._called, self.labels[row])) for row in rows],
+                "cosine": cosine.numpy(),
             },
-            index=rows[0].numpy(),
+            index=rows.numpy(),
         )
+
+    def _closest(self, query: Tensor, side: int, k: int) -> tuple[Tensor, Tensor]:
+        """Return the cosines and the rows of the k items nearest to a query, the best first."""
+        cosine, rows = nearest(query[None], self.sides[side], k)
+        return cosine[0], rows[0]
 
     def _called(self, number: int) -> str:
         """Return what a label is called: its name, or its number where names are not known."""
         return self.names[number] if self.names else str(number)
+
+
+def side_of(find: str) -> int:
+    """Return which of the two embeddings is searched: 0 for video, 1 for audio."""
+    if find not in ("video", "audio"):
+        raise InputError(f"{find!r} cannot be found: find 'audio' or 'video'")
+    return int(find == "audio")
 
 
 def near(word: str, known: Iterable[str]) -> str:

@@ -1,0 +1,326 @@
+"""An index on disk: clips of a feature set, embedded once by a run, to be searched at once.
+
+Vectors are memory-mapped, so an index opens in no time and may be larger than memory. Search is
+exact; above a size, an inverted file of faiss looks at a part of the items only, and how many of
+the true nearest it finds is measured when it is built.
+"""
+
+import json
+import math
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Literal
+
+import faiss
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn.functional import normalize
+from tqdm import tqdm
+
+from xmodal.checkpoint import RunFolder, find_run, load_run
+from xmodal.config import InputError, StageConfig
+from xmodal.data.features import CHUNK, SPLITS, UNPAIRED, FeatureSet, open_features, read_manifest
+from xmodal.evaluation import hubness
+from xmodal.evaluation.recall import embed_run, mean_recall
+from xmodal.model import Embeddings
+from xmodal.retrieval.gallery import FILE, Gallery, open_gallery
+
+EXACT = 200_000
+"""So many items are still searched one and all; our choice."""
+BANK = 8192
+"""Training clips that tell which items are hubs, at most; our choice."""
+SAMPLES = 256
+"""Queries on which the share of the true nearest that are found is measured."""
+FOUND = 0.99
+"""The share of the ten true nearest that an approximate search is to find."""
+SIDES = ("visual", "audio")
+
+
+class IndexConfig(StageConfig):
+    """What an index holds."""
+
+    run: str = Field(description="folder of a finished training, or weights of the package")
+    features: Path = Field(description="feature set with the clips to search among")
+    out: Path | None = Field(None, description="folder for the index; None: index/ of the run")
+    splits: tuple[str, ...] = Field((*SPLITS, UNPAIRED), description="which of its clips")
+    correct_hubs: bool = Field(True, description="as 06_beyond does, by training clips")
+    exact: int = Field(EXACT, ge=0, description="most items that are searched one and all")
+
+
+class Lists(Sequence[list[int]]):
+    """Lists of numbers as compressed sparse rows, which may be memory-mapped."""
+
+    def __init__(self, indptr: np.ndarray, indices: np.ndarray) -> None:
+        self.indptr, self.indices = indptr, indices
+
+    def __len__(self) -> int:
+        return len(self.indptr) - 1
+
+    def __getitem__(self, row: Any) -> Any:
+        """Return one list."""
+        if not 0 <= int(row) < len(self):
+            raise IndexError(row)
+        return self.indices[self.indptr[int(row)] : self.indptr[int(row) + 1]].tolist()
+
+
+@dataclass(frozen=True)
+class Index(Gallery):
+    """A `Gallery` on disk, for queries that are features, too, which ``run`` embeds.
+
+    ``penalty``, float32 (clips,) of each modality, is taken off a cosine, as the item is a hub;
+    infinite if the clip lacks the modality. ``parts`` are inverted files of faiss, where there are
+    many clips; ``about`` is what ``index.json`` says, such as the share of the true nearest that
+    are ``found``.
+    """
+
+    run: Path = Path()
+    penalty: tuple[Tensor, ...] = ()
+    parts: tuple[Any, ...] = ()
+    about: dict[str, Any] | None = None
+
+    @classmethod
+    def open(cls, run: Path | str) -> "Index":
+        """Open the index of a run, or that in a folder; of the package's weights, their clips.
+
+        Raises
+        ------
+        InputError
+            If there is none, it is damaged, or it was made with other weights.
+        """
+        folder = Path(run)
+        if not (folder / "index.json").exists():
+            home = find_run(run)
+            if (home / FILE).exists():
+                clips = open_gallery(run)
+                nothing = torch.zeros(len(clips.ids))
+                return cls(clips.embedded, clips.ids, clips.labels, (), home, (nothing, nothing))
+            folder = home / "index"
+        if not (folder / "index.json").exists():
+            raise InputError(f"{run} has no index: make one with `xmodal index {run} features=...`")
+        try:
+            about = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+            arrays = {path.stem: np.load(path, mmap_mode="c") for path in folder.glob("*.npy")}
+            vectors = Embeddings(*(torch.from_numpy(arrays[side]) for side in SIDES))
+            penalty = tuple(torch.from_numpy(arrays[f"{side}_penalty"]) for side in SIDES)
+            labels = Lists(arrays["label_indptr"], arrays["label_indices"])
+            files = [folder / f"{side}.faiss" for side in SIDES if about["found"]]
+            parts = tuple(faiss.read_index(str(file), faiss.IO_FLAG_MMAP) for file in files)
+            names, home = about["label_names"], find_run(about["run"])
+            whole = all(len(x) == about["clips"] for x in (*vectors[:2], *penalty, arrays["ids"]))
+        except (OSError, ValueError, KeyError, RuntimeError):
+            whole = False
+        if not whole:
+            raise InputError(f"{folder}: the index is damaged; make it again with `xmodal index`.")
+        if _digest(home) != about["weights"]:
+            raise InputError(f"{folder} was made with other weights of {home}: make it again")
+        return cls(vectors, arrays["ids"], labels, names, home, penalty, parts, about)
+
+    def described(self) -> str:
+        """Say in a sentence what the index holds and how it is searched."""
+        about = self.about or {"clips": len(self.ids), "correction": {"weight": 0}, "found": []}
+        shares = " and ".join(f"{100 * share:.1f}" for share in about["found"])
+        way = "one and all"
+        if shares:
+            way = f"in part: {shares} % of the ten true nearest videos and sounds are found"
+        hubs = "corrected" if about["correction"]["weight"] else "not corrected"
+        return f"{about['clips']:,} clips, searched {way}; hubs {hubs}"
+
+    def query(self, features: np.ndarray, find: Literal["audio", "video"] = "audio") -> Tensor:
+        """Embed features as a query: of one clip, (length,), or of several, whose mean is taken.
+
+        They are visual if audio is to be found, and audio if videos are; InputError if they are
+        not finite or of another length.
+        """
+        model, _ = load_run(self.run)
+        stored = RunFolder(self.run).read("config.json")["sizes"]
+        sizes = [stored["visual_dim"], stored["audio_dim"]]
+        side = 0 if find == "audio" else 1
+        rows = np.atleast_2d(np.asarray(features))
+        numbers = rows.dtype.kind in "fiu" and rows.ndim == 2 and rows.size
+        if not numbers or rows.shape[1] != sizes[side] or not np.isfinite(rows).all():
+            raise InputError(
+                f"features of shape {np.shape(features)} are no query here: give {sizes[side]} "
+                f"finite {SIDES[side]} numbers, or rows of so many"
+            )
+        visual, audio = (np.zeros((len(rows), size), np.float32) for size in sizes)
+        (visual, audio)[side][:] = rows
+        embedded = model.embed(visual, audio)
+        return normalize((embedded.visual, embedded.audio)[side].mean(dim=0), dim=0)
+
+    def _closest(self, query: Tensor, side: int, k: int) -> tuple[Tensor, Tensor]:
+        """Return the cosines and the rows of the k items nearest to a query, the best first."""
+        items, penalty = self.sides[side], self.penalty[side]
+        if not query.norm() > 0:
+            raise InputError(f"the query has no {SIDES[1 - side]} features: ask for another clip")
+        there = int(penalty.isfinite().sum())
+        if not 1 <= k <= there:
+            raise InputError(f"asked for {k} neighbours of a gallery of {there}: lower k")
+        if self.parts:
+            asked = torch.cat([query, -torch.ones(1)])[None].numpy()
+            rows = torch.from_numpy(self.parts[side].search(asked, k)[1][0])
+            rows = rows[rows >= 0]
+        else:
+            rows = (items @ query - penalty).topk(k).indices
+        return items[rows] @ query, rows
+
+
+def read_query(path: Path) -> np.ndarray:
+    """Read features that are a query from an ``.npy`` file; InputError if it holds no array."""
+    try:
+        return np.load(path, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as an .npy array of features.") from error
+
+
+def build_index(config: IndexConfig) -> Index:
+    """Embed clips with a run and write its index, unless the same index is there already.
+
+    Hubs are corrected as in `xmodal.evaluation.hubness`: training clips are the bank of queries,
+    and the strength is what does best on validation clips. An index of more than ``exact`` clips
+    has an inverted file of faiss for each modality; as many of its cells are looked at as it takes
+    to find `FOUND` of the ten true nearest, on average of sample queries, which are other halves of
+    its own clips.
+
+    Raises
+    ------
+    InputError
+        If run and features do not fit each other, or the folder cannot be written.
+    """
+    home = find_run(config.run)
+    folder = config.out or home / "index"
+    noted = read_manifest(config.features).get("splits", {})
+    sets = [open_features(config.features, s) for s in config.splits if s in (*SPLITS, *noted)]
+    made_from = {
+        "run": str(config.run),
+        "weights": _digest(home),
+        "data": [clips.fingerprint for clips in sets],
+        "config": config.model_dump(mode="json", exclude={"out", "features", "run"}),
+    }
+    if (folder / "index.json").exists():
+        about = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+        if {name: about.get(name) for name in made_from} == made_from:
+            return Index.open(folder)
+    work = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    try:
+        work.mkdir(parents=True)
+        about = made_from | _write(work, config, sets)
+        text = json.dumps(about, indent=1, ensure_ascii=False)
+        (work / "index.json").write_text(text + "\n", encoding="utf-8")
+        if folder.exists():
+            if not (folder / "index.json").exists() and any(folder.iterdir()):
+                raise InputError(f"{folder} holds something else than an index: choose another")
+            shutil.rmtree(folder)
+        work.rename(folder)
+    except OSError as error:
+        raise InputError(
+            f"{folder}: cannot be written ({error.strerror}); choose another"
+        ) from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return Index.open(folder)
+
+
+def _write(work: Path, config: IndexConfig, sets: list[FeatureSet]) -> dict[str, Any]:
+    """Write the arrays of an index; return what is noted of them."""
+    run = Path(config.run)
+    counts = [len(clips) for clips in sets]
+    size = load_run(run)[1].embedding_dim
+    vectors = [
+        np.lib.format.open_memmap(work / f"{side}.npy", "w+", np.float32, (sum(counts), size))
+        for side in SIDES
+    ]
+    penalties = [np.zeros(sum(counts), np.float32) for _ in SIDES]
+    correction, bank = hubness.Correction(0, 0), None
+    if config.correct_hubs:
+        train, validation = (open_features(config.features, split) for split in SPLITS[:2])
+        rows = np.linspace(0, len(train) - 1, min(len(train), BANK)).astype(int)
+        bank = load_run(run)[0].embed(train.visual[rows], train.audio[rows])
+        size_ = min(1024, len(validation))
+        correction = hubness.choose_correction(
+            embed_run(run, validation), bank, lambda e: mean_recall(e, validation, size_)
+        )
+    model, row = load_run(run)[0], 0
+    bar = tqdm(desc="embedding", total=sum(counts), unit="clip", disable=None)
+    for visual, audio in _chunks(sets):
+        embedded = model.embed(visual, audio)
+        taken = [torch.zeros(len(visual), 1)] * 2
+        if correction.weight:
+            assert bank is not None
+            taken = hubness.attraction(embedded, bank, correction.sharpness)
+        for side, values in enumerate((embedded.visual, embedded.audio)):
+            there = values.isfinite().all(dim=1)
+            kept = torch.where(there[:, None], values, 0)
+            vectors[side][row : row + len(values)] = kept.numpy()
+            penalty = torch.where(there, correction.weight * taken[side][:, 0], math.inf)
+            penalties[side][row : row + len(values)] = penalty.numpy()
+        row += len(visual)
+        bar.update(len(visual))
+    bar.close()
+    for name, taken_off in zip(SIDES, penalties, strict=True):
+        np.save(work / f"{name}_penalty.npy", taken_off)
+    np.save(work / "ids.npy", np.concatenate([np.asarray(clips.ids) for clips in sets]))
+    carried = np.concatenate([np.diff(clips.labels.indptr) for clips in sets])
+    np.save(work / "label_indptr.npy", np.concatenate([[0], carried.cumsum()]))
+    numbers = np.concatenate([clips.labels.indices for clips in sets])
+    np.save(work / "label_indices.npy", numbers.astype(np.int32))
+    found = []
+    if sum(counts) > config.exact:
+        pairs = list(zip(vectors, penalties, strict=True))
+        found = [write_parts(work, side, *pairs[side], vectors[1 - side]) for side in (0, 1)]
+    return {
+        "clips": sum(counts),
+        "label_names": sets[0].label_names,
+        "correction": correction._asdict(),
+        "found": found,
+    }
+
+
+def _chunks(sets: list[FeatureSet]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield the features of all clips, `CHUNK` at a time."""
+    for clips in sets:
+        for start in range(0, len(clips), CHUNK):
+            yield clips.visual[start : start + CHUNK], clips.audio[start : start + CHUNK]
+
+
+def write_parts(
+    work: Path, side: int, vectors: np.ndarray, penalty: np.ndarray, queries: np.ndarray
+) -> float:
+    """Write an inverted file; return the share of the ten true nearest that it finds.
+
+    The penalty is one more dimension, in which a query is −1: the inner product is then what ranks.
+    """
+    there = np.flatnonzero(np.isfinite(penalty))
+    cells = int(4 * math.sqrt(len(there)))
+    size = vectors.shape[1] + 1
+    index: Any = faiss.index_factory(size, f"IVF{cells},Flat", faiss.METRIC_INNER_PRODUCT)
+    rng = np.random.default_rng(0)
+
+    def rows(some: np.ndarray) -> np.ndarray:
+        return np.hstack([vectors[some], penalty[some, None]]).astype(np.float32)
+
+    index.train(rows(np.sort(rng.choice(there, min(len(there), 64 * cells), replace=False))))
+    for start in range(0, len(there), CHUNK):
+        some = there[start : start + CHUNK]
+        index.add_with_ids(rows(some), some)
+    asked = queries[np.sort(rng.choice(len(queries), min(len(queries), SAMPLES), replace=False))]
+    asked = np.hstack([asked, np.full((len(asked), 1), -1)]).astype(np.float32)
+    index.nprobe = cells
+    _, true = index.search(asked, 10)
+    index.nprobe, found = 4, 0.0
+    while found < FOUND and index.nprobe < cells:
+        index.nprobe = min(cells, 2 * index.nprobe)
+        _, near = index.search(asked, 10)
+        found = float(np.mean([len(set(a) & set(b)) / 10 for a, b in zip(near, true, strict=True)]))
+    faiss.write_index(index, str(work / f"{SIDES[side]}.faiss"))
+    return found
+
+
+def _digest(run: Path) -> str:
+    """Return the SHA-256 of a run's weights."""
+    return sha256((run / "model.safetensors").read_bytes()).hexdigest()
