@@ -12,7 +12,7 @@ ORDER = [
     {"youtube8m", "synthetic", "media"},
     {"model"},
     {"loss", "negatives", "contrastive", "metrics"},
-    {"devices"},
+    {"devices", "archive"},
     {"checkpoint"},
     {"train"},
     {"evaluation"},

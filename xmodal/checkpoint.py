@@ -2,13 +2,13 @@
 
 import json
 import shutil
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 from safetensors.torch import load_file
 
+from xmodal.archive import is_packed, unpacked, verify
 from xmodal.config import InputError, TrainConfig
 from xmodal.model import JointEmbedding
 
@@ -131,15 +131,13 @@ def build_model(config: TrainConfig, sizes: dict[str, int]) -> JointEmbedding:
 def find_run(run: Path | str) -> Path:
     """Return the folder of a run: as given, or of weights of that name that come with the package.
 
-    InputError if there is no finished run, or a file of the package's weights is not as it was.
+    A run may be packed, see `xmodal.archive`. InputError if there is no finished run, or a file of
+    weights that were handed on is not as it was.
     """
-    shipped = SHIPPED / run
-    if not Path(run).exists() and shipped.is_dir():
-        for name, digest in json.loads((shipped / "manifest.json").read_text()).items():
-            path = shipped / name
-            if not path.exists() or sha256(path.read_bytes()).hexdigest() != digest:
-                raise InputError(f"{path} is missing or not as it was made: install xmodal again")
-        return shipped
+    if is_packed(str(run)):
+        return unpacked(str(run))
+    if not Path(run).exists() and (SHIPPED / run).is_dir():
+        return verify(SHIPPED / run)
     if not Path(run, "result.json").exists():
         raise InputError(
             f"{run} holds no finished training run: run 02_train.ipynb (or xmodal train) first"

@@ -147,6 +147,13 @@ def index(line: CommandLine) -> None:
     print(build_index(line.read(IndexConfig, "run")).described())
 
 
+def export(line: CommandLine) -> None:
+    """Write embeddings of an index for other programs: NumPy, Parquet, TensorBoard's projector."""
+    from xmodal.retrieval.export import ExportConfig, export
+
+    print(export(line.read(ExportConfig, "run")))
+
+
 def ship(line: CommandLine) -> None:
     """Write the best of some runs in float16, with a card and embedded clips to search among."""
     from xmodal.results.release import ShipConfig, ship
@@ -266,8 +273,8 @@ def fields(line: CommandLine) -> int | None:
 COMMANDS = {
     command.__name__: command
     for command in (
-        *(sample, prepare, inspect, train, evaluate, measure, index, search, ship),
-        *(download, resolve),
+        *(sample, prepare, inspect, train, evaluate, measure, index, search, export),
+        *(ship, download, resolve),
         *(data, results, notebook, report, compare, fill, fields),
     )
 }

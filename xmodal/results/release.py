@@ -1,13 +1,12 @@
 """Weights to use without training: a run in float16 with its card, and clips to search among."""
 
-import json
-from hashlib import sha256
 from pathlib import Path
 
 import pandas as pd
 from pydantic import Field
 from safetensors.torch import load_file, save_file
 
+from xmodal.archive import pack, write_manifest
 from xmodal.checkpoint import RunFolder
 from xmodal.config import InputError, StageConfig
 from xmodal.data.features import SPLITS, FeatureSet, open_features
@@ -28,6 +27,7 @@ class ShipConfig(StageConfig):
     features: Path = Field(description="feature set that they were trained on")
     out: Path = Field(description="folder for the weights, named as they will be called")
     galleries: list[int] = Field([256, 512, 1024], description="candidates per query, in the card")
+    archive: bool = Field(False, description="also OUT.zip, to be opened by path or address")
 
 
 CARD = Path(__file__).with_name("card.md")
@@ -94,10 +94,8 @@ def ship(config: ShipConfig) -> str:
         ).to_markdown(index=False),
     )
     (config.out / "README.md").write_text(card, encoding="utf-8")
-    names = ["model.safetensors", "config.json", "result.json", "clips.safetensors", "README.md"]
-    manifest = {name: sha256((config.out / name).read_bytes()).hexdigest() for name in names}
-    (config.out / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
-    return card
+    write_manifest(config.out)
+    return card + (f"\n{config.out}.zip#sha256={pack(config.out)}\n" if config.archive else "")
 
 
 def recalls(embedded: Embeddings, clips: FeatureSet, config: ShipConfig) -> pd.DataFrame:

@@ -54,7 +54,7 @@ class Gallery:
 
         InputError if there are none.
         """
-        called = {self._called(number): number for row in self.labels for number in row}
+        called = {self.called(number): number for row in self.labels for number in row}
         number = called.get(label) if isinstance(label, str) else label
         rows = [row for row, carried in enumerate(self.labels) if number in carried]
         if not rows:
@@ -128,7 +128,7 @@ class Gallery:
             {
                 "rank": range(1, len(rows) + 1),
                 "id": self.ids[rows.numpy()],
-                "labels": ["; ".join(map(self._called, self.labels[row])) for row in rows],
+                "labels": ["; ".join(map(self.called, self.labels[row])) for row in rows],
                 "cosine": cosine.numpy(),
             },
             index=rows.numpy(),
@@ -139,7 +139,7 @@ class Gallery:
         cosine, rows = nearest(query[None], self.sides[side], k)
         return cosine[0], rows[0]
 
-    def _called(self, number: int) -> str:
+    def called(self, number: int) -> str:
         """Return what a label is called: its name, or its number where names are not known."""
         return self.names[number] if self.names else str(number)
 

@@ -1,0 +1,113 @@
+"""Runs in a ZIP file: one to hand on, and what somebody else handed on, by path or address."""
+
+import json
+import os
+import zipfile
+from hashlib import sha256
+from pathlib import Path
+
+from xmodal.config import InputError
+
+FILES = ("model.safetensors", "config.json", "result.json", "clips.safetensors", "README.md")
+"""What a run that is handed on may hold, beside its manifest; nothing of it is executed."""
+LARGEST = 4_000_000_000
+"""Bytes that its files may have together; our choice."""
+
+
+def write_manifest(folder: Path) -> None:
+    """Note the SHA-256 of each file of a run's folder."""
+    there = [name for name in FILES if (folder / name).exists()]
+    manifest = {name: sha256((folder / name).read_bytes()).hexdigest() for name in there}
+    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
+
+
+def verify(folder: Path) -> Path:
+    """Return a folder with a manifest; InputError if one of its files is not as it was made."""
+    for name, digest in json.loads((folder / "manifest.json").read_text()).items():
+        path = folder / name
+        if not path.exists() or sha256(path.read_bytes()).hexdigest() != digest:
+            raise InputError(f"{path} is missing or not as it was made: get it again")
+    return folder
+
+
+def pack(folder: Path) -> str:
+    """Write FOLDER.zip, the same bytes for the same run; return its SHA-256."""
+    path = folder.with_name(f"{folder.name}.zip")
+    partial = path.with_suffix(".tmp")
+    with zipfile.ZipFile(partial, "w") as archive:
+        for name in ("manifest.json", *json.loads((folder / "manifest.json").read_text())):
+            entry = zipfile.ZipInfo(f"{folder.name}/{name}")  # dated 1980
+            archive.writestr(entry, (folder / name).read_bytes())
+    partial.replace(path)
+    return sha256(path.read_bytes()).hexdigest()
+
+
+def is_packed(run: str) -> bool:
+    """Tell whether a run is named by a ZIP file or an address."""
+    return "://" in run or run.split("#")[0].endswith(".zip")
+
+
+def unpacked(run: str) -> Path:
+    """Return the folder of a run in a ZIP file, which is unpacked once, beside others of its kind.
+
+    Parameters
+    ----------
+    run
+        Path, or address with ``#sha256=`` and the SHA-256 of the file, which is then verified; an
+        address needs one. Unpacked runs are kept in ``$XDG_CACHE_HOME/xmodal``.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, is another one, or holds anything but one run.
+    """
+    place, _, wanted = run.partition("#sha256=")
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "xmodal"
+    if wanted and (cache / wanted / "manifest.json").exists():
+        return verify(cache / wanted)
+    if "://" in place:
+        from xmodal.youtube8m.web import WebConfig, WebError, open_session, read  # slow to import
+
+        if not wanted:
+            raise InputError(f"{run}: an address needs #sha256= and the SHA-256 of the file")
+        try:
+            content = read(open_session(WebConfig()), place, WebConfig().timeout)
+        except WebError as error:
+            raise InputError(str(error)) from error
+    else:
+        try:
+            content = Path(place).read_bytes()
+        except OSError as error:
+            raise InputError(f"{place}: cannot be read ({error.strerror})") from error
+    found = sha256(content).hexdigest()
+    if wanted and found != wanted:
+        raise InputError(f"{place} has the SHA-256 {found}, not {wanted}: it is another file")
+    folder = cache / found
+    if not (folder / "manifest.json").exists():
+        _unpack(place, content, folder)
+    return verify(folder)
+
+
+def _unpack(place: str, content: bytes, folder: Path) -> None:
+    """Unpack a run; names decide nothing, each file must be one that a run has."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    packed = folder.with_suffix(f".{os.getpid()}.partial.zip")
+    packed.write_bytes(content)
+    try:
+        with zipfile.ZipFile(packed) as archive:
+            entries = {Path(entry.filename).name: entry for entry in archive.infolist()}
+            strange = set(entries) - {*FILES, "manifest.json"}
+            if strange or len(entries) != len(archive.infolist()) or "manifest.json" not in entries:
+                raise InputError(
+                    f"{place} holds {', '.join(sorted(strange)) or 'no run'}: not used"
+                )
+            if sum(entry.file_size for entry in entries.values()) > LARGEST:
+                raise InputError(f"{place} is larger unpacked than any run: not used")
+            folder.mkdir(exist_ok=True)
+            for name in (*FILES, "manifest.json"):  # the manifest last: then the run is whole
+                if name in entries:
+                    (folder / name).write_bytes(archive.read(entries[name]))
+    except zipfile.BadZipFile:
+        raise InputError(f"{place} is no ZIP file, or a damaged one: get it again") from None
+    finally:
+        packed.unlink()
