@@ -132,6 +132,7 @@ FIGURES = {
     "labels": lambda: plots.label_frequencies(
         *of_labels(LABELS[1:], [900, 50, 7, 3, 2], [1, 1, 2, 19]), SOURCE
     ),
+    "labels, none": lambda: plots.label_frequencies(*of_labels([], [], [0]), SOURCE),
     "labels, one": lambda: plots.label_frequencies(*of_labels([LONG], [1], [1]), SOURCE),
     "norms": lambda: plots.feature_norms(*NORMS, SOURCE),
     "norms, constant": lambda: plots.feature_norms([1, 1], [2, 3], SOURCE),
@@ -594,7 +595,6 @@ def test_examples_of_both_directions_fit_a_page(drawn):
 @pytest.mark.parametrize(
     ("draw", "says"),
     [
-        (lambda: plots.label_frequencies(*of_labels([], [], [0]), SOURCE), "no label occurs"),
         (
             lambda: plots.training_curves(pd.DataFrame({"step": [1]}), SOURCE),
             "`history` of training_curves lacks the column.* run, loss, cosine",

@@ -6,7 +6,6 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from xmodal.config import InputError
 from xmodal.plots import style
 from xmodal.plots.style import DASHES, INK, MODALITIES, PALETTE, QUIET, Look
 
@@ -28,7 +27,7 @@ def label_frequencies(
         How many of the most frequent labels are named in the picture.
     """
     if labels.empty:
-        raise InputError("no label occurs in any clip: there are no frequencies to draw.")
+        return style.blank("No clip has a label.", source)
     per_clip = labels_per_clip["labels"].repeat(labels_per_clip["clips"]).to_numpy()
     figure, axes = style.sheet(2.7, source, columns=2, width_ratios=(1.5, 1))
     left, right = axes[0]

@@ -129,6 +129,14 @@ def sheet(
     return page, page.subplots(rows, columns, squeeze=False, **options)
 
 
+def blank(why: str, source: str) -> Figure:
+    """Return a figure that says why there is nothing to draw."""
+    page, axes = sheet(0.8, source)
+    axes[0, 0].axis("off")
+    axes[0, 0].text(0.5, 0.5, why, ha="center", va="center")
+    return page
+
+
 def facets(
     frame: pd.DataFrame, height: float, source: str, across: str, down: str = "", **options: Any
 ) -> tuple[Figure, list[tuple[Axes, pd.DataFrame]]]:
