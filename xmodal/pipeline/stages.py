@@ -1,15 +1,17 @@
-"""What each notebook measures: by which function, told what by which configuration."""
+"""What is measured for each notebook: by which function, told what by which configuration."""
 
 from importlib import import_module
 from typing import Any
 
-#: Notebook → module, its function that measures, its configuration.
+#: Notebook, or a further set that one of that number shows → module, its function that measures,
+#: its configuration.
 STAGES = {
     "01_data": ("xmodal.pipeline.describe", "measure_data", "DataConfig"),
     "02_train": ("xmodal.pipeline.describe", "measure_training", "TrainingConfig"),
     "03_recall": ("xmodal.evaluation.published", "measure_readings", "RecallConfig"),
     "04_umap": ("xmodal.retrieval.projection", "measure_map", "ProjectionConfig"),
     "05_retrieval": ("xmodal.retrieval.examples", "measure_examples", "RetrievalConfig"),
+    "05_explorer": ("xmodal.retrieval.explorer", "measure_explorer", "ExplorerConfig"),
     "06_beyond": ("xmodal.evaluation.methods", "measure_methods", "MethodsConfig"),
     "07_study": ("xmodal.results.study", "measure_study", "AblationConfig"),
 }

@@ -14,7 +14,7 @@ from xmodal.plots.style import INK, MODALITIES, PALETTE, QUIET, Look
 
 _COLOUR = {modality: look["color"] for modality, look in MODALITIES.items()}
 _MARKER = {"visual": "^", "audio": "o"}
-_OTHER_COLOUR = "#cfcfcf"
+OTHER_COLOUR = "#cfcfcf"
 _LABEL_COLOURS = [PALETTE[n] for n in (2, 4, 9, 8, 5, 6)] + [INK, PALETTE[1]]  # no modality's
 _LETTERS = 20  # of a label, at most
 _COLUMNS = ["x", "y", "modality", "label", "clip", "map"]
@@ -43,8 +43,8 @@ def umap(
         raise InputError("`points` of umap has no map 'after training': there is nothing to draw.")
     figure, axes = style.sheet(4.3, source, columns=2)
     by_label, by_pair = axes[0]
-    colours = _label_colours(frame, labels)
-    _points(by_label, frame, frame["label"].map(colours).fillna(_OTHER_COLOUR))
+    colours = label_colours(frame, labels)
+    _points(by_label, frame, frame["label"].map(colours).fillna(OTHER_COLOUR))
     _points(by_pair, frame, frame["modality"].map(_COLOUR), alpha=0.3)
     count = _links(by_pair, frame, linked, seed)
     style.letter(axes, ["coloured by label", f"coloured by modality, {count:,} pairs linked"])
@@ -74,12 +74,12 @@ def spaces(points: pd.DataFrame, source: str, labels: int = 8) -> Figure:
     """
     maps = list(points.groupby("map", sort=False))
     figure, axes = style.sheet(2.4, source, columns=len(maps))
-    colours = _label_colours(points, labels)
+    colours = label_colours(points, labels)
     for axis, (_, frame) in zip(axes[0], maps, strict=True):
         if frame["modality"].nunique() > 1:
             _points(axis, frame, frame["modality"].map(_COLOUR), size=2)
         else:
-            _points(axis, frame, frame["label"].map(colours).fillna(_OTHER_COLOUR), size=2)
+            _points(axis, frame, frame["label"].map(colours).fillna(OTHER_COLOUR), size=2)
     style.letter(axes, [name for name, _ in maps])
     keys = [_key(name, _COLOUR[name], marker) for name, marker in _MARKER.items()]
     keys += _label_keys(colours)
@@ -87,7 +87,7 @@ def spaces(points: pd.DataFrame, source: str, labels: int = 8) -> Figure:
     return figure
 
 
-def _label_colours(frame: pd.DataFrame, labels: int) -> dict[str, str]:
+def label_colours(frame: pd.DataFrame, labels: int) -> dict[str, str]:
     """Give each of the most frequent labels its colour."""
     known = frame.loc[frame["label"] != "other", "label"].value_counts().index[:labels]
     return dict(zip(known, _LABEL_COLOURS, strict=False))
@@ -96,7 +96,7 @@ def _label_colours(frame: pd.DataFrame, labels: int) -> dict[str, str]:
 def _label_keys(colours: dict[str, str]) -> list[Line2D]:
     """Return the legend of the labels."""
     keys = [_key(style.shorten(name, _LETTERS), colour) for name, colour in colours.items()]
-    return [*keys, _key("other labels", _OTHER_COLOUR)]
+    return [*keys, _key("other labels", OTHER_COLOUR)]
 
 
 def _name(axis: Axes, frame: pd.DataFrame, labels: list[str]) -> None:
@@ -155,7 +155,7 @@ def _points(
     axis.set(xticks=[], yticks=[])
     axis.spines[:].set_visible(False)
     look: Look = {"s": size, "linewidths": 0, "alpha": alpha, "rasterized": True}
-    named = colours != _OTHER_COLOUR
+    named = colours != OTHER_COLOUR
     for modality, marker in _MARKER.items():
         chosen = frame["modality"] == modality
         for order, rows in enumerate((chosen & ~named, chosen & named), start=1):
@@ -182,6 +182,6 @@ def _links(axis: Axes, frame: pd.DataFrame, linked: int, seed: int) -> int:
 
 def _key(label: str, colour: str, marker: str = "s") -> Line2D:
     """Return a marker for a legend; a pale one has a darker edge."""
-    edge = QUIET if colour == _OTHER_COLOUR else colour
+    edge = QUIET if colour == OTHER_COLOUR else colour
     look: Look = {"linestyle": "none", "markersize": style.SMALL * 0.7, "markeredgewidth": 0.4}
     return Line2D([], [], marker=marker, color=colour, markeredgecolor=edge, label=label, **look)

@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 from pydantic import ValidationError
 
+from xmodal.checkpoint import SHIPPED
 from xmodal.config import InputError
 from xmodal.data.features import open_features, read_manifest
 from xmodal.results.provenance import Provenance, origin_of
@@ -23,6 +24,7 @@ LONG = 20_000
 """Rows from which on a frame is kept as Parquet."""
 VIEW = {"results", "figures", "resamples", "tolerance", "overwrite", "progress"}
 VIEW |= {"shards", "vocabulary"}  # whose content is that of the features
+VIEW |= {"explorer_run"}  # which is measured by itself
 """Parameters that change nothing of what is measured, or are noted otherwise."""
 
 
@@ -58,7 +60,7 @@ def measured(
     Parameters
     ----------
     notebook : str
-        Its name, which is that of the folder in ``config.results``.
+        Its name, or that of a further set it shows; the folder in ``config.results`` has it too.
     config : StageConfig
         Its parameters; ``features``, ``results`` and ``trained()`` say what is measured, and where
         that is kept.
@@ -169,7 +171,8 @@ def _holds(folder: Path, origin: Provenance, notebook: str, config: Any) -> bool
 
 def _made_from(config: Any) -> dict[str, Any]:
     """Return the fingerprint of the features, and the SHA-256 of each run's weights, if there."""
-    paths = {"/".join(r.parts[-2:]): r / "model.safetensors" for r in config.trained()}
+    runs = {"/".join(r.parts[-2:]): r if r.exists() else SHIPPED / r for r in config.trained()}
+    paths = {name: run / "model.safetensors" for name, run in runs.items()}
     weights = {
         name: hashlib.sha256(path.read_bytes()).hexdigest()
         for name, path in paths.items()

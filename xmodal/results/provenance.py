@@ -107,7 +107,7 @@ def origin_of(notebook: str, config: StageConfig, features: FeatureSet | None) -
     Parameters
     ----------
     notebook : str
-        Its name, without suffix.
+        Its name, without suffix; or that of a further set it shows, measured by `xmodal results`.
     config : StageConfig
         Its parameters.
     features : FeatureSet, optional
@@ -124,6 +124,8 @@ def origin_of(notebook: str, config: StageConfig, features: FeatureSet | None) -
         command=shlex.join(
             ["papermill", f"notebooks/{notebook}.ipynb", f"runs/{notebook}.ipynb"]
             + (["-y", json.dumps(differing)] if differing else [])
+            if (_ROOT / "notebooks" / f"{notebook}.ipynb").exists()
+            else ["xmodal", "results", notebook, json.dumps(differing)]
         ),
     )
 

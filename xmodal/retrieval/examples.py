@@ -27,6 +27,9 @@ class RetrievalConfig(RunFigureConfig):
     youtube_ids: Path = Field(
         Path("data/youtube_ids.csv"), description="what `xmodal resolve` found; may be missing"
     )
+    explorer_run: Path = Field(
+        Path("runs/sample/best/member-seed0"), description="run that the explorer shows (06_beyond)"
+    )
 
 
 def measure_examples(config: RetrievalConfig) -> dict[str, pd.DataFrame]:

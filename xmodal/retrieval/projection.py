@@ -123,6 +123,20 @@ def project(
     embedded: Mapping[str, Tensor], features: FeatureSet, config: ProjectionConfig
 ) -> pd.DataFrame:
     """Lay embeddings, by modality, of all clips out in one plane; points stand in that order."""
+    plane = flatten(embedded, config)
+    return pd.DataFrame(
+        {
+            "x": plane[:, 0],
+            "y": plane[:, 1],
+            "modality": np.repeat(list(embedded), len(features)),
+            "label": frequent_labels(features, config.labels) * len(embedded),
+            "clip": [str(name) for name in features.ids] * len(embedded),
+        }
+    )
+
+
+def flatten(embedded: Mapping[str, Tensor], config: ProjectionConfig) -> np.ndarray:
+    """Fit all embeddings into one plane: float32, (points, 2), to four decimals."""
     from umap import UMAP  # compiles for a while on import: only when there is something to fit
 
     points = torch.cat(list(embedded.values())).numpy()
@@ -134,15 +148,7 @@ def project(
             metric="cosine",
             random_state=config.seed,
         ).fit_transform(points)
-    return pd.DataFrame(
-        {
-            "x": plane[:, 0].round(4),
-            "y": plane[:, 1].round(4),
-            "modality": np.repeat(list(embedded), len(features)),
-            "label": frequent_labels(features, config.labels) * len(embedded),
-            "clip": [str(name) for name in features.ids] * len(embedded),
-        }
-    )
+    return plane.round(4)
 
 
 def trustworthiness(embedded: Mapping[str, Tensor], points: pd.DataFrame, neighbours: int) -> float:

@@ -1,0 +1,104 @@
+"""What the explorer shows: where every clip lies on the map, and what each retrieves."""
+
+from pathlib import Path
+
+import pandas as pd
+from pydantic import Field
+
+from xmodal.data.features import FeatureSet, open_features
+from xmodal.evaluation.recall import directions, embed_run, nearest
+from xmodal.metrics import ranks
+from xmodal.model import Embeddings
+from xmodal.retrieval.examples import RetrievalConfig
+from xmodal.retrieval.projection import (
+    FEWEST,
+    ProjectionConfig,
+    draw_clips,
+    flatten,
+    frequent_labels,
+)
+
+
+class ExplorerConfig(ProjectionConfig):
+    """Which clips are explored, by which model, and how they are laid out; all is our choice."""
+
+    run: Path = Field(
+        Path("runs/sample/best/member-seed0"),
+        description="training run, or weights of the package such as yt8m-recipe",
+    )
+    clips: int = Field(6000, ge=FEWEST, description="at most; each gives two points")
+    k: int = Field(10, gt=0, description="neighbours that are kept of each query")
+
+
+def explorer_config(config: RetrievalConfig) -> ExplorerConfig:
+    """Return what the explorer beside some examples shows."""
+    folders = config.model_dump(include={"features", "results", "figures"})
+    return ExplorerConfig(run=config.explorer_run, **folders)
+
+
+def measure_explorer(config: ExplorerConfig) -> dict[str, pd.DataFrame]:
+    """Measure what the explorer of a run shows of the evaluation clips that are not silent.
+
+    Returns
+    -------
+    dict
+        ``points`` and ``neighbours``: see `explore`.
+
+    Raises
+    ------
+    InputError
+        If there is no finished run, it was trained on features of other sizes, or there are fewer
+        than 4 clips that are not silent.
+    """
+    features = draw_clips(open_features(config.features, "evaluation"), config)
+    return explore(embed_run(config.run, features), features, config)
+
+
+def explore(
+    embedded: Embeddings, features: FeatureSet, config: ExplorerConfig
+) -> dict[str, pd.DataFrame]:
+    """Lay clips out on one map of both modalities, and find what each retrieves, both ways.
+
+    Parameters
+    ----------
+    embedded : Embeddings
+        Unit vectors, float32, (clips, embedding_dim).
+    features : FeatureSet
+        The same clips, for their ids and labels.
+
+    Returns
+    -------
+    dict
+        ``points``, a row a clip: clip (id), labels (names, joined by "; "), label (a frequent one,
+        or "other"), visual_x, visual_y, audio_x, audio_y (UMAP of both modalities in one fit),
+        cosine (of its own pair), and for each direction the rank of its match, named after it.
+
+        ``neighbours``, ``config.k`` rows a query and direction, or as many as there are clips:
+        direction, query and item (rows of ``points``), rank (1 is nearest), cosine.
+    """
+    plane = flatten({"visual": embedded.visual, "audio": embedded.audio}, config)
+    visual, audio = plane.reshape(2, -1, 2)
+    points = {
+        "clip": [str(name) for name in features.ids],
+        "labels": ["; ".join(features.labels_of(row)) for row in range(len(features))],
+        "label": frequent_labels(features, config.labels),
+        "visual_x": visual[:, 0],
+        "visual_y": visual[:, 1],
+        "audio_x": audio[:, 0],
+        "audio_y": audio[:, 1],
+        "cosine": (embedded.visual * embedded.audio).sum(dim=1).numpy().round(4),
+    }
+    k, found = min(config.k, len(features)), []
+    for direction, query, gallery in directions(embedded):
+        points[direction] = ranks(query, gallery).average().numpy()
+        cosine, item = (part.numpy() for part in nearest(query, gallery, k))
+        order = pd.MultiIndex.from_product([range(len(item)), range(1, k + 1)])
+        columns = {
+            "direction": direction,
+            "query": order.get_level_values(0),
+            "rank": order.get_level_values(1),
+            "item": item.ravel(),
+            "cosine": cosine.ravel().round(4),
+        }
+        found.append(pd.DataFrame(columns))
+    return {"points": pd.DataFrame(points), "neighbours": pd.concat(found, ignore_index=True)}
