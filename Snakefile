@@ -23,6 +23,7 @@ XMODAL = f"{shlex.quote(sys.executable)} -m xmodal"
 
 STUDIES = profile.study_runs()
 RECIPE = expand(f"{RUNS}/{{run}}", run=profile.recipe_runs())
+EXPLORED = profile.retrieval.get("explorer_run", RECIPE[0])  # or the name of weights of the package
 TRAININGS = profile.model_runs() | profile.recipe_runs() | STUDIES
 
 
@@ -107,8 +108,10 @@ NOTEBOOKS = {
     "retrieval": (
         "05_retrieval",
         finished(RUN),
-        figures("retrieval") + tables("examples", "near_misses"),
-        {"features": DATA, **profile.retrieval, "run": RUN},
+        figures("retrieval")
+        + tables("examples", "near_misses")
+        + expand(f"{FIGURES}/explorer.{{kind}}", kind=["html", "json"]),
+        {"features": DATA, "explorer_run": EXPLORED, **profile.retrieval, "run": RUN},
     ),
     "beyond": (
         "06_beyond",
@@ -188,30 +191,44 @@ rule study_measure:
         "{XMODAL} measure {params.options} > /dev/null"
 
 
-for stage, (notebook, inputs, outputs, parameters) in NOTEBOOKS.items():
-    measurements = [f"{RESULTS}/{notebook}/manifest.json"] if notebook in STAGES else []
+# What is measured, each in a set of its own: its name, beside which inputs, with which parameters.
+SETS = {
+    stage: (notebook, inputs, parameters)
+    for stage, (notebook, inputs, _, parameters) in NOTEBOOKS.items()
+    if notebook in STAGES
+}
+SETS["explorer"] = (
+    "05_explorer",
+    [MANIFEST, finished(*([EXPLORED] if EXPLORED in RECIPE else []))],
+    {"features": DATA, "run": EXPLORED},
+)
 
-    if measurements and not profile.draw:
+if not profile.draw:
+    for stage, (name, inputs, parameters) in SETS.items():
 
         rule:
             name:
                 f"measure_{stage}"
             input:
                 inputs,
-                code=code_of(STAGES[notebook][0]),
+                code=code_of(STAGES[name][0]),
             output:
-                update(measurements),  # what was measured of runs that are gone is in it
+                update(f"{RESULTS}/{name}/manifest.json"),  # of runs that are gone, too
             params:
-                notebook=notebook,
+                name=name,
                 values=values(**parameters, **folders()),
             shell:
-                "{XMODAL} results {params.notebook} {params.values:q}"
+                "{XMODAL} results {params.name} {params.values:q}"
+
+
+for stage, (notebook, _, outputs, parameters) in NOTEBOOKS.items():
 
     rule:
         name:
             stage
         input:
-            measurements,
+            # its own set, and others of its number
+            [f"{RESULTS}/{name}/manifest.json" for name in STAGES if name[:2] == notebook[:2]],
             notebook=f"notebooks/{notebook}.ipynb",
             code=code_of(f"notebooks/{notebook}.ipynb"),
         output:

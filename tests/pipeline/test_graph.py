@@ -23,7 +23,8 @@ ROOT = Path(__file__).parents[2]
 PARTS = ["Snakefile", "pyproject.toml", "notebooks", "profiles", "xmodal"]
 OF_THE_STUDY = {"paper_changes", "beyond_changes", "learning"}
 STAGES = {"data", "training", "recall", "umap", "retrieval", "beyond"}
-MEASURE_RULES = {f"measure_{stage}" for stage in STAGES}
+MEASURED = STAGES | {"explorer"}
+MEASURE_RULES = {f"measure_{stage}" for stage in MEASURED}
 FIGURE_RULES = STAGES | {"paper", "report", "all"}
 
 
@@ -82,6 +83,7 @@ def test_the_batch_leaves_every_figure_and_table(project):
     tables = [name for _, names, _ in page.PARTS for name in names]
     for stem in ("data", "recall", "examples", "beyond", *tables):
         assert {f"{stem}.{kind}" for kind in ("md", "tex", "csv", "json")} <= files
+    assert {"explorer.html", "explorer.json"} <= files
     written = (project.folder / "figures/smoke/README.md").read_text()
     assert "synthetic sample" in written and written.count("| published") == 7
     assert not [name for name in files if name.endswith(".tmp") or name.startswith(".")]
@@ -145,7 +147,11 @@ TRAININGS = {"train"}
         ("evaluation/cca.py", {"measure_data", "measure_beyond"}, {"features", "measure_umap"}),
         ("evaluation/controls.py", {"measure_recall", "measure_beyond"}, {"measure_umap"}),
         ("synthetic/likelihood.py", {"measure_beyond"}, {"measure_umap", "retrieval", "paper"}),
-        ("retrieval/projection.py", {"measure_umap", "umap"}, STAGES - {"umap"}),
+        (
+            "retrieval/projection.py",
+            {"measure_umap", "umap", "measure_explorer", "retrieval"},
+            STAGES - {"umap", "retrieval"},
+        ),
     ],
 )
 def test_a_change_of_code_makes_again_what_uses_it(
@@ -212,7 +218,7 @@ def test_a_stage_depends_on_all_code_that_it_loads(project):
     starts |= {"features": "xmodal.pipeline.dataset", "report": "xmodal.results.page"}
     measuring = {name[3:]: module for name, (module, *_) in stages.STAGES.items()}
     measuring["training"] = measuring.pop("train")
-    starts |= {f"measure_{stage}": measuring[stage] for stage in STAGES}
+    starts |= {f"measure_{stage}": measuring[stage] for stage in MEASURED}
     assert set(starts) == FIGURE_RULES - {"all"} | {"features"} | MEASURE_RULES
     run = project.run(sys.executable, "-c", LOADED, *starts.values())
     assert run.returncode == 0, run.stderr

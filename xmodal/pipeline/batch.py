@@ -68,6 +68,9 @@ def cleaned(text: str) -> str:
             cell.source = cell.source.replace("](../", "](../../../")
         else:
             outputs = [out for out in cell.outputs if out.get("name") != "stderr"]
+            for output in outputs:
+                if text := output.get("data", {}).get("text/markdown"):
+                    output["data"]["text/markdown"] = text.replace("](../", "](../../../")
             cell.outputs = outputs[:1]
             for output in outputs[1:]:  # how text comes in pieces is a matter of time
                 if output.get("name") == "stdout" == cell.outputs[-1].get("name"):

@@ -10,8 +10,8 @@ from pathlib import Path
 def code_of(start: str) -> list[str]:
     """Return the files of the package that a notebook or a module uses, directly or by others.
 
-    Imports inside functions count too. Paths are relative to the working directory, which is the
-    project's folder.
+    Imports inside functions count too, and so does the page that a module of its name fills. Paths
+    are relative to the working directory, which is the project's folder.
 
     Parameters
     ----------
@@ -27,7 +27,9 @@ def code_of(start: str) -> list[str]:
         found.add(path)
         for name in _imported(path):
             waiting += _files(name)
-    return sorted(path.as_posix() for path in found if path.suffix == ".py")
+    code = [path for path in found if path.suffix == ".py"]
+    pages = [path.with_suffix(".html") for path in code if path.with_suffix(".html").exists()]
+    return sorted(path.as_posix() for path in [*code, *pages])
 
 
 def _source(path: Path) -> str:

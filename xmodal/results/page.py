@@ -1,7 +1,6 @@
 """The page that a batch leaves: figures/<name>/README.md, put together from its tables."""
 
 import re
-import shlex
 from pathlib import Path
 
 import jinja2
@@ -90,6 +89,14 @@ This page was generated; every number on it comes from the files beside it, and
 
 {% endfor %}
 {% endfor %}
+{% if explorer %}
+## Explorer
+
+[explorer.html](explorer.html) is a page to look around in, with the weights that its origin names
+([origin](explorer.json)): a map of the evaluation clips, a search by id or label, and what each
+clip retrieves, both ways. It opens from disk, without network.
+
+{% endif %}
 ## How recall was measured
 
 Tables 1 and 2; the JSON file beside each table of recalls holds its own card.
@@ -161,6 +168,7 @@ def write_report(figures: Path) -> str:
         parts=[
             (title, [_read(figures / f"{n}.md") for n in names], w) for title, names, w in parts
         ],
+        explorer=(figures / "explorer.html").exists(),
         card=origin.protocol,
         tolerance=f"{origin.protocol.tolerance:g}",
         galleries=[f"{count:,} of {size:,}" for size, count in sizes],
@@ -178,10 +186,12 @@ def write_report(figures: Path) -> str:
 def _runs(figures: Path) -> pd.DataFrame:
     """Return the runs that made the tables and pictures of a folder, and what each made."""
     notes = []
-    for path in sorted([*figures.glob("*.tex"), *figures.glob("*.png")]):
+    made = [path for kind in ("tex", "png", "html") for path in figures.glob(f"*.{kind}")]
+    for path in sorted(made):
         note = read_provenance(path.with_suffix(".json"))
-        notebook = next((w for w in shlex.split(note.command) if w.endswith(".ipynb")), "")
-        name, link = Path(notebook).stem or note.command, f"[{path.stem}]({path.stem}.json)"
+        named = re.search(r"(\w+)\.ipynb|^xmodal results (\w+)", note.command)
+        name = next(filter(None, named.groups())) if named else note.command
+        link = f"[{path.stem}]({path.stem}.json)"
         notes.append((name, note.commit, note.fingerprint[:16], note.command, link))
     frame = pd.DataFrame(notes, columns=["run", "commit", "features", "command", "made"])
     return frame.groupby(["run", "commit", "features", "command"], as_index=False).agg(", ".join)

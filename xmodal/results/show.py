@@ -1,5 +1,6 @@
 """One call shows a figure or a table in a notebook, with what is seen in it, and saves it."""
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,6 +79,12 @@ class Show:
         """Show a paragraph made from the measurements, and save it as ``stem``.md."""
         write_together(self.folder / stem, {".md": (text + "\n").encode()})
         return Markdown(text)
+
+    def page(self, stem: str, page: str, words: str) -> Markdown:
+        """Save a page as ``stem``.html with where it comes from, and return a link to it."""
+        path = self.folder / stem
+        write_together(path, {".html": page.encode(), ".json": self.origin.as_json().encode()})
+        return Markdown(f"[{words}]({os.path.relpath(path, 'notebooks')}.html)")
 
 
 def seen(text: str) -> str:
