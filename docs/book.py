@@ -15,6 +15,7 @@ import nbformat
 ROOT = Path(__file__).resolve().parents[1]
 DATA = "yt8m"
 FIGURES, WEIGHTS = Path("figures", DATA), Path("xmodal/weights", f"{DATA}-recipe")
+EXPLORER = FIGURES / "explorer.html"
 NOTEBOOKS = sorted((ROOT / FIGURES / "notebooks").glob("*.ipynb"))
 #: Parts of the table of contents, with their pages.
 PARTS = {
@@ -51,6 +52,8 @@ def lay_out(source: Path) -> None:
             if cell.cell_type == "markdown":
                 cell.source = with_links(cell.source, page, source)
             for output in cell.get("outputs", []):
+                if text := output.get("data", {}).get("text/markdown"):
+                    output["data"]["text/markdown"] = with_links(text, page, source)
                 if alt := output.get("metadata", {}).get("image/png", {}).get("alt"):
                     cell.metadata["mystnb"] = {"image": {"alt": alt}}
                 as_svg(output, pictures)
@@ -91,7 +94,10 @@ def with_links(text: str, page: Path, source: Path) -> str:
         path = Path(os.path.normpath(page.parent / target))
         if path.parts[:1] == ("notebooks",):  # as the batch left it
             path = FIGURES / path
-        if mark and path.suffix == ".png":
+        start = PurePosixPath(PAGES[page].parent.as_posix())
+        if path == EXPLORER:  # a page that Sphinx does not make: conf.py puts it at the top
+            return f'<a href="{os.path.relpath(path.name, start)}">{words}</a>'
+        if mark and path.suffix == ".png" and (ROOT / path).with_suffix(".svg").exists():
             path = path.with_suffix(".svg")
         if path not in PAGES:
             if not (ROOT / path).is_file():
@@ -99,7 +105,6 @@ def with_links(text: str, page: Path, source: Path) -> str:
             (source / path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / path, source / path)
         place = PAGES.get(path, path)
-        start = PurePosixPath(PAGES[page].parent.as_posix())
         return f"{mark}[{words}]({os.path.relpath(place, start)}{anchor})"
 
     return LINK.sub(turned, text)

@@ -14,6 +14,7 @@ suppress_warnings = ["myst.header", "mystnb.unknown_mime_type"]
 html_theme = "sphinx_book_theme"
 html_title = "Cross-modal embeddings for video and audio retrieval"
 html_static_path = ["static"]
+html_extra_path = ["../figures/yt8m/explorer.html"]
 html_css_files = ["book.css"]
 html_js_files = ["book.js"]
 html_context = {"default_mode": "auto"}

@@ -1,8 +1,9 @@
 """Small inputs that several test files share."""
 
 import os
+import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from xmodal.pipeline.cli import main
 from xmodal.train import TrainConfig
 
 CLASSES = 7
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 # A busy machine is no failure: property tests have no time limit for an example.
 settings.register_profile("untimed", deadline=None)
@@ -162,3 +164,19 @@ def tiny(related_features: Path) -> Callable[..., TrainConfig]:
         return TrainConfig(**{**settings, **changes})
 
     return configure
+
+
+# --- looked at -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator:
+    """Give a headless Chromium."""
+    if CHROMIUM is None:
+        pytest.skip("there is no chromium on the path: apt-get install chromium")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield started
+        started.close()

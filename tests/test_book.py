@@ -1,17 +1,14 @@
 """The book: built from what is committed, its links checked, and opened in a real browser."""
 
 import re
-import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 PAGES = [
     "index.html",
     *(
@@ -47,18 +44,6 @@ def test_figures_are_drawn_sharp(book: Path):
     text = (book / "figures/yt8m/notebooks/03_recall.html").read_text(encoding="utf-8")
     assert text.count(".svg") >= 4
     assert '.png"' not in (book / "figures/yt8m/README.html").read_text(encoding="utf-8")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator:
-    if CHROMIUM is None:
-        pytest.skip("there is no chromium on the path: apt-get install chromium")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield started
-        started.close()
 
 
 @pytest.mark.parametrize("width", [390, 1280])
