@@ -1,4 +1,7 @@
-"""Take the picture of the explorer that README.md shows: python docs/screenshot.py (with Chromium)."""
+"""Take the picture of the explorer that README.md shows.
+
+python docs/screenshot.py       needs Chromium
+"""
 
 import shutil
 from io import BytesIO
