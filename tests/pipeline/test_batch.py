@@ -101,6 +101,16 @@ def test_text_that_came_in_pieces_is_one():
     assert kept.text == "1\n2\n"
 
 
+def test_links_that_a_cell_shows_are_those_of_the_executed_copy():
+    link = nbformat.v4.new_output("display_data", {"text/markdown": "[a](../figures/a.html)"})
+    book = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell("a", outputs=[link])],
+        metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}},
+    )
+    (kept,) = nbformat.reads(cleaned(nbformat.writes(book)), 4).cells[0].outputs
+    assert kept.data["text/markdown"] == "[a](../../../figures/a.html)"
+
+
 def test_notebooks_share_no_port(tmp_path: Path):
     """Two that start together would now and then be given the same one, and one would die."""
     notebook = write_notebook(

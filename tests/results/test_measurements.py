@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from xmodal.checkpoint import SHIPPED
 from xmodal.config import InputError, TrainConfig
 from xmodal.evaluation.config import FigureConfig, RunFigureConfig
 from xmodal.results.measurements import (
@@ -141,3 +143,11 @@ def test_a_measurement_that_fails_leaves_what_was_there(config: FigureConfig):
         measure_now("01_data", config, fails)
     after: Measured = read_measured(config.results / "01_data")
     assert after.origin == before.origin
+
+
+def test_weights_of_the_package_are_noted_as_those_of_a_run_are(config: FigureConfig):
+    named = RunFigureConfig(**config.model_dump(), run="yt8m-recipe")
+    measured("05_explorer", named, lambda _: {"a": pd.DataFrame({"n": [1]})})
+    kept = json.loads((config.results / "05_explorer" / "manifest.json").read_text())
+    content = (SHIPPED / "yt8m-recipe" / "model.safetensors").read_bytes()
+    assert kept["weights"] == {"yt8m-recipe": sha256(content).hexdigest()}

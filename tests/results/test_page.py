@@ -87,6 +87,17 @@ def test_the_page_says_which_run_and_commit_made_each_file(figures: Path):
     assert found["architecture"] == ("00_paper", "ccc", "none")
 
 
+def test_the_page_leads_to_the_explorer_if_there_is_one(figures: Path):
+    write_report(figures)
+    assert "explorer" not in (figures / "README.md").read_text()
+    note = origin("05", "ddd").model_copy(update={"command": "xmodal results 05_explorer '{}'"})
+    (figures / "explorer.html").write_text("a page")
+    (figures / "explorer.json").write_text(note.as_json())
+    write_report(figures)
+    assert "[explorer.html](explorer.html)" in (figures / "README.md").read_text()
+    assert told(figures / "README.md")["explorer"] == ("05_explorer", "ddd", "f" * 16)
+
+
 def test_the_committed_page_is_true_of_every_file_beside_it(tmp_path: Path):
     folder = ROOT / "figures" / "yt8m"
     found = told(folder / "README.md")

@@ -218,3 +218,10 @@ def test_provenance_holds_all_that_is_needed_to_run_again():
     assert words[:3] == ["papermill", "notebooks/04_umap.ipynb", "runs/04_umap.ipynb"]
     assert json.loads(words[4]) == {"clips": 7, "features": "some/data", "split_seed": 3}
     assert len(shlex.split(origin_of("04_umap", Figures(), None).command)) == 3
+
+
+def test_a_set_without_a_notebook_of_its_own_is_measured_by_a_command():
+    told = origin_of("05_explorer", Figures(clips=7), None)
+    words = shlex.split(told.command)
+    assert words[:3] == ["xmodal", "results", "05_explorer"]
+    assert json.loads(words[3]) == {"clips": 7}

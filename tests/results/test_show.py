@@ -1,5 +1,6 @@
 """One call shows and saves."""
 
+import re
 from pathlib import Path
 
 import matplotlib
@@ -49,3 +50,11 @@ def test_a_paragraph_is_saved_as_it_is_shown(tmp_path: Path):
     told = Show(tmp_path, ORIGIN).text("verdict", "It holds.")
     assert isinstance(told, Markdown) and told.data == "It holds."
     assert (tmp_path / "verdict.md").read_text() == "It holds.\n"
+
+
+def test_a_page_is_saved_with_its_origin_and_linked_from_the_folder_of_notebooks(tmp_path: Path):
+    link = Show(tmp_path, ORIGIN).page("explorer", "<p>é", "Open it")
+    assert (tmp_path / "explorer.html").read_text(encoding="utf-8") == "<p>é"
+    assert read_provenance(tmp_path / "explorer.json") == ORIGIN
+    (target,) = re.findall(r"^\[Open it\]\((.+)\)$", link.data)
+    assert Path("notebooks", target).resolve() == tmp_path / "explorer.html"
