@@ -303,16 +303,19 @@ def test_switch_of_lambda_is_marked_only_when_reached(drawn):
     assert "λ switched on" not in words(drawn("training, one step"))
 
 
-def test_an_empty_panel_says_why(drawn):
+def test_a_panel_with_nothing_to_show_is_left_out(drawn):
     figure = plots.training_curves(history(["only"], 4).assign(classification=0.0), SOURCE)
-    empty = figure.axes[2]
-    assert not empty.lines and not len(empty.get_yticks())
-    assert [text.get_text() for text in empty.texts] == ["λ is 0 in these steps"]
-    shown = words(drawn("training, no validation"))
-    assert "no validation yet" in shown
-    assert shown.count("not recorded in this run") == 2  # learning rate; alignment and uniformity
-    reasons = {"λ is 0 in these steps", "no validation yet", "not recorded in this run"}
-    assert not reasons & set(words(drawn("training")))
+    assert len(figure.axes) == 4 and all(axis.lines for axis in figure.axes)
+    assert "a   cosine loss" in words(figure) and "b   learning rate" in words(figure)
+    assert not {"a   total loss", "c   cross entropy"} & set(words(figure))
+    shown = drawn("training, no validation").axes  # no learning rate either
+    assert [axis.get_title(loc="left")[4:] for axis in shown] == [
+        "total loss",
+        "cosine loss",
+        "cross entropy",
+    ]
+    named = [axis.get_xlabel() for axis in shown]
+    assert named == ["", "training step", "training step"]  # the lowest panel of each column
 
 
 def test_each_measure_of_a_training_has_its_panel(drawn):
@@ -540,7 +543,7 @@ def test_labels_are_written_on_the_middle_of_their_points():
 def test_only_the_map_after_training_is_drawn_with_pairs():
     frame = maps(5, ["a"])
     axis = plots.umap(frame, SOURCE).axes[1]
-    shown = np.concatenate([c.get_offsets() for c in axis.collections[:4]])
+    shown = np.concatenate([c.get_offsets() for c in axis.collections[:-3]])
     after = frame[frame["map"] == "after training"]
     assert sorted(map(tuple, shown)) == sorted(map(tuple, after[["x", "y"]].to_numpy()))
 

@@ -150,17 +150,19 @@ def _place(middles: np.ndarray, sizes: np.ndarray, room: np.ndarray, step: float
 def _points(
     axis: Axes, frame: pd.DataFrame, colours: pd.Series, alpha: float = 0.7, size: float = 5
 ) -> None:
-    """Scatter both modalities, the unnamed below the named, as pixels: thousands weigh little."""
+    """Scatter both modalities, the unnamed below the named, as pixels: thousands weigh little.
+
+    They are drawn in parts of a fixed random order, so that neither modality hides the other.
+    """
     axis.set_aspect("equal", adjustable="datalim")
     axis.set(xticks=[], yticks=[])
     axis.spines[:].set_visible(False)
     look: Look = {"s": size, "linewidths": 0, "alpha": alpha, "rasterized": True}
-    named = colours != OTHER_COLOUR
-    for modality, marker in _MARKER.items():
-        chosen = frame["modality"] == modality
-        for order, rows in enumerate((chosen & ~named, chosen & named), start=1):
-            x, y = frame["x"][rows], frame["y"][rows]
-            axis.scatter(x, y, c=colours[rows], marker=marker, zorder=order, **look)
+    named, part = colours != OTHER_COLOUR, np.random.default_rng(0).integers(40, size=len(frame))
+    for (_, modality), rows in frame.groupby([part, "modality"]).groups.items():
+        for order, drawn in enumerate((rows[~named[rows]], rows[named[rows]]), start=1):
+            x, y = frame["x"][drawn], frame["y"][drawn]
+            axis.scatter(x, y, c=colours[drawn], marker=_MARKER[modality], zorder=order, **look)
 
 
 def _links(axis: Axes, frame: pd.DataFrame, linked: int, seed: int) -> int:

@@ -8,7 +8,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from xmodal.plots import curves, style
-from xmodal.plots.style import DASHES, INK, MARKERS, QUIET, Look
+from xmodal.plots.style import DASHES, INK, MARKERS, Look
 
 _PARTS = {"loss": "total loss", "cosine": "cosine loss", "classification": "cross entropy"}
 _SPREAD = ["alignment", "uniformity"]
@@ -24,7 +24,8 @@ def training_curves(
     """Draw the loss and its parts, the learning rate, and what was validated, by training step.
 
     Runs differ in colour and dash; where a panel shows several measures, these differ in marker
-    and are named at their ends. A panel with nothing to show says why.
+    and are named at their ends. A panel with nothing to show is left out, and where
+    λ is 0 in all steps the loss is the cosine loss alone.
 
     Parameters
     ----------
@@ -42,50 +43,52 @@ def training_curves(
     )
     recalls = {n: f"R@{n[10:]}" for n in map(str, history) if n.startswith("recall_at_")}
     gallery = "" if gallery_size is None else f" among {gallery_size:,} candidates"
-    panels = [  # title, what is drawn, why there may be nothing
-        *((title, [part], "λ is 0 in these steps") for part, title in _PARTS.items()),
-        ("learning rate", ["learning_rate"], "not recorded in this run"),
-        (f"validation recall, %{gallery}", [*recalls], "no validation yet"),
-        ("alignment and uniformity (lower is better)", _SPREAD, "not recorded in this run"),
-    ]
-    figure, axes = style.sheet(5.6, source, rows=3, columns=2, sharex=True)
-    style.letter(axes, [title for title, *_ in panels])
+    parts = [*_PARTS] if history["classification"].notna().any() else ["cosine"]
+    recall, spread = f"validation recall, %{gallery}", "alignment and uniformity (lower is better)"
+    panels = {_PARTS[part]: [part] for part in parts}
+    panels |= {"learning rate": ["learning_rate"], recall: [*recalls], spread: _SPREAD}
+    there = history.dropna(axis="columns", how="all").columns
+    panels = {title: shown for title, shown in panels.items() if {*shown} & {*there}}
+    rows = -(-len(panels) // 2)
+    figure, axes = style.sheet(0.5 + 1.7 * rows, source, rows=rows, columns=2, sharex=True)
+    style.letter(axes, [*panels])
+    for axis in axes.flat[len(panels) :]:
+        axis.remove()
+    at = dict(zip(panels, axes.flat, strict=False))
     looks = style.looks(history["run"])
-    for axis, (_, columns, why) in zip(axes.flat, panels, strict=True):
+    for title, columns in panels.items():
         for column, marker in zip(columns, MARKERS, strict=False):
-            rows = history.reindex(columns=["step", "run", column]).dropna()
-            for run, part in rows.groupby("run", sort=False):
-                mark: Look = {"marker": "." if len(part) == 1 else None, "linewidth": 1}
+            lines = history.reindex(columns=["step", "run", column]).dropna()
+            for run, line in lines.groupby("run", sort=False):
+                mark: Look = {"marker": "." if len(line) == 1 else None, "linewidth": 1}
                 if len(columns) > 1:
                     mark |= {"marker": marker, "markersize": 3}
-                curves.curve(axis, part, "step", column, **looks[run] | mark)
-        if not axis.lines:
-            middle: Look = {"transform": axis.transAxes, "ha": "center", "va": "center"}
-            axis.text(0.5, 0.5, why, color=QUIET, **middle)
-            axis.set_yticks([])
-    if history["loss"].max() > 20 * history["loss"].min() > 0:
-        axes[0, 0].set_yscale("log")  # the cross entropy of an untrained classifier is huge
-        style.log_ticks(axes[0, 0], "y")
-    if axes[1, 1].lines:
-        axes[1, 1].set_ylim(bottom=0)
-        axes[1, 1].yaxis.set_major_formatter(
+                curves.curve(at[title], line, "step", column, **looks[run] | mark)
+    first = axes[0, 0]
+    if history[parts[0]].max() > 20 * history[parts[0]].min() > 0:
+        first.set_yscale("log")  # the cross entropy of an untrained classifier is huge
+        style.log_ticks(first, "y")
+    if "learning rate" in at:
+        at["learning rate"].set_ylim(bottom=0)
+        at["learning rate"].yaxis.set_major_formatter(
             lambda rate, _: np.format_float_positional(float(f"{rate:.6g}"), trim="-")
         )
-    if axes[2, 0].lines:
-        axes[2, 0].set_ylim(bottom=0)
-        _name_ends(axes[2, 0], history, recalls)
-    if axes[2, 1].lines:
-        _name_ends(axes[2, 1], history, {name: name for name in _SPREAD})
+    if recall in at:
+        at[recall].set_ylim(bottom=0)
+        _name_ends(at[recall], history, recalls)
+    if spread in at:
+        _name_ends(at[spread], history, {name: name for name in _SPREAD})
     last = history["step"].max()
     if class_start_step is not None and class_start_step <= last:
-        for axis in (axis for axis in axes.flat if axis.lines):
+        for axis in at.values():
             axis.axvline(class_start_step, color=INK, linewidth=0.7, linestyle=DASHES[2])
         side, offset = ("right", -3) if class_start_step > last / 2 else ("left", 3)
         top: Look = {"xycoords": ("data", "axes fraction"), "va": "top", "ha": side}
-        style.note(axes[0, 0], "λ switched on", (class_start_step, 1), (offset, 0), **top)
-    for axis in axes[-1]:
+        style.note(first, "λ switched on", (class_start_step, 1), (offset, 0), **top)
+    for axis in [*at.values()][-2:]:  # the lowest of each column
         axis.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
         style.plain_ticks(axis, "x")
+        axis.tick_params(labelbottom=True)
         axis.set_xlabel("training step")
     keys = [
         Line2D([], [], label=style.shorten(run, 40), **look | {"marker": None})
