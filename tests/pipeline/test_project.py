@@ -136,7 +136,8 @@ def test_the_paper_is_the_default():
 
 
 def test_the_numbers_of_the_readme_are_those_of_the_files(tmp_path):
-    shutil.copytree(ROOT / "figures" / "yt8m", tmp_path / "figures" / "yt8m")
+    for folder in ("figures/yt8m", "xmodal/weights/yt8m-recipe"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
     page = tmp_path / "README.md"
     shutil.copy(ROOT / "README.md", page)
     fill_page(page)

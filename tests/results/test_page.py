@@ -138,3 +138,14 @@ def test_marked_parts_of_a_page_are_replaced_and_nothing_else(figures: Path):
     with pytest.raises(InputError, match=r"verdict\.md is missing"):
         fill_page(page)
     assert page.read_text() == expected
+
+
+def test_a_part_of_a_file_is_put_into_a_page(figures: Path):
+    page, card = figures / "page.md", figures / "card.md"
+    card.write_text("# Card\n\nof weights\n\n## Recall\n\nR@1 is 7.0.\n\n## Use\n\ncode\n")
+    page.write_text("<!-- card.md Recall -->\n<!-- end -->\n")
+    fill_page(page)
+    assert page.read_text() == "<!-- card.md Recall -->\nR@1 is 7.0.\n\n<!-- end -->\n"
+    page.write_text("<!-- card.md Precision -->\n<!-- end -->\n")
+    with pytest.raises(InputError, match="nothing under the heading 'Precision'"):
+        fill_page(page)

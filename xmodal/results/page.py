@@ -197,10 +197,17 @@ def _runs(figures: Path) -> pd.DataFrame:
     return frame.groupby(["run", "commit", "features", "command"], as_index=False).agg(", ".join)
 
 
-def _read(path: Path) -> str:
+def _read(path: Path, heading: str | None = None) -> str:
+    """Return the text of a file, or of what stands under one of its headings."""
     if not path.exists():
         raise InputError(f"{path} is missing: make it with its notebook, or all with make paper")
-    return path.read_text().strip()
+    text = path.read_text()
+    if heading:
+        _, _, text = text.partition(f"\n## {heading}\n")
+        text, _, _ = text.partition("\n## ")
+        if not text:
+            raise InputError(f"{path} has nothing under the heading {heading!r}: name another")
+    return text.strip()
 
 
 def summary(figures: Path, verdict: str, source: str) -> str:
@@ -221,7 +228,8 @@ def fill_page(page: Path) -> None:
     """Put the content of the files that a Markdown page names between its marks, in place.
 
     A mark is a comment with a path relative to the page, ``<!-- figures/yt8m/table1.md -->``, and
-    lasts until ``<!-- end -->``; so the page's numbers are those that a command wrote.
+    lasts until ``<!-- end -->``; so the page's numbers are those that a command wrote. Behind the
+    path may stand a heading of the second level: then only what is under it is taken.
 
     Parameters
     ----------
@@ -231,11 +239,12 @@ def fill_page(page: Path) -> None:
     Raises
     ------
     InputError
-        If a file that it names is missing.
+        If a file or a heading that it names is missing.
     """
-    marked = re.compile(r"(<!-- (\S+\.md) -->\n).*?(<!-- end -->)", re.DOTALL)
+    marked = re.compile(r"(<!-- (\S+\.md)(?: (\w[^\n]*?))? -->\n).*?(<!-- end -->)", re.DOTALL)
     page.write_text(
         marked.sub(
-            lambda mark: f"{mark[1]}{_read(page.parent / mark[2])}\n\n{mark[3]}", page.read_text()
+            lambda mark: f"{mark[1]}{_read(page.parent / mark[2], mark[3])}\n\n{mark[4]}",
+            page.read_text(),
         )
     )
