@@ -147,7 +147,8 @@ def test_changes_beyond_the_scatter_of_the_seeds():
     rows = {"base": [9.9, 10.1], "up": [14.9, 15.1], "down": [4.9, 5.1], "same": [10.0, 10.2]}
     frame = pd.DataFrame(
         [
-            {"change": change, "measure": "R@1, N = 64", "recall": recall, "seed": seed, "step": 9}
+            {"row": change, "change": change, "measure": "R@1, N = 64", "recall": recall}
+            | {"seed": seed, "step": 9}
             for change, recalls in rows.items()
             for seed, recall in enumerate(recalls)
         ]
@@ -155,6 +156,9 @@ def test_changes_beyond_the_scatter_of_the_seeds():
     assert findings.changes(frame, 64) == (
         "The first line reaches 10.0 % (base). What gains most: up (+5.0). What loses most: down "
         "(−5.0). 1 of 3 changes move it by no more than twice the scatter of the seeds."
+    )
+    assert "(within: at most twice the scatter): up (+5.0); same (+0.1, within)." in (
+        findings.changes(frame, 64, alone=["same", "up", "not measured"])
     )
     # a row of one seed has the scatter of the others, and no scatter at all judges nothing
     once = frame[(frame["change"] != "same") | (frame["seed"] == 1)]
@@ -167,10 +171,10 @@ def test_changes_beyond_the_scatter_of_the_seeds():
 def test_laws_that_were_put_to_the_test():
     frame = pd.DataFrame(
         {"method": ["m", "m"], "law": ["power", "log"], "recall": [9.0, 10], "measured": [10.0, 10]}
-    )
+    ).assign(**{"clips": [400, 600], "fitted to": 200})
     assert findings.held_back(frame) == (
         "On average over 1 methods the predictions are off: the power by 1.0 points and the log by "
-        "0.0 points."
+        "0.0 points. They are for 2.0 to 3.0 times as many clips as they were fitted to."
     )
     assert findings.held_back(frame[:0]) == "No method has enough sizes to hold one back."
 
@@ -193,8 +197,8 @@ def test_the_space_before_and_after():
     assert findings.space(frame) == (
         "Training brings the two halves of a clip closer together (alignment 2.00 → 1.00) and "
         "takes the gap between the modalities from 0.40 to 0.10. Of the ten nearest items of the "
-        "other modality 50 % share a label with the query, where before it were 9.0 % and by "
-        "chance it would be 9.0 %."
+        "other modality 50 % share a label with the query, against 9.0 % before training and 9.0 % "
+        "by chance."
     )
 
 
@@ -209,6 +213,33 @@ def test_pairs_on_the_map():
         }
     )  # own distances 1, 4, 4; to the sound of the clip before: 5, 4, 0
     assert "in 33 % of cases" in findings.pairs_on_map(frame)
+
+
+def test_errors_and_what_correcting_hubs_did():
+    frame = pd.DataFrame(
+        {
+            "method": ["paper", "joined", "corrected", "chance"],
+            "R@1": [1.0, 6.0, 7.0, 0.1],
+            "misses with a shared label": [40.0, 53.0, 51.0, 9.0],
+            "hubs, skewness": [2.2, 2.07, 2.15, None],
+            "never found": [7.0, 7.4, 3.6, None],
+        }
+    )
+    said = findings.errors(frame)
+    assert said == (
+        "Of what “corrected” retrieves first instead of the match, 51 % share a label with the "
+        "query; by chance it would be 9 %. Beside “joined”, the items never found go from 7.4 to "
+        "3.6 % and R@1 from 6.0 to 7.0 %; the skewness does not fall (2.07 → 2.15)."
+    )
+    frame.loc[2, "hubs, skewness"] = 1.0
+    assert findings.errors(frame).endswith("the skewness falls (2.07 → 1.00).")
+
+
+def test_categories_are_named_by_their_recall():
+    frame = pd.DataFrame({"label": ["Game", "Car"], "recall": [20.0, 60.0]})
+    assert findings.categories(frame) == (
+        "Of the 2 most frequent labels, Car has the highest R@10 (60 %) and Game the lowest (20 %)."
+    )
 
 
 def test_near_misses_and_examples():

@@ -122,6 +122,7 @@ def test_the_table_says_what_the_curve_does():
     (line,) = curve(points, "logarithm", [1600]).itertuples()
     found = table.loc["logarithm"]
     assert (found["recall"], found["low"], found["high"]) == (line.recall, line.low, line.high)
+    assert found["sizes"] == 4
     assert found["scatter"] < 0.1 < table.loc["power law", "scatter"]
     assert found["clips_needed"] == clips_for(points, "logarithm", 10)
     shown = scaling_layout(table.reset_index()).set_index("law").loc["logarithm"]
@@ -139,7 +140,12 @@ def test_what_the_published_table_needs_is_said_in_numbers():
     assert "“one layer”, with 8.0 %" in said
     # 2 at 100 clips and 4 at 400: doubled again, as no more than two sizes can tell another law
     assert "Continued to 1,600 training clips, the curve of the text gives 8.0" in said
-    assert "by a power law, which predicts" in said
+    assert "gives 8.0 by a power law and 6.0 by a logarithm" in said
+    assert "4 times the clips that it was measured on, and no law was put to a test" in said
+    grown = pd.DataFrame({"clips": [50, 100, 200, 400], "recall": [1.0, 2, 3, 4]})
+    said = needs(runs, grown.assign(method="the text", seed=0), 1024, 1600)
+    assert "gives 6.0 [6.0, 6.0] by a logarithm and" in said
+    assert "which the logarithm passes best, reaches 2.0 times" in said
 
 
 @pytest.mark.parametrize(
@@ -149,6 +155,7 @@ def test_the_law_that_made_the_points_is_chosen(law: str, grown):
     clips = np.array([1000, 2000, 4000, 8000])
     points = pd.DataFrame({"method": "a", "clips": clips, "seed": 0, "recall": grown(clips)})
     held = hold_back(points)
+    assert held["fitted to"].tolist() == [4000, 4000]
     assert held["clips"].tolist() == [8000, 8000] and held["measured"].iloc[0] == grown(8000)
     predicted = held.set_index("law")["recall"]
     assert predicted[law] == pytest.approx(grown(8000))

@@ -176,6 +176,7 @@ def test_the_table_names_videos_that_were_resolved():
     table = examples_table(frame, {first: "abcdefghijk", second: None})
     assert table["query on youtube"][:6].tolist() == ["abcdefghijk"] * 3 + ["deleted"] * 3
     assert table.columns[table.columns.get_loc("query id") + 1] == "query on youtube"
+    assert {"item id", "item labels"} < {*table.columns}  # the match is the own clip alone
     pd.testing.assert_frame_equal(plain, table.drop(columns="query on youtube"))
 
 

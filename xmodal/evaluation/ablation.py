@@ -162,9 +162,13 @@ def ablation_table(recalls: pd.DataFrame) -> pd.DataFrame:
     return table.reset_index().astype({"step": int})
 
 
-def apart_table(recalls: pd.DataFrame) -> pd.DataFrame:
-    """Return of `ablation_table` what is known of scaling apart, and R@1 at the same gallery."""
-    apart = recalls[recalls["measure"].str.startswith("scaled apart")]
+def apart_table(recalls: pd.DataFrame, gallery: int) -> pd.DataFrame:
+    """Return of `ablation_table` what is known of scaling apart, and R@1 at the same gallery.
+
+    A change whose recall is less than twice that of chance is left out.
+    """
+    apart = recalls[recalls["measure"] == f"scaled apart R@1, N = {gallery:,}"]
+    apart = apart[apart.groupby("row")["recall"].transform("mean") >= 200 / gallery]
     measures = set(apart["measure"]) | set(apart["measure"].str.removeprefix("scaled apart "))
     kept = recalls["row"].isin(apart["row"]) & recalls["measure"].isin(measures)
     return ablation_table(recalls[kept])

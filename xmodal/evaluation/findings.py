@@ -1,5 +1,7 @@
 """What is seen in tables and figures, in words made from their numbers, whatever the data."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
@@ -212,8 +214,8 @@ def space(frame: pd.DataFrame) -> str:
         f"{after['alignment']:.2f}) and takes the gap between the modalities from "
         f"{before['modality gap']:.2f} to {after['modality gap']:.2f}. Of the ten nearest items of "
         f"the other modality {_percent(after['label agreement'])} share a label with the query, "
-        f"where before it were {_percent(before['label agreement'])} and by chance it would be "
-        f"{_percent(after['label agreement by chance'])}."
+        f"against {_percent(before['label agreement'])} before training and "
+        f"{_percent(after['label agreement by chance'])} by chance."
     )
 
 
@@ -267,32 +269,38 @@ def methods(frame: pd.DataFrame, gallery: int) -> str:
 
 
 def errors(frame: pd.DataFrame) -> str:
-    """Say how many misses share a label with the query, beside chance."""
-    last, chance = frame[frame["method"] != "chance"].iloc[-1], frame[frame["method"] == "chance"]
-    name = "misses with a shared label"
+    """Say how many misses share a label with the query, and what correcting hubs did."""
+    lines = frame.set_index("method")
+    *_, before, last, chance = (line for _, line in lines.iterrows())
+    name, hubs = "misses with a shared label", "hubs, skewness"
+    fell = "falls" if last[hubs] < before[hubs] else "does not fall"
     return (
-        f"Of what {last['method']} retrieves instead of the match, {last[name]:.0f} % share a "
-        f"label with the query; by chance it would be {chance[name].iloc[0]:.0f} %."
+        f"Of what “{last.name}” retrieves first instead of the match, {last[name]:.0f} % share a "
+        f"label with the query; by chance it would be {chance[name]:.0f} %. Beside "
+        f"“{before.name}”, the items never found go from {before['never found']:.1f} to "
+        f"{last['never found']:.1f} % and R@1 from {before['R@1']:.1f} to {last['R@1']:.1f} %; the "
+        f"skewness {fell} ({before[hubs]:.2f} → {last[hubs]:.2f})."
     )
 
 
 def categories(frame: pd.DataFrame) -> str:
-    """Name the easiest and the hardest of the frequent labels."""
+    """Name the frequent labels whose clips find their own match most and least often."""
     easy, hard = _ends(frame, "recall")
     return (
-        f"Of the {len(frame)} most frequent labels, {easy['label']} is the easiest "
-        f"({easy['recall']:.0f} %) and {hard['label']} the hardest ({hard['recall']:.0f} %)."
+        f"Of the {len(frame)} most frequent labels, {easy['label']} has the highest R@10 "
+        f"({easy['recall']:.0f} %) and {hard['label']} the lowest ({hard['recall']:.0f} %)."
     )
 
 
 # --- 07: the study --------------------------------------------------------------------------------
 
 
-def changes(recalls: pd.DataFrame, gallery: int, most: int = 3) -> str:
+def changes(recalls: pd.DataFrame, gallery: int, alone: Sequence[str] = (), most: int = 3) -> str:
     """Name the changes that move Recall@1 on the evaluation clips most, up and down.
 
     A change counts as seen where it moves the mean by more than twice the standard deviations of
-    both rows together; a row of one seed is given the mean deviation of the others.
+    both rows together; a row of one seed is given the mean deviation of the others. Of the rows
+    ``alone``, which make a single change each, all that were measured are named first.
     """
     shown = recalls[recalls["measure"] == f"R@1, N = {gallery:,}"]
     table = ablation_table(shown).set_index("change")
@@ -304,6 +312,14 @@ def changes(recalls: pd.DataFrame, gallery: int, most: int = 3) -> str:
     up = moved[moved > doubt].sort_values(ascending=False)
     down = moved[moved < -doubt].sort_values()
     parts = [f"The first line reaches {base['mean']:.1f} % ({table.index[0]})."]
+    single = shown[shown["row"].isin(alone)]["change"].unique()
+    if len(single):
+        marks = {what: "" if abs(moved[what]) > doubt[what] else ", within" for what in single}
+        said = "; ".join(
+            f"{what} ({_plus(points)}{marks[what]})"
+            for what, points in moved[single].sort_values(ascending=False).items()
+        )
+        parts.append(f"Changed alone, in points (within: at most twice the scatter): {said}.")
     for words, some in (("gains", up), ("loses", down)):
         if len(some):
             said = "; ".join(f"{what} ({_plus(points)})" for what, points in some[:most].items())
@@ -327,9 +343,14 @@ def apart(table: pd.DataFrame) -> str:
 
 
 def held_back(table: pd.DataFrame) -> str:
-    """Say how far each law's prediction of the largest training is off."""
+    """Say how far each law's prediction of the largest training is off, and how far it reaches."""
     if table.empty:
         return "No method has enough sizes to hold one back."
     off = (table["recall"] - table["measured"]).abs().groupby(table["law"], sort=False).mean()
     said = " and ".join(f"the {law} by {value:.1f} points" for law, value in off.items())
-    return f"On average over {table['method'].nunique()} methods the predictions are off: {said}."
+    reach = table["clips"] / table["fitted to"]
+    return (
+        f"On average over {table['method'].nunique()} methods the predictions are off: {said}. "
+        f"They are for {reach.min():.1f} to {reach.max():.1f} times as many clips as they were "
+        "fitted to."
+    )

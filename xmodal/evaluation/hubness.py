@@ -1,4 +1,4 @@
-"""Hubness: some items are near to every query and the match of none; measured, and corrected.
+"""Hubness: some items come first for far more queries than they match; measured, and corrected.
 
 Neither is in the paper. The correction is the inverted softmax (Smith et al., 2017) with a bank of
 training queries, as in querybank normalisation (Bogolin et al., 2022): neither other queries nor

@@ -225,7 +225,7 @@ def same_share(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def verdict(frame: pd.DataFrame, training: pd.DataFrame, source: str) -> str:
-    """Say in one sentence what the rows of the published tables are, and how far ours are off.
+    """Say in a few sentences what the rows of the published tables are, and how far ours are off.
 
     A reading is held to be right if it is closer in both respects: how far recall falls from the
     first row to the last, and the recalls themselves.
@@ -241,21 +241,23 @@ def verdict(frame: pd.DataFrame, training: pd.DataFrame, source: str) -> str:
     """
     table = frame.pivot(index=["row", "direction", "k"], columns="reading", values="recall")
     table = table.reindex(columns=["published", *READINGS])
-    seen = f"With {training['training clips'].max():,} training clips ({source}),"
+    seen = f"with {training['training clips'].max():,} training clips ({source})"
     if table.isna().any(axis=None):
-        return f"{seen} the readings cannot be compared: not every row was measured both ways."
+        return f"The readings cannot be compared {seen}: not every row was measured both ways."
     rows = table.index.get_level_values("row")
     falls = (table.loc[rows.max()] / table.loc[rows.min()]).mean()
     lead = table.sub(table["published"], axis=0)[READINGS]
     distances, lower = lead.abs().mean(), (lead < 0).sum()
     closer = {(falls[READINGS] - falls["published"]).abs().idxmin(), distances.idxmin()}
     said = closer.pop().replace("rows are", "behave as") if len(closer) == 1 else "fit neither"
-    ours = "; to ".join(
-        f"{falls[name]:.2f} if the {name}, {distances[name]:.1f} points away from the published "
-        f"ones on average (lower in {lower[name]} of {len(table)})"
+    ours = " and to ".join(f"{falls[name]:.2f} if the {name}" for name in READINGS)
+    away = " and by ".join(
+        f"{distances[name]:.1f} points on average if the {name} (lower in {lower[name]} of "
+        f"{len(table)})"
         for name in READINGS
     )
     return (
-        f"{seen} the rows of the published tables {said}: from the first row to the last the "
-        f"published recalls fall to {falls['published']:.2f} of themselves, and ours to {ours}."
+        f"From row {rows.min()} to row {rows.max()} the published recalls fall to "
+        f"{falls['published']:.2f} of themselves. Ours, {seen}, fall to {ours}. They differ from "
+        f"the published ones by {away}. So the rows of the published tables {said}."
     )

@@ -137,7 +137,8 @@ def hold_back(points: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        method, law, clips (of the largest), recall, low, high (predicted), measured (the mean).
+        method, law, clips (of the largest), recall, low, high (predicted), measured (the mean),
+        fitted to (clips of the largest but one).
     """
     lines = []
     for method, part in points.groupby("method", sort=False):
@@ -148,8 +149,9 @@ def hold_back(points: pd.DataFrame) -> pd.DataFrame:
         known = smaller["clips"].to_numpy(), smaller["recall"].to_numpy()
         for law in LAWS:
             predicted = extrapolate(*known, largest, law)
-            lines.append((method, law, largest, *predicted, held["recall"].mean()))
-    columns = ["method", "law", "clips", "recall", "low", "high", "measured"]
+            measured = held["recall"].mean()
+            lines.append((method, law, largest, *predicted, measured, known[0].max()))
+    columns = ["method", "law", "clips", "recall", "low", "high", "measured", "fitted to"]
     return pd.DataFrame(lines, columns=columns)
 
 
@@ -200,14 +202,16 @@ def curve_table(
     Returns
     -------
     DataFrame
-        As `curve` returns it, with scatter (standard deviation of the runs about the law, points)
-        and, if there is a target, target, target_recall and clips_needed to reach it.
+        As `curve` returns it, with sizes (how many the law is fitted to), scatter (standard
+        deviation of the runs about the law, points) and, if there is a target, target,
+        target_recall and clips_needed to reach it.
     """
     parts = []
     for law in LAWS:
         for _, runs in points.groupby("method", sort=False):
             at = curve(runs, law, runs["clips"].tolist())["recall"].to_numpy()
-            part = curve(runs, law, wanted).assign(scatter=(runs["recall"] - at).std())
+            part = curve(runs, law, wanted)
+            part = part.assign(sizes=runs["clips"].nunique(), scatter=(runs["recall"] - at).std())
             if target:
                 name, level = target
                 needed = clips_for(runs, law, level)
@@ -217,7 +221,7 @@ def curve_table(
 
 
 def needs(recalls: pd.DataFrame, points: pd.DataFrame, gallery: int, clips: int) -> str:
-    """Say in two sentences what the published recall needs, by the ablation of the paper's method.
+    """Say in a few sentences what the published recall needs, by the ablation of the method.
 
     Parameters
     ----------
@@ -235,13 +239,26 @@ def needs(recalls: pd.DataFrame, points: pd.DataFrame, gallery: int, clips: int)
     first, best = means.index[0], means[f"validation {column}"].idxmax()
     paper = published_level(gallery)
     there = f"{paper[1]:.1f} is published" if paper else "nothing is published"
-    law = choose_law(points)
-    (line,) = continued(points, [clips]).query("method == @first").itertuples()
+    law, mine = choose_law(points), points[points["method"] == first]
+    each = {name: next(curve(mine, name, [clips]).itertuples()) for name in LAWS}
+    order, held = [law, *(name for name in LAWS if name != law)], hold_back(points)
+    said = " and ".join(f"{_interval(each[name])} by a {name}" for name in order)
+    tested = (held["clips"] / held["fitted to"]).max()
     return (
         f"At {gallery:,} candidates {first} reaches a Recall@1 of {means.loc[first, column]:.1f} % "
         f"where {there}; of the changes tried, the best on validation clips is "
         f"“{best}”, with {means.loc[best, column]:.1f} %. Continued to {clips:,} training clips, "
-        f"the curve of {first} gives {line.recall:.1f} [{line.low:.1f}, {line.high:.1f}] by a "
-        f"{law}, which predicts the largest trainings best from the smaller ones; the 95 % "
-        "interval is that of either law."
+        f"the curve of {first} gives {said} (95 % intervals in brackets). That is "
+        f"{clips / mine['clips'].max():,.0f} times the clips that it was measured on, "
+        + (
+            f"and the test of the laws, which the {law} passes best, reaches {tested:.1f} times."
+            if len(held)
+            else "and no law was put to a test."
+        )
     )
+
+
+def _interval(line: Any) -> str:
+    """Write a recall with its interval; two runs give none."""
+    bounds = "" if np.isnan(line.low) else f" [{line.low:.1f}, {line.high:.1f}]"
+    return f"{line.recall:.1f}{bounds}"

@@ -199,7 +199,7 @@ def scaling_layout(frame: pd.DataFrame) -> pd.DataFrame:
         for numbers in zip(frame["recall"], frame["low"], frame["high"], strict=True)
     ]
     shown = frame.assign(cell=cells, column=frame["clips"].map("{:,} clips".format))
-    table = _spread(shown, ["law", "method", "scatter"], "column", "cell")
+    table = _spread(shown, ["law", "method", "sizes", "scatter"], "column", "cell")
     if "target" in frame:
         once = frame.drop_duplicates(["method", "law"])
         name, recall = once["target"].iloc[0], once["target_recall"].iloc[0]

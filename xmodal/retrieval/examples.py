@@ -150,9 +150,10 @@ def examples_table(
     clip's stands beside its id: the video is at youtu.be/<YouTube id>.
     """
     table = found.assign(own=np.where(found["own"], "own clip", ""))
+    table = table.rename(columns={"match_id": "item_id", "match_labels": "item_labels"})
     first = ["query_id", "query_labels"]  # a table groups its rows by its first column
     table = table[[*first, *table.columns.drop(first)]]
-    for role in ("query", "match"):
+    for role in ("query", "item"):
         table[f"{role}_labels"] = table[f"{role}_labels"].str.replace("; ", ", ")
         known = {clip: name or "deleted" for clip, name in (youtube_ids or {}).items()}
         ids = table[f"{role}_id"].map(known)
