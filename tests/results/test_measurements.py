@@ -12,6 +12,7 @@ import pytest
 from xmodal.checkpoint import SHIPPED
 from xmodal.config import InputError, TrainConfig
 from xmodal.evaluation.config import FigureConfig, RunFigureConfig
+from xmodal.pipeline.dataset import DataConfig
 from xmodal.results.measurements import (
     LONG,
     Measured,
@@ -88,6 +89,17 @@ def test_other_parameters_or_features_are_measured_again(
     manifest.write_text(json.dumps({**noted, "features": "of another set"}))
     measured("05_retrieval", other, measure)
     assert len(calls) == 3
+
+
+@pytest.mark.parametrize(("clips", "calls_made"), [(None, 1), (1000, 2)])
+def test_settings_of_the_sample_count_where_the_clips_are_the_samples(
+    config: FigureConfig, clips: int | None, calls_made: int
+):
+    measure, calls = counted()
+    for shared in (2.5, 14):
+        settings = {**config.model_dump(), "sample_clips": clips, "sample_shared": shared}
+        measured("01_data", DataConfig(**settings), measure)
+    assert len(calls) == calls_made
 
 
 def test_other_weights_are_measured_again(

@@ -26,6 +26,8 @@ VIEW = {"results", "figures", "resamples", "tolerance", "overwrite", "progress"}
 VIEW |= {"shards", "vocabulary"}  # whose content is that of the features
 VIEW |= {"explorer_run"}  # which is measured by itself
 """Parameters that change nothing of what is measured, or are noted otherwise."""
+SAMPLE = {"sample_shared", "sample_seed"}
+"""Parameters that say nothing where the clips are not those of the sample."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +162,8 @@ def _narrow(frame: pd.DataFrame) -> pd.DataFrame:
 def _holds(folder: Path, origin: Provenance, notebook: str, config: Any) -> bool:
     """Tell whether measurements are those that the configuration asks for."""
     now = origin_of(notebook, config, None).parameters
-    if any(origin.parameters.get(k) != v for k, v in now.items() if k not in VIEW):
+    idle = VIEW | (SAMPLE if now.get("sample_clips", 0) is None else set())
+    if any(origin.parameters.get(k) != v for k, v in now.items() if k not in idle):
         return False
     kept = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     there = _made_from(config)
