@@ -1,0 +1,276 @@
+"""YouTube-8M's own encoders: Inception and VGGish, each with YouTube-8M's PCA; you bring the files.
+
+The arithmetic is that of google/youtube-8m's feature_extractor and of MediaPipe's graph for
+YouTube-8M, which their maintainers call approximate: see `compatibility`.
+"""
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from google.protobuf import descriptor_pool, message_factory, text_format
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from google.protobuf.message import DecodeError
+from torch import nn
+
+from xmodal.config import InputError
+from xmodal.data.features import FeatureSet
+from xmodal.data.statistics import moments
+from xmodal.media.encoders import Encoders, as_tensor, magnitudes, mean, mel_filters, windows
+
+GITHUB, YT8M = "https://github.com", "http://data.yt8m.org"
+INCEPTION = "pt_inception-2015-12-05-6726825d.pth"
+VGGISH = "vggish-10086976.pth"
+ADDRESSES = {
+    INCEPTION: f"{GITHUB}/mseitzer/pytorch-fid/releases/download/fid_weights/{INCEPTION}",
+    VGGISH: f"{GITHUB}/harritaylor/torchvggish/releases/download/v0.1/{VGGISH}",
+    **dict.fromkeys(("mean.npy", "eigenvals.npy", "eigenvecs.npy"), f"{YT8M}/yt8m_pca.tgz"),
+    **{
+        name: f"{YT8M}/pca_matrix_data/{name}"
+        for name in ("vggish_mean_matrix_data.pb", "vggish_projection_matrix_data.pb")
+    },
+}
+"""The files, and where to get them; those from yt8m_pca.tgz are to be unpacked."""
+SHA256 = {
+    INCEPTION: "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
+    VGGISH: "10086976245803799d9194e9a73d9b6c1549c71d1b80106f5cade5608a561f4b",
+}
+"""Of the two networks; for the others none is published, so their contents are checked."""
+
+
+class Projection(NamedTuple):
+    """A PCA: ``(x - centre) @ matrix``, shapes (d,) and (d, k)."""
+
+    centre: np.ndarray
+    matrix: np.ndarray
+
+    def __call__(self, vector: np.ndarray) -> np.ndarray:
+        """Project a vector, (d,) to (k,)."""
+        return (vector - self.centre) @ self.matrix
+
+
+def whitening(centre: np.ndarray, variances: np.ndarray, directions: np.ndarray) -> Projection:
+    """Return YouTube-8M's PCA of pictures: the first 1,024 eigenvectors over √(eigenvalue + 1e-4).
+
+    ``directions`` has an eigenvector a row.
+    """
+    return Projection(centre, directions[:1024].T / np.sqrt(variances[:1024] + 1e-4))
+
+
+def quantise(features: np.ndarray) -> np.ndarray:
+    """Round features to YouTube-8M's 8 bits over [-2, 2], and read them back as its readers do."""
+    codes = np.floor((np.clip(features, -2, 2) + 2) * 255 / 4 + 0.5)
+    return codes * 4 / 255 + 4 / 512 - 2
+
+
+def log_mel(samples: np.ndarray) -> np.ndarray:
+    """Return VGGish's input from 15,600 samples (0.975 s) at 16 kHz: (96, 64), natural logarithm.
+
+    Windows of 25 ms every 10 ms, 64 mel bands from 125 to 7,500 Hz, 0.01 added to magnitudes.
+    """
+    return np.log(
+        magnitudes(samples, 400, 160, 512) @ mel_filters(16_000, 512, 64, 125, 7500) + 0.01
+    )
+
+
+def encoders(
+    inception: Callable[[torch.Tensor], torch.Tensor],
+    vggish: Callable[[torch.Tensor], torch.Tensor],
+    visual: Projection,
+    audio: Projection,
+) -> Encoders:
+    """Put YouTube-8M's encoders together.
+
+    Parameters
+    ----------
+    inception
+        Takes uint8 (1, 3, height, width), gives ``pool_3``, (1, 2048).
+    vggish
+        Takes `log_mel`, (1, 1, 96, 64), gives the last layer before its ReLU, (1, 128).
+    visual, audio
+        YouTube-8M's projections, to 1,024 and to 128 numbers.
+    """
+
+    def of_picture(picture: np.ndarray) -> np.ndarray:
+        pixels = torch.from_numpy(picture.copy()).permute(2, 0, 1)[None]
+        return quantise(visual(inception(pixels)[0].numpy()))
+
+    def of_window(samples: np.ndarray) -> np.ndarray:
+        return quantise(audio(vggish(as_tensor(log_mel(samples))[None, None])[0].numpy()))
+
+    return Encoders(
+        *("yt8m", visual.matrix.shape[1], audio.matrix.shape[1], 16_000),
+        lambda frames: mean(map(of_picture, frames)),
+        # 96 frames; the next window begins a second after the last, not 0.96 s
+        lambda blocks: mean(map(of_window, windows(blocks, 95 * 160 + 400, 16_000))),
+    )
+
+
+def open_yt8m(folder: Path) -> Encoders:
+    """Load YouTube-8M's encoders from the files of `ADDRESSES`, each verified.
+
+    Raises
+    ------
+    InputError
+        Files are missing (all are named, with their addresses) or are not what they should be, or
+        torch-fidelity, which holds Inception's architecture, is not installed.
+    """
+    missing = [name for name in ADDRESSES if not (folder / name).is_file()]
+    if missing:
+        raise InputError(
+            f"{folder}: {len(missing)} of the {len(ADDRESSES)} files of YouTube-8M's encoders are "
+            "missing: " + "; ".join(f"{name} (from {ADDRESSES[name]})" for name in missing)
+        )
+    for name, digest in SHA256.items():
+        if hashlib.sha256((folder / name).read_bytes()).hexdigest() != digest:
+            raise InputError(f"{folder / name}: has not the SHA-256 {digest}; fetch it again.")
+    visual = _read_visual_pca(folder)
+    audio = Projection(
+        _read_matrix(folder / "vggish_mean_matrix_data.pb", (128, 1))[:, 0],
+        _read_matrix(folder / "vggish_projection_matrix_data.pb", (128, 128)).T,
+    )
+    try:
+        from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+    except (ImportError, RuntimeError) as error:  # RuntimeError: made for another build of torch
+        raise InputError(
+            f"torch-fidelity cannot be imported ({error}); encoders=yt8m needs it and a "
+            "torchvision for the installed torch: `pip install '.[yt8m]'` in the project's folder."
+        ) from None
+    inception = FeatureExtractorInceptionV3("inception", ["2048"], str(folder / INCEPTION))
+    vggish = vggish_network()
+    vggish.load_state_dict(torch.load(folder / VGGISH, weights_only=True, map_location="cpu"))
+    return encoders(lambda pixels: inception(pixels)[0], vggish.eval(), visual, audio)
+
+
+class _ChannelsLast(nn.Module):
+    """Flatten pictures as TensorFlow does: the channels of a place stand together."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Turn (n, channels, height, width) into (n, height × width × channels)."""
+        return x.permute(0, 2, 3, 1).flatten(1)
+
+
+def vggish_network() -> nn.Sequential:
+    """Return VGGish up to its last layer, without the ReLU after it, with torchvggish's names."""
+    features: list[nn.Module] = []
+    channels = 1
+    for width, convolutions in ((64, 1), (128, 1), (256, 2), (512, 2)):
+        for _ in range(convolutions):
+            features += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()]
+            channels = width
+        features.append(nn.MaxPool2d(2))
+    dense = (nn.Linear(6 * 4 * 512, 4096), nn.ReLU(), nn.Linear(4096, 4096), nn.ReLU())
+    return nn.Sequential(
+        OrderedDict(
+            features=nn.Sequential(*features),
+            flatten=_ChannelsLast(),
+            embeddings=nn.Sequential(*dense, nn.Linear(4096, 128)),
+        )
+    )
+
+
+def _read_visual_pca(folder: Path) -> Projection:
+    """Read mean.npy, eigenvals.npy and eigenvecs.npy, and check that they are a PCA of 2,048."""
+    try:
+        centre, variances = (np.load(folder / f"{n}.npy")[:, 0] for n in ("mean", "eigenvals"))
+        directions = np.load(folder / "eigenvecs.npy")[:1024]
+        ordered = (np.diff(variances[:1024]) <= 0).all() and (variances[:1024] >= 0).all()
+        same = np.allclose(directions @ directions.T, np.eye(1024), atol=1e-2)
+        sound = centre.shape == (2048,) and directions.shape == (1024, 2048) and ordered and same
+    except (OSError, EOFError, ValueError, IndexError):
+        sound = False
+    if not sound:
+        raise InputError(
+            f"{folder}: mean.npy, eigenvals.npy and eigenvecs.npy are no PCA of 2,048 numbers; "
+            f"unpack {ADDRESSES['mean.npy']} again."
+        )
+    return whitening(centre, variances, directions)
+
+
+_MATRIX = """
+name: "matrix_data.proto"  syntax: "proto2"
+message_type {
+  name: "MatrixData"
+  field { name: "rows" number: 1 label: LABEL_OPTIONAL type: TYPE_INT32 }
+  field { name: "cols" number: 2 label: LABEL_OPTIONAL type: TYPE_INT32 }
+  field { name: "packed_data" number: 3 label: LABEL_REPEATED type: TYPE_FLOAT
+          options { packed: true } }
+  field { name: "layout" number: 4 label: LABEL_OPTIONAL type: TYPE_INT32 }
+}
+"""
+
+
+def _read_matrix(path: Path, shape: tuple[int, int]) -> np.ndarray:
+    """Read a matrix of MediaPipe (matrix_data.proto): by columns, unless ``layout`` is 1."""
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(text_format.Parse(_MATRIX, FileDescriptorProto()))
+    matrix = message_factory.GetMessageClass(pool.FindMessageTypeByName("MatrixData"))()
+    try:
+        matrix.ParseFromString(path.read_bytes())
+        values = np.array(matrix.packed_data, np.float32)
+        values = values.reshape((matrix.rows, matrix.cols), order="C" if matrix.layout else "F")
+    except (OSError, DecodeError, ValueError):
+        values = np.zeros((0, 0), np.float32)
+    if values.shape != shape or not np.isfinite(values).all():
+        raise InputError(f"{path}: is no matrix of {shape}; fetch {ADDRESSES[path.name]} again.")
+    return values
+
+
+def compatibility(
+    visual: np.ndarray, audio: np.ndarray, reference: FeatureSet, clips: int | None = None
+) -> pd.DataFrame:
+    """Say how far features lie from the statistics of a feature set, such as YouTube-8M's.
+
+    Parameters
+    ----------
+    visual, audio
+        Features, (n, V) and (n, A); rows of NaN are left out.
+    reference
+        A split of a feature set of the same sizes.
+    clips
+        How many of its first clips to compare with; None: all.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row a modality and ``quantity``, with its value for ``own`` features and for the
+        ``reference``: ``clips``; mean and deviation of the ``norm``; ``lowest`` and ``highest``
+        value; ``offset of means``, the root mean square over dimensions of the difference of means
+        in deviations of the reference (some 1/√n by chance); ``ratio of variances``, averaged over
+        dimensions.
+
+    Raises
+    ------
+    InputError
+        The sizes differ, or no clip has a modality.
+    """
+    known = moments(reference, clips)
+    rows = []
+    for modality, values, centre, covariance in (
+        ("visual", visual, known.visual_mean, known.visual),
+        ("audio", audio, known.audio_mean, known.audio),
+    ):
+        values = values[np.isfinite(values).all(axis=1)]
+        other = getattr(reference, modality)[:clips]
+        if values.shape[1] != other.shape[1] or not len(values):
+            raise InputError(
+                f"the {modality} features have shape {values.shape}, which cannot be compared with "
+                f"the {other.shape[1]} numbers a clip of {reference.source}."
+            )
+        variances = np.maximum(np.diag(covariance), 1e-12)
+        pairs = {
+            "clips": [len(part) for part in (values, other)],
+            "norm": [np.linalg.norm(part, axis=1).mean() for part in (values, other)],
+            "norm deviation": [np.linalg.norm(part, axis=1).std() for part in (values, other)],
+            "lowest": [part.min() for part in (values, other)],
+            "highest": [part.max() for part in (values, other)],
+            "offset of means": [np.sqrt(((values.mean(0) - centre) ** 2 / variances).mean()), 0.0],
+            "ratio of variances": [(values.var(axis=0) / variances).mean(), 1.0],
+        }
+        rows += [(modality, quantity, *map(float, pair)) for quantity, pair in pairs.items()]
+    return pd.DataFrame(rows, columns=["modality", "quantity", "own", "reference"])
