@@ -12,6 +12,7 @@ import pytest
 from xmodal.config import InputError, StageConfig
 from xmodal.data.prepare import PrepareConfig
 from xmodal.evaluation.recall import MeasureConfig, RecallConfig
+from xmodal.media.extract import ExtractConfig
 from xmodal.pipeline.cli import COMMANDS
 from xmodal.pipeline.dataset import DataConfig
 from xmodal.pipeline.options import CommandLine
@@ -24,7 +25,7 @@ Call = Callable[..., tuple[int, str, str]]
 CONFIGS: dict[str, type[StageConfig]] = {
     **{"sample": SampleConfig, "prepare": PrepareConfig, "train": TrainConfig, "data": DataConfig},
     **{"evaluate": RecallConfig, "measure": MeasureConfig},
-    **{"download": DownloadConfig, "resolve": ResolveConfig},
+    **{"download": DownloadConfig, "resolve": ResolveConfig, "extract": ExtractConfig},
 }
 
 

@@ -195,6 +195,13 @@ def interruptible() -> Iterator[None]:
         os._exit(130)
 
 
+def extract(line: CommandLine) -> None:
+    """Embed your own videos, pictures and sounds, and write their features to one file."""
+    from xmodal.media.extract import ExtractConfig, extract
+
+    print(extract(line.read(ExtractConfig, "folder")))
+
+
 def data(line: CommandLine) -> None:
     """Make the data of a batch: the sample if it is asked for, and the feature set."""
     from xmodal.pipeline.dataset import DataConfig, make_data
@@ -274,7 +281,7 @@ COMMANDS = {
     command.__name__: command
     for command in (
         *(sample, prepare, inspect, train, evaluate, measure, index, search, export),
-        *(ship, download, resolve),
+        *(extract, ship, download, resolve),
         *(data, results, notebook, report, compare, fill, fields),
     )
 }
