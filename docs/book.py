@@ -25,7 +25,10 @@ PARTS = {
         Path("benchmarks/ideas.md"),
     ],
     "Use": [
-        *(Path("docs", f"{name}.md") for name in ("glossary", "real-data", "batch", "package")),
+        *(
+            Path("docs", f"{name}.md")
+            for name in ("glossary", "real-data", "media", "batch", "package")
+        ),
         *(Path(folder, "README.md") for folder in ("data", "profiles/cluster")),
     ],
     "Speed": [Path("benchmarks", f"{name}.md") for name in ("readers", "storage", "scale")],
