@@ -115,10 +115,17 @@ def packaged() -> Encoders:
 
 @torch.inference_mode()
 def mean(vectors: Iterable[np.ndarray]) -> np.ndarray:
-    """Average vectors that come one by one, without derivatives: float32."""
-    total, count = np.zeros(1), 0
-    for vector in vectors:
-        total, count = total + vector, count + 1
+    """Average vectors that come one by one, without derivatives: float32.
+
+    They are computed on one core: on a busy machine, more of them mostly wait for each other.
+    """
+    total, count, threads = np.zeros(1), 0, torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for vector in vectors:
+            total, count = total + vector, count + 1
+    finally:
+        torch.set_num_threads(threads)
     return (total / count).astype(np.float32)
 
 
