@@ -1,5 +1,6 @@
 """The command line: what it takes, what it prints, and how it complains."""
 
+import io
 import json
 import re
 import subprocess
@@ -7,6 +8,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from xmodal.config import InputError, StageConfig
@@ -217,3 +220,58 @@ def test_evaluation_prints_both_readings(
 def test_evaluation_without_a_run_is_told(call: Call, tmp_path: Path, related_features: Path):
     status, _, err = call("evaluate", f"features={related_features}", f"runs_folder={tmp_path}")
     assert status == 2 and "run 02_train.ipynb first" in err
+
+
+# --- search --------------------------------------------------------------------------------------
+
+
+def test_search_prints_a_table_json_or_csv(call: Call, tmp_path: Path):
+    np.save(tmp_path / "query.npy", np.ones(1024, np.float32))
+    words = ("search", "yt8m-recipe", "--features", tmp_path / "query.npy", "-k", 3)
+    status, table, _ = call(*words)
+    assert status == 0 and len(table.splitlines()) == 4
+    found = json.loads(call(*words, "--json")[1])
+    assert [one["rank"] for one in found] == [1, 2, 3]
+    assert all(round(one["cosine"], 4) == one["cosine"] for one in found)
+    read = pd.read_csv(io.StringIO(call(*words, "--csv")[1]))
+    assert read["id"].tolist() == [one["id"] for one in found]
+    (tmp_path / "ids.csv").write_text(f"id,youtube_id\n{found[1]['id']},abcdefghij_\n")
+    linked = json.loads(call(*words, "--json", "--youtube_ids", tmp_path / "ids.csv")[1])
+    assert [one["link"] for one in linked] == ["", "https://youtu.be/abcdefghij_", ""]
+
+
+def test_a_file_is_a_query_by_its_features(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from xmodal.media import encoders, extract
+
+    asked = []
+
+    def embed(path: Path, modality: str, _: object) -> np.ndarray:
+        asked.append((path.name, modality))
+        return np.ones(1024 if modality == "visual" else 128, np.float32)
+
+    monkeypatch.setattr(extract, "embed_file", embed)
+    monkeypatch.setattr(encoders, "open_encoders", lambda *_: None)
+    for find in ("audio", "video"):
+        words = ("search", "yt8m-recipe", "--file", tmp_path / "clip.mp4", "--find", find)
+        assert call(*words)[0] == 0
+    assert asked == [("clip.mp4", "visual"), ("clip.mp4", "audio")]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--features", "gone.npy"), "gone.npy: cannot be read as an .npy array"),
+        (("--features", "short.npy"), "give 1024 finite visual numbers"),
+        (("--features", "short.npy", "--video", "a"), "one query is needed"),
+        ((), "one query is needed"),
+    ],
+)
+def test_a_query_that_is_none_is_told(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple, told: str
+):
+    monkeypatch.chdir(tmp_path)
+    np.save("short.npy", np.ones(7))
+    status, _, error = call("search", "yt8m-recipe", *words)
+    assert status == 2 and told in error and len(error.splitlines()) == 1

@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from xmodal.pipeline.options import CommandLine
+    import numpy as np
+
+    from xmodal.pipeline.options import CommandLine, SearchConfig
 
 HELP = """usage: xmodal COMMAND [OPTIONS]
 
@@ -117,14 +119,13 @@ def search(line: CommandLine) -> None:
     given = line.read(SearchConfig, "run")
     index = Index.open(given.run)
     queries = given.model_dump(include={"video", "audio", "label"})
-    if given.features is None:
+    if given.features is None and given.file is None:
         found = index.search(**queries, find=given.find, k=given.k)
-    elif any(queries.values()):
-        raise InputError("one query is needed: an id, a label, or features")
+    elif [*queries.values(), given.features, given.file].count(None) != 4:
+        raise InputError("one query is needed: an id, a label, features, or a file")
     else:
-        found = index.found(
-            index.query(read_query(given.features), given.find), given.find, given.k
-        )
+        values = read_query(given.features) if given.features else query_of(given)
+        found = index.found(index.query(values, given.find), given.find, given.k)
     if given.youtube_ids:
         known = read_youtube_ids(given.youtube_ids)
         links = [
@@ -138,6 +139,16 @@ def search(line: CommandLine) -> None:
         print(found.to_csv(index=False), end="")
     else:
         print(found.to_string(index=False))
+
+
+def query_of(given: SearchConfig) -> np.ndarray:
+    """Embed the file that is the query: what it shows to find audio, what it sounds like else."""
+    from xmodal.media.encoders import open_encoders
+    from xmodal.media.extract import embed_file
+
+    assert given.file is not None
+    modality = "visual" if given.find == "audio" else "audio"
+    return embed_file(given.file, modality, open_encoders(given.encoders, given.encoder_files))
 
 
 def index(line: CommandLine) -> None:

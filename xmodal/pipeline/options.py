@@ -53,8 +53,11 @@ class SearchConfig(StageConfig):
     audio: str | None = Field(None, description="id of the clip whose sound is the query")
     label: str | int | None = Field(None, description="label whose clips together are the query")
     features: Path | None = Field(None, description=".npy with features that are the query")
+    file: Path | None = Field(None, description="video, sound or picture that is the query")
+    encoders: Literal["packaged", "yt8m"] = Field("packaged", description="as of `extract`")
+    encoder_files: Path | None = Field(None, description="folder with the files yt8m needs")
     find: Literal["audio", "video"] = Field(
-        "audio", description="of label, features: what is found"
+        "audio", description="what is found, where the query is no clip"
     )
     k: int = Field(10, gt=0, description="how many are found")
     youtube_ids: Path | None = Field(None, description="CSV of `xmodal resolve`, for links")
