@@ -123,6 +123,7 @@ def of_components(canonical, visual, audio):
 
 FIGURES = {
     "categories": lambda: plots.categories(of_categories(LABELS * 5), SOURCE),
+    "categories, none": lambda: plots.categories(of_categories(["a"]).iloc[:0], SOURCE),
     "categories, one": lambda: plots.categories(of_categories([LONG]), SOURCE),
     "architecture": lambda: plots.architecture(source=SOURCE),
     "architecture, odd depths": lambda: plots.architecture(

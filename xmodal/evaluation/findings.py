@@ -19,6 +19,9 @@ def _plus(points: float) -> str:
     return f"{points:+.1f}".replace("-", "−")
 
 
+UNLABELLED = "No clip has a label here, so there is nothing to say of them."
+
+
 def _ends(frame: pd.DataFrame, column: str) -> tuple[pd.Series, pd.Series]:
     """Return the rows with the highest and the lowest value of a column."""
     order = frame.sort_values(column, ascending=False)
@@ -42,6 +45,8 @@ def splits(frame: pd.DataFrame) -> str:
 
 def labels(frame: pd.DataFrame, carried: pd.DataFrame) -> str:
     """Say how uneven the labels are."""
+    if frame.empty:
+        return UNLABELLED
     clips = carried["clips"].sum()
     first, middle = frame.iloc[0], frame["clips"].median()
     half = int((frame["clips"].cumsum() < frame["clips"].sum() / 2).sum()) + 1
@@ -235,6 +240,8 @@ def examples(frame: pd.DataFrame) -> str:
 
 def near_misses(frame: pd.DataFrame) -> str:
     """Say for which labels the first item is of the right kind, though not the right clip."""
+    if frame.empty:
+        return UNLABELLED
     best, worst = _ends(frame, "same label first")
     return (
         f"Where the own clip does not come first, the item that does shares the label most often "
@@ -285,6 +292,8 @@ def errors(frame: pd.DataFrame) -> str:
 
 def categories(frame: pd.DataFrame) -> str:
     """Name the frequent labels whose clips find their own match most and least often."""
+    if frame.empty:
+        return UNLABELLED
     easy, hard = _ends(frame, "recall")
     return (
         f"Of the {len(frame)} most frequent labels, {easy['label']} has the highest R@10 "

@@ -77,7 +77,8 @@ def by_category(
     own = ranks(query, gallery).hits(k).numpy()
     precision = relevance(nearest(query, gallery, k)[1].numpy(), features).precision
     lines = []
-    for column in np.argsort(-labels.sum(axis=0), kind="stable")[:most]:
+    frequency = labels.sum(axis=0)
+    for column in np.argsort(-frequency, kind="stable")[: min(most, np.count_nonzero(frequency))]:
         clips = labels[:, [column]].nonzero()[0]
         lines.append(
             {
@@ -87,7 +88,7 @@ def by_category(
                 "relevant": 100 * precision[clips].mean(),
             }
         )
-    return pd.DataFrame(lines)
+    return pd.DataFrame(lines, columns=["label", "clips", "recall", "relevant"])
 
 
 def errors(models: Mapping[str, Embeddings], features: FeatureSet, k: int = 10) -> pd.DataFrame:

@@ -142,7 +142,7 @@ def methods(frame: pd.DataFrame, source: str) -> Figure:
     return figure
 
 
-@style.figure(frame=["label", "clips", "recall", "relevant"])
+@style.figure()
 def categories(frame: pd.DataFrame, source: str, k: int = 10) -> Figure:
     """Draw, label by label, how often the match is found and how much else is relevant.
 
@@ -154,6 +154,8 @@ def categories(frame: pd.DataFrame, source: str, k: int = 10) -> Figure:
     k : int
         How many items were looked at.
     """
+    if frame.empty:
+        return style.blank("No clip has a label.", source)
     ordered = frame.sort_values("recall", ascending=False, kind="stable")
     figure, axes = style.sheet(0.9 + 0.155 * len(ordered), source)
     axis, places = axes[0, 0], range(len(ordered))

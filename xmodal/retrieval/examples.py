@@ -98,6 +98,10 @@ def examples(embedded: Embeddings, features: FeatureSet, config: RetrievalConfig
     return pd.DataFrame(rows)
 
 
+NEAR_MISSES = ["label", "queries", "own first", "same label first", "same label by chance"]
+NEAR_MISSES += ["most often instead"]
+
+
 def near_misses(embedded: Embeddings, features: FeatureSet, most: int = 10) -> pd.DataFrame:
     """Say, label by label, what comes first where the query's own clip does not.
 
@@ -138,7 +142,7 @@ def near_misses(embedded: Embeddings, features: FeatureSet, most: int = 10) -> p
                 "most often instead": other,
             }
         )
-    return pd.DataFrame(lines)
+    return pd.DataFrame(lines, columns=NEAR_MISSES)
 
 
 def examples_table(
