@@ -76,6 +76,12 @@ def test_what_is_there_is_not_measured_again(config: FigureConfig):
     assert len(calls) == 2
 
 
+def test_labels_of_clips_that_have_none_are_empty_text(config: FigureConfig):
+    frame = pd.DataFrame({"query_labels": ["", ""], "match_labels": ["", "3"], "cosine": [0.5, 1]})
+    found = measured("05_retrieval", config, lambda _: {"examples": frame})
+    pd.testing.assert_frame_equal(found["examples"], frame)
+
+
 def test_other_parameters_or_features_are_measured_again(
     config: FigureConfig, related_features: Path, tmp_path: Path
 ):

@@ -22,6 +22,10 @@ from xmodal.results.provenance import Provenance, origin_of
 
 LONG = 20_000
 """Rows from which on a frame is kept as Parquet."""
+LABELS = ("query_labels", "match_labels")
+"""Columns of text that is empty where a clip has no label, which is no missing value."""
+TEXTS = ("clip", "query_id", "match_id", "commit", *LABELS)
+"""Columns that are text even if it looks like numbers."""
 VIEW = {"results", "figures", "resamples", "tolerance", "overwrite", "progress"}
 VIEW |= {"shards", "vocabulary"}  # whose content is that of the features
 VIEW |= {"explorer_run"}  # which is measured by itself
@@ -137,15 +141,16 @@ def read_measured(folder: Path) -> Measured:
 
 
 def _read(path: Path) -> pd.DataFrame:
-    """Read one frame; empty text is a missing value, and nothing else is."""
+    """Read one frame; empty text is a missing value, but of labels, and nothing else is."""
     if path.suffix == ".parquet":
         frame = pd.read_parquet(path)
         names = frame.select_dtypes("category").columns
         return frame.astype(dict.fromkeys(names, object))  # no groups that do not occur
-    return pd.read_csv(
+    frame = pd.read_csv(
         path, keep_default_na=False, na_values=[""], float_precision="round_trip",
-        dtype={"clip": str, "query_id": str, "match_id": str, "commit": str},
+        dtype=dict.fromkeys(TEXTS, str),
     )  # fmt: skip
+    return frame.fillna(dict.fromkeys(LABELS, ""))
 
 
 def _narrow(frame: pd.DataFrame) -> pd.DataFrame:
