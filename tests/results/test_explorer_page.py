@@ -143,6 +143,15 @@ def opened(browser, tmp_path: Path) -> Iterator:
         noted.tab.close()
 
 
+def becomes_true(tab, condition: str) -> bool:
+    """Wait up to half a minute; the page forbids the `eval` of `wait_for_function`."""
+    for _ in range(600):
+        if tab.evaluate(condition):
+            return True
+        tab.wait_for_timeout(50)
+    return False
+
+
 def results(tab) -> list[str]:
     return tab.eval_on_selector_all("#found code", "all => all.map(one => one.textContent)")
 
@@ -225,7 +234,7 @@ def test_wheel_zooms_where_it_stands_and_a_drag_moves(opened):
     x, y = place(tab, 12, 0)
     tab.mouse.move(x, y)
     tab.mouse.wheel(0, -400)
-    tab.wait_for_function("scale > 2 * fit")
+    assert becomes_true(tab, "scale > 2 * fit")
     assert place(tab, 12, 0) == pytest.approx((x, y), abs=1)
     tab.mouse.down()
     tab.mouse.move(x + 50, y + 20)
@@ -334,8 +343,8 @@ def test_files_of_ones_own_are_shown_beside_the_page(opened, tmp_path: Path):
     tab = opened(explorer_page(**frames(), source="by hand", media=media)).tab
     tab.fill("#word", "0009")
     tab.press("#word", "Enter")
-    tab.wait_for_function("document.querySelector('#players img').naturalWidth === 4")
-    tab.wait_for_function("document.querySelector('#players audio').duration === 0.5")
+    assert becomes_true(tab, "document.querySelector('#players img').naturalWidth === 4")
+    assert becomes_true(tab, "document.querySelector('#players audio').duration === 0.5")
     assert tab.is_hidden("#youtube")
     tab.locator("#found .item").nth(1).click()
     assert "No file is named for it" in tab.inner_text("#players")
