@@ -65,7 +65,7 @@ bench: .venv/installed  ## speed and size, for an hour: make bench SHARDS=folder
 	$(BIN)/python benchmarks/readers.py $(SHARDS)
 	$(BIN)/python benchmarks/storage.py $(SHARDS) $(VOCABULARY) data/bench
 	$(BIN)/python benchmarks/scale.py $(SHARDS) $(VOCABULARY) data/bench
-	$(BIN)/python benchmarks/index.py data/bench/index
+	$(BIN)/python benchmarks/search.py data/bench/search
 
 test: .venv/installed lint  ## all tests but the long ones
 	$(BIN)/python -m pytest -m "not slow"

@@ -31,7 +31,9 @@ PARTS = {
         ),
         *(Path(folder, "README.md") for folder in ("data", "profiles/cluster")),
     ],
-    "Speed": [Path("benchmarks", f"{name}.md") for name in ("readers", "storage", "scale")],
+    "Speed": [
+        Path("benchmarks", f"{name}.md") for name in ("readers", "storage", "scale", "search")
+    ],
     "Carry on": [Path("CONTRIBUTING.md"), Path("CHANGELOG.md")],
 }
 PAGES = {Path("README.md"): Path("index.md")} | {

@@ -1,9 +1,9 @@
 """How long a search among many clips takes, exact and by an inverted file: beside faiss and torch.
 
-    python benchmarks/index.py WORK [--clips 1000000] [--dimension 256]
+    python benchmarks/search.py WORK [--clips 1000000] [--dimension 256]
 
 The vectors are drawn around random centres, as embeddings of clips lie in groups. Times are medians
-of single queries, taken in turns; the results go to `benchmarks/index.json` and `.md`.
+of single queries, taken in turns; the results go to `benchmarks/search.json` and `.md`.
 """
 
 import argparse
@@ -101,18 +101,18 @@ def main() -> None:
         "peak memory, GB": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 2),
         "threads": torch.get_num_threads(),
     }
-    (HERE / "index.json").write_text(
+    (HERE / "search.json").write_text(
         json.dumps({**note, "rows": frame.to_dict("records")}, indent=1) + "\n"
     )
     lines = [f"- {name}: {value:,}" for name, value in note.items()]
-    (HERE / "index.md").write_text(
+    (HERE / "search.md").write_text(
         "# Search among many clips\n\n"
         + "\n".join(lines)
         + "\n\n"
         + frame.to_markdown(index=False)
         + "\n"
     )
-    print((HERE / "index.md").read_text())
+    print((HERE / "search.md").read_text())
 
 
 if __name__ == "__main__":
