@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xmodal.config import InputError
-from xmodal.data.framing import read_records, scan_records, write_records
+from xmodal.data.framing import first_payload, read_records, scan_records, write_records
 
 PAYLOADS = [b"first", b"", b"123456789"]
 
@@ -163,3 +163,18 @@ def test_a_write_that_fails_leaves_the_earlier_file_alone(shard: Path) -> None:
         write_records(target, failing())
     assert target.read_bytes() == content
     assert set(shard.parent.iterdir()) == before
+
+
+@pytest.mark.parametrize("payloads", [[b"first"], [b"first", b"second"], [b""], []])
+def test_the_first_payload_is_that_of_the_first_record(
+    tmp_path: Path, payloads: list[bytes]
+) -> None:
+    path = tmp_path / "a.tfrecord"
+    write_records(path, payloads)
+    assert first_payload(path) == (payloads[0] if payloads else b"")
+
+
+@pytest.mark.parametrize("content", [b"", b"short", frame(b"first", length=2**62)])
+def test_what_is_no_first_record_has_no_payload(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.tfrecord").write_bytes(content)
+    assert first_payload(tmp_path / "a.tfrecord") == b""

@@ -64,6 +64,14 @@ def scan_records(path: str | os.PathLike[str]) -> tuple[int, str]:
     return len(checksums), sha256(b"".join(checksums)).hexdigest()
 
 
+def first_payload(path: str | os.PathLike[str]) -> bytes:
+    """Return the payload of a shard's first record, unverified and without reading on; or b""."""
+    with Path(path).open("rb") as file:
+        header = file.read(8 + FOOTER.size)
+        length = int.from_bytes(header[:8], "little")
+        return file.read(length) if length < os.fstat(file.fileno()).st_size else b""
+
+
 def write_records(path: str | os.PathLike[str], payloads: Iterable[bytes]) -> int:
     """Write a TFRecord file, which appears only when it is whole; return the number of records."""
     path = Path(path)

@@ -21,11 +21,10 @@ from xmodal.data.features import (
     SPLITS,
     UNPAIRED,
     open_features,
-    read_chunks,
     read_manifest,
     row_hashes,
 )
-from xmodal.data.framing import read_records, scan_records
+from xmodal.data.framing import first_payload, scan_records
 from xmodal.data.pairs import Pairs, deal_out, is_paired, read_pairs
 from xmodal.data.parallel import each, processes
 from xmodal.data.schema import AUDIO_DIM, CLASSES, VISUAL_DIM, labelled_release, read_columns
@@ -136,15 +135,13 @@ def prepare(config: PrepareConfig) -> dict[str, Any]:
     if earlier.get("inputs") == manifest["inputs"] and _is_whole(out):
         return earlier
 
+    rows = _deal_out_pairs(pairs, config) if pairs else {}
+    taken: dict[str, dict[str, Any]] = {name: {"clips": len(own)} for name, own in rows.items()}
+    splits = manifest["splits"] = taken if pairs else _deal_out(found, config)
+
     work = out.with_name(f".{out.name}.partial")
     new = work / "new"
     try:
-        if pairs:
-            rows = _deal_out_pairs(pairs, config)
-            manifest["splits"] = {name: {"clips": len(own)} for name, own in rows.items()}
-        else:
-            manifest["splits"] = _deal_out(found, config)
-        splits = manifest["splits"]
         _claim(work, manifest["inputs"])
         _require_space(work, splits, manifest.get("sizes", (VISUAL_DIM, AUDIO_DIM)), config.storage)
         if pairs:
@@ -196,20 +193,25 @@ def _write_pairs(
         "label_indices": np.array([number for some in labels for number in some], np.int32),
     }
     for name, values in (("visual", pairs.visual), ("audio", pairs.audio)):
-        shape = (len(rows), values.shape[1])
-        stored = np.lib.format.open_memmap(split / f"{name}.npy", "w+", storage, shape)
-        for start in range(0, len(rows), CHUNK):
-            with np.errstate(over="ignore"):
-                chunk = values[rows[start : start + CHUNK]].astype(storage)
-            if np.isinf(chunk).any():
-                raise InputError(f"{name} features are too large for {storage}; scale them down.")
-            stored[start : start + CHUNK] = chunk
-        stored.flush()
-        arrays[name] = stored
+        path = split / f"{name}.npy"
+        _copy_rows(path, values, rows, storage)
+        arrays[name] = np.load(path, mmap_mode="r")
     for name in ("ids", "label_indptr", "label_indices"):
         np.save(split / f"{name}.npy", arrays[name])
     noted = {"labels": len(arrays["label_indices"]), "dropped": 0, "shards": []}
     return noted | {"fingerprint": _digest(*arrays.values())}
+
+
+def _copy_rows(path: Path, values: np.ndarray, rows: np.ndarray, storage: Any) -> None:
+    """Write some rows of features to a file, chunk by chunk."""
+    stored = np.lib.format.open_memmap(path, "w+", storage, (len(rows), values.shape[1]))
+    for start in range(0, len(rows), CHUNK):
+        with np.errstate(over="ignore"):
+            chunk = values[rows[start : start + CHUNK]].astype(storage)
+        if np.isinf(chunk).any():
+            raise InputError(f"{path.stem} features are too large for {storage}; scale them down.")
+        stored[start : start + CHUNK] = chunk
+    stored.flush()
 
 
 # --- which shard goes where ----------------------------------------------------------------------
@@ -258,8 +260,7 @@ def _find_shards(config: PrepareConfig, classes: int) -> list[dict[str, Any]]:
 
 def _look_at(path: Path) -> tuple[int, str, int]:
     """Return a shard's number of records, its digest and the release that its labels are of."""
-    _, _, payload = next(iter(read_records(path)), (0, 0, b""))
-    return *scan_records(path), labelled_release(payload)
+    return *scan_records(path), labelled_release(first_payload(path))
 
 
 def _deal_out(found: list[dict[str, Any]], config: PrepareConfig) -> dict[str, dict[str, Any]]:
@@ -426,18 +427,11 @@ def _refuse_repeated_ids(shards: Sequence[_Shard]) -> None:
 
 
 def _keep_rows(split: Path, kept: np.ndarray) -> None:
-    """Drop rows of a split's features, chunk by chunk."""
+    """Drop rows of a split's features."""
     for name in ("visual", "audio"):
         path = split / f"{name}.npy"
-        values, row = np.load(path, mmap_mode="r"), 0
-        partial_path = path.with_suffix(".tmp")
-        shape = (int(kept.sum()), values.shape[1])
-        rest = np.lib.format.open_memmap(partial_path, "w+", values.dtype, shape)
-        for chunk, keep in zip(read_chunks(values), read_chunks(kept), strict=True):
-            rows = chunk[0][keep[0] > 0]
-            rest[row : row + len(rows)] = rows
-            row += len(rows)
-        rest.flush()
+        values, partial_path = np.load(path, mmap_mode="r"), path.with_suffix(".tmp")
+        _copy_rows(partial_path, values, np.flatnonzero(kept), values.dtype)
         partial_path.replace(path)
 
 
