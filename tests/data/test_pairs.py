@@ -127,6 +127,12 @@ def test_what_belongs_together_is_in_one_split(
                 assert split_of[one] == split_of[other]
 
 
+def test_clips_without_a_group_are_not_of_one() -> None:
+    values = arrays() | {"group": np.full(CLIPS, None), "labels": [[]] * CLIPS}
+    rows = deal_out(Pairs(**values), {"evaluation": 20, "validation": 5}, 0)
+    assert [len(rows[name]) for name in SPLITS] == [35, 5, 20]
+
+
 def without(name: str) -> Callable[[dict[str, Any]], None]:
     return lambda values: values.pop(name)
 

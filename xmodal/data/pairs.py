@@ -144,6 +144,7 @@ def deal_out(pairs: Pairs, sizes: dict[str, int], seed: int) -> dict[str, np.nda
     keys += [pd.factorize(row_hashes(values[whole]))[0] for values in pairs[:2]]
     clips, nodes, first = np.arange(len(whole)), [], len(whole)
     for key in keys:  # a node for each clip, and one for each thing that clips may share
+        key = np.where(key < 0, key.max() + 1 + clips, key)  # no group is one's own
         nodes.append(first + key)
         first += int(key.max(initial=-1)) + 1
     edges = (np.tile(clips, len(keys)), np.concatenate(nodes))
