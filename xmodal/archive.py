@@ -1,9 +1,9 @@
 """Runs in a ZIP file: one to hand on, and what somebody else handed on, by path or address."""
 
+import hashlib
 import json
 import os
 import zipfile
-from hashlib import sha256
 from pathlib import Path
 
 from xmodal.config import InputError
@@ -14,18 +14,29 @@ LARGEST = 4_000_000_000
 """Bytes that its files may have together; our choice."""
 
 
+def digest(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def as_noted(path: Path, noted: str) -> bool:
+    """Tell whether a file is there and has the SHA-256 that was noted of it."""
+    return path.exists() and digest(path) == noted
+
+
 def write_manifest(folder: Path) -> None:
     """Note the SHA-256 of each file of a run's folder."""
     there = [name for name in FILES if (folder / name).exists()]
-    manifest = {name: sha256((folder / name).read_bytes()).hexdigest() for name in there}
+    manifest = {name: digest(folder / name) for name in there}
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
 
 
 def verify(folder: Path) -> Path:
     """Return a folder with a manifest; InputError if one of its files is not as it was made."""
-    for name, digest in json.loads((folder / "manifest.json").read_text()).items():
+    for name, noted in json.loads((folder / "manifest.json").read_text()).items():
         path = folder / name
-        if not path.exists() or sha256(path.read_bytes()).hexdigest() != digest:
+        if not as_noted(path, noted):
             raise InputError(f"{path} is missing or not as it was made: get it again")
     return folder
 
@@ -39,7 +50,7 @@ def pack(folder: Path) -> str:
             entry = zipfile.ZipInfo(f"{folder.name}/{name}")  # dated 1980
             archive.writestr(entry, (folder / name).read_bytes())
     partial.replace(path)
-    return sha256(path.read_bytes()).hexdigest()
+    return digest(path)
 
 
 def is_packed(run: str) -> bool:
@@ -79,7 +90,7 @@ def unpacked(run: str) -> Path:
             content = Path(place).read_bytes()
         except OSError as error:
             raise InputError(f"{place}: cannot be read ({error.strerror})") from error
-    found = sha256(content).hexdigest()
+    found = hashlib.sha256(content).hexdigest()
     if wanted and found != wanted:
         raise InputError(f"{place} has the SHA-256 {found}, not {wanted}: it is another file")
     folder = cache / found

@@ -150,6 +150,32 @@ def test_what_does_not_fit_is_refused(
     assert (tmp_path / "mine/notes.txt").read_text() == "precious"
 
 
+def test_it_is_opened_from_anywhere(
+    run: Path, index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(run.parent)
+    made = build_index(IndexConfig(run="run", features=run.parent / "features", out=Path("near")))
+    monkeypatch.chdir(tmp_path)
+    assert Index.open(run).ids.tolist() == made.ids.tolist() == index.ids.tolist()
+
+
+def test_a_damaged_index_is_made_again(features: Path, run: Path, tmp_path: Path) -> None:
+    config = IndexConfig(run=str(run), features=features, out=tmp_path / "index")
+    build_index(config)
+    (tmp_path / "index/index.json").write_text("{")
+    assert len(build_index(config).ids) == 400
+
+
+def test_a_run_and_features_of_other_sizes_are_told(run: Path, related_features: Path) -> None:
+    with pytest.raises(InputError, match=r"trained on features of sizes \(7, 5\), this split has"):
+        build_index(IndexConfig(run=str(run), features=related_features))
+
+
+def test_weights_of_the_package_are_left_as_they_are(features: Path) -> None:
+    with pytest.raises(InputError, match="name a folder for the index"):
+        build_index(IndexConfig(run="yt8m-recipe", features=features))
+
+
 def test_lists_are_those_of_the_rows() -> None:
     lists = Lists(np.array([0, 2, 2, 3]), np.array([4, 5, 6]))
     assert list(lists) == [[4, 5], [], [6]] and len(lists) == 3

@@ -217,9 +217,13 @@ def embed_run(run: Path, features: FeatureSet) -> Embeddings:
     InputError
         If there is no finished run, or it was trained on features of other sizes.
     """
-    out = find_run(run)
-    model, _ = load_run(out)
-    sizes = RunFolder(out).read("config.json")["sizes"]
+    require_fit(run, features)
+    return load_run(run)[0].embed(features.visual, features.audio)
+
+
+def require_fit(run: Path | str, features: FeatureSet) -> None:
+    """Make sure that a run was trained on features of a split's sizes; InputError if it was not."""
+    sizes = RunFolder(find_run(run)).read("config.json")["sizes"]
     wanted = (sizes["visual_dim"], sizes["audio_dim"])
     found = (features.visual.shape[1], features.audio.shape[1])
     if wanted != found:
@@ -227,7 +231,6 @@ def embed_run(run: Path, features: FeatureSet) -> Embeddings:
             f"{run} was trained on features of sizes {wanted}, this split has {found}: "
             "use the feature set that it was trained on"
         )
-    return model.embed(features.visual, features.audio)
 
 
 def embed_apart(run: Path, features: FeatureSet) -> Embeddings:

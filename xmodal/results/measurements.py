@@ -4,7 +4,6 @@ A folder such as ``data/results/yt8m/03_recall`` holds a file a frame, CSV or, i
 Parquet, and ``manifest.json``: where they come from, and the SHA-256 of each.
 """
 
-import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from typing import Any
 import pandas as pd
 from pydantic import ValidationError
 
+from xmodal.archive import as_noted, digest
 from xmodal.checkpoint import SHIPPED
 from xmodal.config import InputError
 from xmodal.data.features import open_features, read_manifest
@@ -113,7 +113,7 @@ def write_measured(
         else:
             path = fresh / f"{name}.parquet"
             _narrow(frame).to_parquet(path, index=False, compression="zstd")
-        files[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
+        files[path.name] = digest(path)
     manifest = {"origin": origin.model_dump(), **made_from, "files": files}
     text = json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False)
     (fresh / "manifest.json").write_text(text + "\n", encoding="utf-8")
@@ -129,9 +129,9 @@ def read_measured(folder: Path) -> Measured:
     except (OSError, ValueError, KeyError, ValidationError):
         raise InputError(f"{folder} holds no measurements: run its notebook") from None
     frames = {}
-    for name, digest in files.items():
+    for name, noted in files.items():
         path = folder / name
-        if not path.exists() or hashlib.sha256(path.read_bytes()).hexdigest() != digest:
+        if not as_noted(path, noted):
             raise InputError(
                 f"{path} is missing or not as it was measured: restore it, or remove {folder} and "
                 "measure again"
@@ -181,9 +181,5 @@ def _made_from(config: Any) -> dict[str, Any]:
     """Return the fingerprint of the features, and the SHA-256 of each run's weights, if there."""
     runs = {"/".join(r.parts[-2:]): r if r.exists() else SHIPPED / r for r in config.trained()}
     paths = {name: run / "model.safetensors" for name, run in runs.items()}
-    weights = {
-        name: hashlib.sha256(path.read_bytes()).hexdigest()
-        for name, path in paths.items()
-        if path.exists()
-    }
+    weights = {name: digest(path) for name, path in paths.items() if path.exists()}
     return {"features": read_manifest(config.features).get("fingerprint"), "weights": weights}

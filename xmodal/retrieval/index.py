@@ -11,7 +11,7 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,13 +23,14 @@ from torch import Tensor
 from torch.nn.functional import normalize
 from tqdm import tqdm
 
+from xmodal.archive import digest
 from xmodal.checkpoint import RunFolder, find_run, load_run
 from xmodal.config import InputError, StageConfig
 from xmodal.data.features import CHUNK, SPLITS, UNPAIRED, FeatureSet, open_features, read_manifest
 from xmodal.evaluation import hubness
-from xmodal.evaluation.recall import embed_run, mean_recall
-from xmodal.model import Embeddings
-from xmodal.retrieval.gallery import FILE, Gallery, open_gallery
+from xmodal.evaluation.recall import mean_recall, require_fit
+from xmodal.model import Embeddings, JointEmbedding
+from xmodal.retrieval.gallery import FILE, Gallery, open_gallery, side_of
 
 EXACT = 200_000
 """So many items are still searched one and all; our choice."""
@@ -40,6 +41,8 @@ SAMPLES = 256
 FOUND = 0.99
 """The share of the ten true nearest that an approximate search is to find."""
 SIDES = ("visual", "audio")
+NOTE = "index.json"
+"""Written last: what an index was made from, and how it is searched."""
 
 
 class IndexConfig(StageConfig):
@@ -93,33 +96,44 @@ class Index(Gallery):
         InputError
             If there is none, it is damaged, or it was made with other weights.
         """
-        folder = Path(run)
-        if not (folder / "index.json").exists():
+        folder, home = Path(run), None
+        if not (folder / NOTE).exists():
             home = find_run(run)
             if (home / FILE).exists():
-                clips = open_gallery(run)
+                clips = open_gallery(home)
                 nothing = torch.zeros(len(clips.ids))
                 return cls(clips.embedded, clips.ids, clips.labels, (), home, (nothing, nothing))
             folder = home / "index"
-        if not (folder / "index.json").exists():
+        if not (folder / NOTE).exists():
             raise InputError(f"{run} has no index: make one with `xmodal index {run} features=...`")
+        about = _read_note(folder)
         try:
-            about = json.loads((folder / "index.json").read_text(encoding="utf-8"))
             arrays = {path.stem: np.load(path, mmap_mode="c") for path in folder.glob("*.npy")}
             vectors = Embeddings(*(torch.from_numpy(arrays[side]) for side in SIDES))
             penalty = tuple(torch.from_numpy(arrays[f"{side}_penalty"]) for side in SIDES)
             labels = Lists(arrays["label_indptr"], arrays["label_indices"])
             files = [folder / f"{side}.faiss" for side in SIDES if about["found"]]
             parts = tuple(faiss.read_index(str(file), faiss.IO_FLAG_MMAP) for file in files)
-            names, home = about["label_names"], find_run(about["run"])
+            names, made_by = about["label_names"], about["run"]
             whole = all(len(x) == about["clips"] for x in (*vectors[:2], *penalty, arrays["ids"]))
         except (OSError, ValueError, KeyError, RuntimeError):
             whole = False
         if not whole:
             raise InputError(f"{folder}: the index is damaged; make it again with `xmodal index`.")
-        if _digest(home) != about["weights"]:
+        home = home or find_run(made_by)
+        if _weights(home) != about["weights"]:
             raise InputError(f"{folder} was made with other weights of {home}: make it again")
         return cls(vectors, arrays["ids"], labels, names, home, penalty, parts, about)
+
+    @cached_property
+    def model(self) -> JointEmbedding:
+        """The model of the run, loaded when the first query needs it."""
+        return load_run(self.run)[0]
+
+    @cached_property
+    def there(self) -> list[int]:
+        """How many videos, and how many sounds, can be found."""
+        return [int(penalty.isfinite().sum()) for penalty in self.penalty]
 
     def described(self) -> str:
         """Say in a sentence what the index holds and how it is searched."""
@@ -137,10 +151,9 @@ class Index(Gallery):
         They are visual if audio is to be found, and audio if videos are; InputError if they are
         not finite or of another length.
         """
-        model, _ = load_run(self.run)
         stored = RunFolder(self.run).read("config.json")["sizes"]
         sizes = [stored["visual_dim"], stored["audio_dim"]]
-        side = 0 if find == "audio" else 1
+        side = 1 - side_of(find)
         rows = np.atleast_2d(np.asarray(features))
         numbers = rows.dtype.kind in "fiu" and rows.ndim == 2 and rows.size
         if not numbers or rows.shape[1] != sizes[side] or not np.isfinite(rows).all():
@@ -150,7 +163,7 @@ class Index(Gallery):
             )
         visual, audio = (np.zeros((len(rows), size), np.float32) for size in sizes)
         (visual, audio)[side][:] = rows
-        embedded = model.embed(visual, audio)
+        embedded = self.model.embed(visual, audio)
         return normalize((embedded.visual, embedded.audio)[side].mean(dim=0), dim=0)
 
     def _closest(self, query: Tensor, side: int, k: int) -> tuple[Tensor, Tensor]:
@@ -158,9 +171,10 @@ class Index(Gallery):
         items, penalty = self.sides[side], self.penalty[side]
         if not query.norm() > 0:
             raise InputError(f"the query has no {SIDES[1 - side]} features: ask for another clip")
-        there = int(penalty.isfinite().sum())
-        if not 1 <= k <= there:
-            raise InputError(f"asked for {k} neighbours of a gallery of {there}: lower k")
+        if not 1 <= k <= self.there[side]:
+            raise InputError(
+                f"asked for {k} neighbours of a gallery of {self.there[side]}: lower k"
+            )
         if self.parts:
             asked = torch.cat([query, -torch.ones(1)])[None].numpy()
             rows = torch.from_numpy(self.parts[side].search(asked, k)[1][0])
@@ -190,30 +204,35 @@ def build_index(config: IndexConfig) -> Index:
     Raises
     ------
     InputError
-        If run and features do not fit each other, or the folder cannot be written.
+        If run and features do not fit each other, the folder cannot be written, or none is named
+        for an index of weights that were handed on.
     """
     home = find_run(config.run)
+    if (home / FILE).exists() and not config.out:
+        raise InputError(
+            f"{config.run} was handed on as it is: name a folder for the index, out=..."
+        )
     folder = config.out or home / "index"
     noted = read_manifest(config.features).get("splits", {})
     sets = [open_features(config.features, s) for s in config.splits if s in (*SPLITS, *noted)]
+    require_fit(config.run, sets[0])
     made_from = {
         "run": str(config.run),
-        "weights": _digest(home),
+        "weights": _weights(home),
         "data": [clips.fingerprint for clips in sets],
         "config": config.model_dump(mode="json", exclude={"out", "features", "run"}),
     }
-    if (folder / "index.json").exists():
-        about = json.loads((folder / "index.json").read_text(encoding="utf-8"))
-        if {name: about.get(name) for name in made_from} == made_from:
-            return Index.open(folder)
+    about = _read_note(folder)
+    if {name: about.get(name) for name in made_from} == made_from:
+        return Index.open(folder)
     work = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
     try:
         work.mkdir(parents=True)
         about = made_from | _write(work, config, sets)
         text = json.dumps(about, indent=1, ensure_ascii=False)
-        (work / "index.json").write_text(text + "\n", encoding="utf-8")
+        (work / NOTE).write_text(text + "\n", encoding="utf-8")
         if folder.exists():
-            if not (folder / "index.json").exists() and any(folder.iterdir()):
+            if not (folder / NOTE).exists() and any(folder.iterdir()):
                 raise InputError(f"{folder} holds something else than an index: choose another")
             shutil.rmtree(folder)
         work.rename(folder)
@@ -228,30 +247,21 @@ def build_index(config: IndexConfig) -> Index:
 
 def _write(work: Path, config: IndexConfig, sets: list[FeatureSet]) -> dict[str, Any]:
     """Write the arrays of an index; return what is noted of them."""
-    run = Path(config.run)
     counts = [len(clips) for clips in sets]
-    size = load_run(run)[1].embedding_dim
+    model, settings = load_run(config.run)
+    size = settings.embedding_dim
     vectors = [
         np.lib.format.open_memmap(work / f"{side}.npy", "w+", np.float32, (sum(counts), size))
         for side in SIDES
     ]
     penalties = [np.zeros(sum(counts), np.float32) for _ in SIDES]
-    correction, bank = hubness.Correction(0, 0), None
-    if config.correct_hubs:
-        train, validation = (open_features(config.features, split) for split in SPLITS[:2])
-        rows = np.linspace(0, len(train) - 1, min(len(train), BANK)).astype(int)
-        bank = load_run(run)[0].embed(train.visual[rows], train.audio[rows])
-        size_ = min(1024, len(validation))
-        correction = hubness.choose_correction(
-            embed_run(run, validation), bank, lambda e: mean_recall(e, validation, size_)
-        )
-    model, row = load_run(run)[0], 0
+    correction, bank = _hubs(model, config)
+    row = 0
     bar = tqdm(desc="embedding", total=sum(counts), unit="clip", disable=None)
     for visual, audio in _chunks(sets):
         embedded = model.embed(visual, audio)
         taken = [torch.zeros(len(visual), 1)] * 2
-        if correction.weight:
-            assert bank is not None
+        if bank and correction.weight:
             taken = hubness.attraction(embedded, bank, correction.sharpness)
         for side, values in enumerate((embedded.visual, embedded.audio)):
             there = values.isfinite().all(dim=1)
@@ -279,6 +289,24 @@ def _write(work: Path, config: IndexConfig, sets: list[FeatureSet]) -> dict[str,
         "correction": correction._asdict(),
         "found": found,
     }
+
+
+def _hubs(
+    model: JointEmbedding, config: IndexConfig
+) -> tuple[hubness.Correction, Embeddings | None]:
+    """Return how hubs are corrected, as validation clips choose it, and the bank of queries."""
+    if not config.correct_hubs:
+        return hubness.Correction(0, 0), None
+    train, validation = (open_features(config.features, split) for split in SPLITS[:2])
+    rows = np.linspace(0, len(train) - 1, min(len(train), BANK)).astype(int)
+    bank = model.embed(train.visual[rows], train.audio[rows])
+    gallery = min(1024, len(validation))
+    correction = hubness.choose_correction(
+        model.embed(validation.visual, validation.audio),
+        bank,
+        lambda embedded: mean_recall(embedded, validation, gallery),
+    )
+    return correction, bank
 
 
 def _chunks(sets: list[FeatureSet]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -321,6 +349,14 @@ def write_parts(
     return found
 
 
-def _digest(run: Path) -> str:
+def _weights(run: Path) -> str:
     """Return the SHA-256 of a run's weights."""
-    return sha256((run / "model.safetensors").read_bytes()).hexdigest()
+    return digest(run / "model.safetensors")
+
+
+def _read_note(folder: Path) -> dict[str, Any]:
+    """Return what is noted of an index; {} if there is none, or it is damaged."""
+    try:
+        return json.loads((folder / NOTE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
