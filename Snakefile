@@ -132,18 +132,27 @@ NOTEBOOKS = {
             "runs_folder": RUNS,
         },
     ),
+    "own_media": (  # asked for by a profile: `make media`
+        "08_own_media",
+        [MANIFEST],
+        figures("own_methods")
+        + tables("own_choice", "own_recall", "own_rank", "own_sounds")
+        + expand(f"{FIGURES}/own_explorer.{{kind}}", kind=["html", "json"]),
+        {"features": DATA, **profile.own_media},
+    ),
 }
 
 
 # The study is asked for by name, but drawn with all else where it was measured.
 STUDIED = profile.draw and Path(RESULTS, "07_study", "manifest.json").exists()
-SHOWN = [stage for stage in NOTEBOOKS if stage != "study" or STUDIED]
+ON_REQUEST = {"own_media"} if STUDIED else {"own_media", "study"}
+SHOWN = profile.stages or [stage for stage in NOTEBOOKS if stage not in ON_REQUEST]
 
 
 rule all:
     default_target: True
     input:
-        f"{FIGURES}/README.md",
+        [] if profile.stages else f"{FIGURES}/README.md",
         [f"{FIGURES}/notebooks/{NOTEBOOKS[stage][0]}.ipynb" for stage in SHOWN],
 
 

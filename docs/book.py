@@ -16,7 +16,8 @@ ROOT = Path(__file__).resolve().parents[1]
 DATA = "yt8m"
 FIGURES, WEIGHTS = Path("figures", DATA), Path("xmodal/weights", f"{DATA}-recipe")
 EXPLORER = FIGURES / "explorer.html"
-NOTEBOOKS = sorted((ROOT / FIGURES / "notebooks").glob("*.ipynb"))
+OWN = Path("figures/media/notebooks/08_own_media.ipynb")
+NOTEBOOKS = [*sorted((ROOT / FIGURES / "notebooks").glob("*.ipynb")), ROOT / OWN]
 #: Parts of the table of contents, with their pages.
 PARTS = {
     "The paper, section by section": [path.relative_to(ROOT) for path in NOTEBOOKS],
@@ -52,7 +53,7 @@ def lay_out(source: Path) -> None:
             (source / place).write_text(text + (contents() if place.stem == "index" else ""))
             continue
         book = nbformat.read(ROOT / page, as_version=4)
-        pictures = {path.read_bytes(): path for path in (ROOT / FIGURES).glob("*.png")}
+        pictures = {path.read_bytes(): path for path in (ROOT / page).parents[1].glob("*.png")}
         for cell in book.cells:
             if cell.cell_type == "markdown":
                 cell.source = with_links(cell.source, page, source)
@@ -98,7 +99,7 @@ def with_links(text: str, page: Path, source: Path) -> str:
             return match[0]
         path = Path(os.path.normpath(page.parent / target))
         if path.parts[:1] == ("notebooks",):  # as the batch left it
-            path = FIGURES / path
+            path = OWN if path.name == OWN.name else FIGURES / path
         start = PurePosixPath(PAGES[page].parent.as_posix())
         if path == EXPLORER:  # a page that Sphinx does not make: conf.py puts it at the top
             return f'<a href="{os.path.relpath(path.name, start)}">{words}</a>'

@@ -200,3 +200,32 @@ def test_float16_must_hold_the_features(tmp_path: Path) -> None:
     )
     with pytest.raises(InputError, match="audio features are too large for float16"):
         prepare(config)
+
+
+def test_a_given_split_is_taken_as_it_is(tmp_path):
+    split = np.array(["train", "validation", "train", "evaluation"])
+    arrays = {"visual": np.eye(4, 3) + 1, "audio": np.eye(4, 2) + 1, "group": [0, 1, 0, 2]}
+    arrays["audio"][3] = 5
+    np.savez(tmp_path / "a.npz", **arrays, split=split)
+    rows = deal_out(read_pairs(tmp_path / "a.npz"), {"evaluation": 1, "validation": 1}, seed=0)
+    assert {name: list(own) for name, own in rows.items() if len(own)} == {
+        "evaluation": [3],
+        "validation": [1],
+        "train": [0, 2],
+    }
+
+
+@pytest.mark.parametrize(
+    "split, told",
+    [
+        (["train", "validation", "evaluation", "test"], "'test'"),
+        (["train", "validation", "evaluation", "evaluation"], r"0 \(train\) and 2 \(evaluation\)"),
+    ],
+)
+def test_a_given_split_that_cannot_be_is_told(tmp_path, split, told):
+    arrays = {"visual": np.eye(4, 3) + 1, "audio": np.arange(8.0).reshape(4, 2)}
+    np.savez(tmp_path / "a.npz", **arrays, group=[0, 1, 0, 2], split=split)
+    config = PrepareConfig(shards=tmp_path / "a.npz", out=tmp_path / "out")
+    with pytest.raises(InputError, match=told):
+        prepare(config)
+    assert not (tmp_path / "out").exists()

@@ -12,7 +12,9 @@ import pytest
 from matplotlib.image import imread
 from test_graph import ROOT, Project
 
-FIGURES = "figures/yt8m"
+SETS = ("yt8m", "media")
+#: Pages that name files of the machine that made them, so they are not committed.
+LOCAL = {Path("own_explorer.html"), Path("own_explorer.json")}
 #: Where the committed pictures were drawn; on another platform text may be set a little otherwise.
 SAME_PLATFORM = (platform.system(), platform.machine()) == ("Linux", "x86_64")
 TOLERANCE = 0.02
@@ -20,26 +22,29 @@ TOLERANCE = 0.02
 
 
 @pytest.fixture(scope="module")
-def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    project = Project(tmp_path_factory.mktemp("drawn"))
-    shutil.copytree(ROOT / "data/results/yt8m", project.folder / "data/results/yt8m")
-    words = ["--configfile", "profiles/yt8m.yaml", "--config", "draw=true", "--cores", "2"]
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    return Project(tmp_path_factory.mktemp("drawn"))
+
+
+@pytest.mark.parametrize("data", SETS)
+def test_all_is_drawn_again_the_same(project: Project, data: str):
+    drawn, kept = (root / "figures" / data for root in (project.folder, ROOT))
+    shutil.copytree(ROOT / "data/results" / data, project.folder / "data/results" / data)
+    words = ["--configfile", f"profiles/{data}.yaml", "--config", "draw=true", "--cores", "2"]
     told = project.run(*project.command(*words))
     assert told.returncode == 0, told.stderr[-5000:]
-    return project.folder / FIGURES
-
-
-def test_all_is_drawn_again_the_same(drawn: Path):
-    names = {path.relative_to(drawn) for path in drawn.rglob("*") if path.is_file()}
-    committed = {
-        path.relative_to(ROOT / FIGURES) for path in (ROOT / FIGURES).rglob("*") if path.is_file()
-    }
+    names, committed = (
+        {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()} - LOCAL
+        for folder in (drawn, kept)
+    )
     assert names == committed
-    differing = [n for n in names if (drawn / n).read_bytes() != (ROOT / FIGURES / n).read_bytes()]
+    differing = [
+        name for name in names if (drawn / name).read_bytes() != (kept / name).read_bytes()
+    ]
     if SAME_PLATFORM:
         assert not differing
     for name in differing:
-        here, there = drawn / name, ROOT / FIGURES / name
+        here, there = drawn / name, kept / name
         if name.suffix == ".png":
             one, two = imread(here), imread(there)
             assert one.shape == two.shape and np.abs(one - two).mean() < TOLERANCE, name
@@ -59,7 +64,7 @@ def without_pictures(path: Path) -> str:
 
 def cells_of(path: Path) -> list[str | list[str]]:
     """Return each cell's text; of the parameters, whose values a batch sets, the names."""
-    deeper = "](../../../" if FIGURES in str(path) else "](../"
+    deeper = "](../../../" if "figures" in path.parts else "](../"
     return [
         re.findall(r"^(\w+) = ", text, re.MULTILINE)
         if "parameters" in tags
@@ -73,10 +78,11 @@ def cells_of(path: Path) -> list[str | list[str]]:
     "source", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda p: p.stem
 )
 def test_a_committed_notebook_is_its_source_and_shows_the_figures(source: Path):
-    executed = ROOT / FIGURES / "notebooks" / source.name
+    places = [ROOT / "figures" / data / "notebooks" / source.name for data in SETS]
+    (executed,) = filter(Path.exists, places)
     assert executed.stat().st_size <= 600_000
     assert cells_of(executed) == cells_of(source)
-    pictures = {path.read_bytes() for path in (ROOT / FIGURES).glob("*.png")}
+    pictures = {path.read_bytes() for path in executed.parents[1].glob("*.png")}
     shown = [
         base64.b64decode(output["data"]["image/png"])
         for cell in json.loads(executed.read_text())["cells"]
@@ -92,5 +98,5 @@ def test_a_committed_notebook_is_its_source_and_shows_the_figures(source: Path):
 
 
 def test_measurements_are_small():
-    files = [path for path in (ROOT / "data/results/yt8m").rglob("*") if path.is_file()]
+    files = [p for data in SETS for p in (ROOT / "data/results" / data).rglob("*") if p.is_file()]
     assert files and sum(path.stat().st_size for path in files) <= 15_000_000

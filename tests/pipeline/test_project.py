@@ -18,6 +18,7 @@ from xmodal.pipeline.notebook import literal_names
 from xmodal.pipeline.profile import Profile
 from xmodal.results.page import fill_page
 from xmodal.retrieval.examples import RetrievalConfig
+from xmodal.retrieval.own_media import OwnMediaConfig
 from xmodal.retrieval.projection import ProjectionConfig
 from xmodal.train import TrainConfig
 
@@ -30,6 +31,7 @@ CONFIGS = {
     "05_retrieval": RetrievalConfig,
     "06_beyond": MethodsConfig,
     "07_study": AblationConfig,
+    "08_own_media": OwnMediaConfig,
 }
 
 
@@ -90,7 +92,7 @@ def test_parameters_cells_are_valid_configurations(notebook, config):
     config(**parameters_of(notebook))
 
 
-@pytest.mark.parametrize("profile", ["smoke", "sample", "yt8m"])
+@pytest.mark.parametrize("profile", ["smoke", "sample", "yt8m", "media"])
 def test_profiles_are_valid(profile):
     values = yaml.safe_load((ROOT / "profiles" / f"{profile}.yaml").read_text())
     loaded = Profile(**values)
@@ -102,6 +104,7 @@ def test_profiles_are_valid(profile):
     RetrievalConfig(**loaded.retrieval)
     MethodsConfig(**loaded.methods)
     AblationConfig(**loaded.study)
+    OwnMediaConfig(**loaded.own_media)
     for fields in loaded.recipe_runs().values():
         TrainConfig(**fields)
     for study in loaded.studies.values():

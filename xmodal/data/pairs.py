@@ -18,7 +18,7 @@ from xmodal.config import InputError
 from xmodal.data.features import CHUNK, UNPAIRED, row_hashes
 
 SUFFIXES = (".npz", ".parquet")
-NAMES = ("visual", "audio", "ids", "labels", "group")
+NAMES = ("visual", "audio", "ids", "labels", "group", "split")
 
 
 class Pairs(NamedTuple):
@@ -26,7 +26,7 @@ class Pairs(NamedTuple):
 
     ``visual`` (n, V) and ``audio`` (n, A) are floats of any two lengths, a row all NaN where a clip
     lacks the modality; ``ids`` are n different texts, ``group`` n numbers or texts, such as the
-    film that a clip is cut from.
+    film that a clip is cut from. ``split`` is the name of each clip's split, if that is given.
     """
 
     visual: np.ndarray
@@ -34,6 +34,7 @@ class Pairs(NamedTuple):
     ids: np.ndarray
     labels: list[list[str]]
     group: np.ndarray
+    split: np.ndarray | None = None
 
     @property
     def whole(self) -> np.ndarray:
@@ -54,7 +55,7 @@ def read_pairs(path: Path) -> Pairs:
     path
         An ``.npz`` or Parquet file, or a folder of ``.npy`` files, with the arrays ``visual`` and
         ``audio`` and, if wanted, ``ids``, ``labels`` (texts, several in one joined by ``|``; in
-        Parquet also lists) and ``group``. Without ids a clip is called by its row.
+        Parquet also lists), ``group`` and ``split``. Without ids a clip is called by its row.
 
     Raises
     ------
@@ -86,7 +87,10 @@ def read_pairs(path: Path) -> Pairs:
             f"{path}: the id {str(ids[repeated.argmax()])!r} occurs twice; clips must differ."
         )
     labels = [_names(some) for some in arrays.get("labels", [""] * clips)]
-    return Pairs(visual, audio, ids, labels, np.asarray(arrays.get("group", np.arange(clips))))
+    group, split = np.asarray(arrays.get("group", np.arange(clips))), arrays.get("split")
+    return Pairs(
+        visual, audio, ids, labels, group, None if split is None else np.asarray(split).astype(str)
+    )
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -137,8 +141,32 @@ def deal_out(pairs: Pairs, sizes: dict[str, int], seed: int) -> dict[str, np.nda
 
     Clips that belong together are dealt out together, in random order, to the first of ``sizes``
     that has room for all of them, and else to "train". So a split may stay somewhat smaller than
-    asked for.
+    asked for. Where splits are given, they are taken as they are: ValueError if clips that belong
+    together are in two of them, or there is no such split.
     """
+    left = dict(sizes)
+    dealt: dict[str, list[np.ndarray]] = {name: [] for name in [*sizes, "train"]}
+    members = together(pairs)
+    for one in np.random.default_rng(seed).permutation(len(members)):
+        rows = members[one]
+        name = next((name for name, room in left.items() if room >= len(rows)), "train")
+        if pairs.split is not None:
+            name, *others = first = dict(zip(pairs.split[rows], rows, strict=True))
+            if others:
+                clips = " and ".join(f"{pairs.ids[first[n]]} ({n})" for n in (name, others[0]))
+                raise ValueError(f"{clips} belong together, by group or by equal features")
+            if name not in dealt:
+                raise ValueError(f"there is no split {name!r}, only {', '.join(dealt)}")
+        if name in left:
+            left[name] -= len(rows)
+        dealt[name].append(rows)
+    none = [np.zeros(0, np.int64)]
+    found = {name: np.sort(np.concatenate(none + rows)) for name, rows in dealt.items()}
+    return found | {UNPAIRED: np.flatnonzero(~pairs.whole)}
+
+
+def together(pairs: Pairs) -> list[np.ndarray]:
+    """Return the rows of the pairs that belong together, an array for each lot of them."""
     whole = np.flatnonzero(pairs.whole)
     keys = [pd.factorize(pairs.group[whole])[0]]
     keys += [pd.factorize(row_hashes(values[whole]))[0] for values in pairs[:2]]
@@ -149,17 +177,6 @@ def deal_out(pairs: Pairs, sizes: dict[str, int], seed: int) -> dict[str, np.nda
         first += int(key.max(initial=-1)) + 1
     edges = (np.tile(clips, len(keys)), np.concatenate(nodes))
     graph = coo_array((np.ones(len(edges[0]), bool), edges), (first, first))
-    together = connected_components(graph, directed=False)[1][: len(whole)]
-    left = dict(sizes)
-    dealt: dict[str, list[np.ndarray]] = {name: [] for name in [*sizes, "train"]}
-    order = np.random.default_rng(seed).permutation(int(together.max(initial=-1)) + 1)
-    members = np.split(np.argsort(together, kind="stable"), np.cumsum(np.bincount(together))[:-1])
-    for one in order:
-        rows = members[one]
-        name = next((name for name, room in left.items() if room >= len(rows)), "train")
-        if name in left:
-            left[name] -= len(rows)
-        dealt[name].append(rows)
-    none = [np.zeros(0, np.int64)]
-    found = {name: np.sort(whole[np.concatenate(none + rows)]) for name, rows in dealt.items()}
-    return found | {UNPAIRED: np.flatnonzero(~pairs.whole)}
+    lots = connected_components(graph, directed=False)[1][: len(whole)]
+    rows = whole[np.argsort(lots, kind="stable")]
+    return np.split(rows, np.cumsum(np.bincount(lots))[:-1]) if len(rows) else []

@@ -118,7 +118,8 @@ def prepare(config: PrepareConfig) -> dict[str, Any]:
             config = config.model_copy(update={"source": config.shards.stem})
         pairs = read_pairs(config.shards)
         label_names = sorted({name for names in pairs.labels for name in names})
-        found = [_digest(*pairs[:3], pairs.group.astype(str)), pairs.labels]
+        given = [] if pairs.split is None else [pairs.split]
+        found = [_digest(*pairs[:3], pairs.group.astype(str), *given), pairs.labels]
     else:
         label_names = read_vocabulary(config.vocabulary) if config.vocabulary else []
         found = _find_shards(config, len(label_names))
@@ -170,7 +171,10 @@ def prepare(config: PrepareConfig) -> dict[str, Any]:
 def _deal_out_pairs(pairs: Pairs, config: PrepareConfig) -> dict[str, np.ndarray]:
     """Return the rows of each split, and of the clips in no pair if there are any."""
     sizes = {"evaluation": config.evaluation_clips, "validation": config.validation_clips}
-    rows = deal_out(pairs, sizes, config.split_seed)
+    try:
+        rows = deal_out(pairs, sizes, config.split_seed)
+    except ValueError as error:
+        raise InputError(f"{config.shards}: {error}; change `split`, or leave it out.") from None
     if not all(len(rows[name]) for name in SPLITS):
         raise InputError(
             f"{config.shards}: {pairs.whole.sum()} pairs are too few, or too many of one group, "

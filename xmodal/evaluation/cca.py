@@ -10,6 +10,7 @@ import torch
 from torch.nn.functional import normalize
 
 from xmodal.data.features import SPLITS, FeatureSet, open_features
+from xmodal.data.pairs import Pairs
 from xmodal.data.statistics import Moments, moments, whitener
 from xmodal.evaluation.recall import mean_recall
 from xmodal.model import Embeddings
@@ -32,7 +33,7 @@ class CCA(NamedTuple):
     audio: np.ndarray
     correlation: np.ndarray
 
-    def project(self, clips: FeatureSet) -> tuple[np.ndarray, np.ndarray]:
+    def project(self, clips: FeatureSet | Pairs) -> tuple[np.ndarray, np.ndarray]:
         """Return the canonical coordinates of both modalities: float64, (clips, k) each."""
         return (
             (clips.visual - self.visual_mean) @ self.visual,
@@ -54,7 +55,7 @@ def fit_cca(train: Moments, ridge: float) -> CCA:
     )
 
 
-def embed_cca(fitted: CCA, clips: FeatureSet, power: float) -> Embeddings:
+def embed_cca(fitted: CCA, clips: FeatureSet | Pairs, power: float) -> Embeddings:
     """Embed clips as unit vectors: canonical coordinates, times their correlation to a power."""
     weight = fitted.correlation**power
     both = fitted.project(clips)
@@ -105,7 +106,17 @@ def choose_cca(
     grid : DataFrame
         Columns ridge, power and validation R@1 in percent, the best first.
     """
-    train, validation, evaluation = (open_features(features, split) for split in SPLITS)
+    best, grid = best_cca(features, clips)
+    evaluation = open_features(features, "evaluation")
+    methods = {name: [embed_cca(cca, evaluation, power)] for name, (cca, power) in best.items()}
+    return methods, grid
+
+
+def best_cca(
+    features: Path, clips: int | None = None
+) -> tuple[dict[str, tuple[CCA, float]], pd.DataFrame]:
+    """Return the same methods as they were fitted, each with its power; and the same grid."""
+    train, validation = (open_features(features, split) for split in SPLITS[:2])
     measured = moments(train, clips)
     fitted = {ridge: fit_cca(measured, ridge) for ridge in RIDGES}
     rows = [
@@ -115,8 +126,5 @@ def choose_cca(
     grid = pd.DataFrame(rows, columns=["ridge", "power", "validation R@1"])
     grid = grid.sort_values("validation R@1", ascending=False, ignore_index=True)
     plain, weighted = grid[grid["power"] == 0].iloc[0], grid.iloc[0]
-    methods = {
-        name: [embed_cca(fitted[best["ridge"]], evaluation, best["power"])]
-        for name, best in {f"{LINEAR}, plain": plain, LINEAR: weighted}.items()
-    }
-    return methods, grid
+    best = {f"{LINEAR}, plain": plain, LINEAR: weighted}
+    return {name: (fitted[row["ridge"]], row["power"]) for name, row in best.items()}, grid

@@ -1,6 +1,7 @@
 """What is seen in tables and figures, in words made from their numbers, whatever the data."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -363,3 +364,25 @@ def held_back(table: pd.DataFrame) -> str:
         f"They are for {reach.min():.1f} to {reach.max():.1f} times as many clips as they were "
         "fitted to."
     )
+
+
+# --- 08: own media --------------------------------------------------------------------------------
+
+
+def own_media(recalls: pd.DataFrame, k: int = 5) -> str:
+    """Say how often matches are found that no model has seen, beside controls and chance."""
+    mine = recalls[(recalls["gallery"] == recalls["gallery"].min()) & (recalls["k"] == k)]
+    said = [
+        f"in {direction} by {'; by '.join(_interval(line) for line in part.itertuples())}"
+        for direction, part in mine.groupby("direction", sort=False)
+    ]
+    return (
+        f"Among {mine['gallery'].iloc[0]} clips that no model has seen, the match is among the "
+        f"first {k}, percent of queries: {'. And '.join(said)}."
+    )
+
+
+def _interval(line: Any) -> str:
+    """Return a recall with its interval, if it has one, and whose it is."""
+    bounds = f" [{line.low:.1f}, {line.high:.1f}]" if line.low == line.low else ""
+    return f"“{line.model}” {line.recall:.1f}{bounds}"

@@ -15,6 +15,7 @@ class Profile(StageConfig):
     figures: str | None = Field(None, description="folder; None: figures/<name>")
     results: str | None = Field(None, description="of measurements; None: data/results/<name>")
     draw: bool = Field(False, description="draw what was measured; measure and train nothing")
+    stages: list[str] = Field([], description="made by default; none: all that is not on request")
     data: dict[str, Any] = Field(description="DataConfig: where the clips come from")
     train: dict[str, Any] = Field(description="TrainConfig of every model")
     dimensions: list[int] = Field(description="rows of the tables, read as embedding dimensions")
@@ -28,6 +29,7 @@ class Profile(StageConfig):
     retrieval: dict[str, Any] = Field({}, description="RetrievalConfig")
     methods: dict[str, Any] = Field({}, description="MethodsConfig")
     study: dict[str, Any] = Field({}, description="AblationConfig")
+    own_media: dict[str, Any] = Field({}, description="OwnMediaConfig")
     members: int = Field(2, gt=0, description="runs of the recipe, which are joined")
 
     def models(self) -> list[str]:

@@ -14,6 +14,7 @@ STAGES = {
     "05_explorer": ("xmodal.retrieval.explorer", "measure_explorer", "ExplorerConfig"),
     "06_beyond": ("xmodal.evaluation.methods", "measure_methods", "MethodsConfig"),
     "07_study": ("xmodal.results.study", "measure_study", "AblationConfig"),
+    "08_own_media": ("xmodal.retrieval.own_media", "measure_own_media", "OwnMediaConfig"),
 }
 
 

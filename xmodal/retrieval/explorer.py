@@ -1,7 +1,10 @@
 """What the explorer shows: where every clip lies on the map, and what each retrieves."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 from pydantic import Field
 
@@ -55,7 +58,10 @@ def measure_explorer(config: ExplorerConfig) -> dict[str, pd.DataFrame]:
 
 
 def explore(
-    embedded: Embeddings, features: FeatureSet, config: ExplorerConfig
+    embedded: Embeddings,
+    features: FeatureSet,
+    config: ExplorerConfig,
+    held_out: Sequence[tuple[np.ndarray, Embeddings]] = (),
 ) -> dict[str, pd.DataFrame]:
     """Lay clips out on one map of both modalities, and find what each retrieves, both ways.
 
@@ -65,6 +71,9 @@ def explore(
         Unit vectors, float32, (clips, embedding_dim).
     features : FeatureSet
         The same clips, for their ids and labels.
+    held_out : sequence of (int64, (queries,)) and Embeddings, optional
+        Rows, and all clips as a model embeds them that has not seen these rows; each row once. What
+        these clips retrieve is then found by that model, and only the map is that of ``embedded``.
 
     Returns
     -------
@@ -78,7 +87,7 @@ def explore(
     """
     plane = flatten({"visual": embedded.visual, "audio": embedded.audio}, config)
     visual, audio = plane.reshape(2, -1, 2)
-    points = {
+    points: dict[str, Any] = {
         "clip": [str(name) for name in features.ids],
         "labels": ["; ".join(features.labels_of(row)) for row in range(len(features))],
         "label": frequent_labels(features, config.labels),
@@ -86,19 +95,22 @@ def explore(
         "visual_y": visual[:, 1],
         "audio_x": audio[:, 0],
         "audio_y": audio[:, 1],
-        "cosine": (embedded.visual * embedded.audio).sum(dim=1).numpy().round(4),
     }
     k, found = min(config.k, len(features)), []
-    for direction, query, gallery in directions(embedded):
-        points[direction] = ranks(query, gallery).average().numpy()
-        cosine, item = (part.numpy() for part in nearest(query, gallery, k))
-        order = pd.MultiIndex.from_product([range(len(item)), range(1, k + 1)])
-        columns = {
-            "direction": direction,
-            "query": order.get_level_values(0),
-            "rank": order.get_level_values(1),
-            "item": item.ravel(),
-            "cosine": cosine.ravel().round(4),
-        }
-        found.append(pd.DataFrame(columns))
-    return {"points": pd.DataFrame(points), "neighbours": pd.concat(found, ignore_index=True)}
+    for rows, by in held_out or [(np.arange(len(features)), embedded)]:
+        cosine = (by.visual * by.audio).sum(dim=1).numpy().round(4)
+        points.setdefault("cosine", np.zeros_like(cosine))[rows] = cosine[rows]
+        for direction, query, gallery in directions(by):
+            rank = ranks(query, gallery).average().numpy()
+            points.setdefault(direction, np.zeros_like(rank))[rows] = rank[rows]
+            cosine, item = (part.numpy() for part in nearest(query[rows], gallery, k))
+            columns = {
+                "direction": direction,
+                "query": rows.repeat(k),
+                "rank": np.tile(np.arange(1, k + 1), len(rows)),
+                "item": item.ravel(),
+                "cosine": cosine.ravel().round(4),
+            }
+            found.append(pd.DataFrame(columns))
+    neighbours = pd.concat(found).sort_values(["direction", "query", "rank"], ignore_index=True)
+    return {"points": pd.DataFrame(points), "neighbours": neighbours}
