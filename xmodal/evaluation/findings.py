@@ -370,19 +370,20 @@ def held_back(table: pd.DataFrame) -> str:
 
 
 def own_media(recalls: pd.DataFrame, k: int = 5) -> str:
-    """Say how often matches are found that no model has seen, beside controls and chance."""
+    """Say how often matches are found that no model has seen, beside the control and chance."""
     mine = recalls[(recalls["gallery"] == recalls["gallery"].min()) & (recalls["k"] == k)]
+    shown = mine[mine["model"].isin(mine["model"].unique()[-3:])]
     said = [
-        f"in {direction} by {'; by '.join(_interval(line) for line in part.itertuples())}"
-        for direction, part in mine.groupby("direction", sort=False)
+        f"{direction}, " + ", ".join(_interval(line) for line in part.itertuples())
+        for direction, part in shown.groupby("direction", sort=False)
     ]
     return (
-        f"Among {mine['gallery'].iloc[0]} clips that no model has seen, the match is among the "
-        f"first {k}, percent of queries: {'. And '.join(said)}."
+        f"Of {mine['gallery'].iloc[0]} clips that no model has seen, the match is among the first "
+        f"{k} for so many percent of queries: {'; '.join(said)}."
     )
 
 
 def _interval(line: Any) -> str:
-    """Return a recall with its interval, if it has one, and whose it is."""
+    """Return whose recall it is, and the recall with its interval, if it has one."""
     bounds = f" [{line.low:.1f}, {line.high:.1f}]" if line.low == line.low else ""
-    return f"“{line.model}” {line.recall:.1f}{bounds}"
+    return f"{line.model} {line.recall:.1f}{bounds}"
