@@ -5,9 +5,14 @@ import json
 import os
 import shlex
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
+from snakemake.exceptions import WorkflowError
+
 from xmodal.checkpoint import TRAINING_VERSION
+from xmodal.config import InputError
+from xmodal.folder import locked
 from xmodal.pipeline.dependencies import code_of
 from xmodal.pipeline.stages import STAGES
 from xmodal.pipeline.options import validated
@@ -147,6 +152,17 @@ NOTEBOOKS = {
 STUDIED = profile.draw and Path(RESULTS, "07_study", "manifest.json").exists()
 ON_REQUEST = {"own_media"} if STUDIED else {"own_media", "study"}
 SHOWN = profile.stages or [stage for stage in NOTEBOOKS if stage not in ON_REQUEST]
+
+
+HELD = ExitStack()
+
+
+onstart:
+    # A second batch of this name is refused; unlike Snakemake's own lock, this one ends with its process.
+    try:
+        HELD.enter_context(locked(Path(RUNS)))
+    except InputError as error:
+        raise WorkflowError(str(error))
 
 
 rule all:

@@ -8,6 +8,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 ORDER = [
     {"config"},
+    {"folder"},
     {"data"},
     {"youtube8m", "synthetic", "media"},
     {"model"},

@@ -7,6 +7,7 @@ import zipfile
 from pathlib import Path
 
 from xmodal.config import InputError
+from xmodal.folder import whole
 
 FILES = ("model.safetensors", "config.json", "result.json", "clips.safetensors", "README.md")
 """What a run that is handed on may hold, beside its manifest; nothing of it is executed."""
@@ -22,7 +23,7 @@ def digest(path: Path) -> str:
 
 def as_noted(path: Path, noted: str) -> bool:
     """Tell whether a file is there and has the SHA-256 that was noted of it."""
-    return path.exists() and digest(path) == noted
+    return path.is_file() and digest(path) == noted
 
 
 def write_manifest(folder: Path) -> None:
@@ -34,7 +35,11 @@ def write_manifest(folder: Path) -> None:
 
 def verify(folder: Path) -> Path:
     """Return a folder with a manifest; InputError if one of its files is not as it was made."""
-    for name, noted in json.loads((folder / "manifest.json").read_text()).items():
+    try:
+        manifest = dict(json.loads((folder / "manifest.json").read_text()))
+    except (OSError, ValueError, TypeError):
+        raise InputError(f"{folder}/manifest.json is damaged: get the run again") from None
+    for name, noted in manifest.items():
         path = folder / name
         if not as_noted(path, noted):
             raise InputError(f"{path} is missing or not as it was made: get it again")
@@ -44,12 +49,10 @@ def verify(folder: Path) -> Path:
 def pack(folder: Path) -> str:
     """Write FOLDER.zip, the same bytes for the same run; return its SHA-256."""
     path = folder.with_name(f"{folder.name}.zip")
-    partial = path.with_suffix(".tmp")
-    with zipfile.ZipFile(partial, "w") as archive:
+    with whole(path) as fresh, zipfile.ZipFile(fresh, "w") as archive:
         for name in ("manifest.json", *json.loads((folder / "manifest.json").read_text())):
             entry = zipfile.ZipInfo(f"{folder.name}/{name}")  # dated 1980
             archive.writestr(entry, (folder / name).read_bytes())
-    partial.replace(path)
     return digest(path)
 
 

@@ -1,15 +1,17 @@
 """The folder of one training run: whose it is, what is complete in it, and how it is loaded."""
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
+from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch import Tensor
 
-from xmodal.archive import is_packed, unpacked, verify
+from xmodal.archive import as_noted, digest, is_packed, unpacked, verify
 from xmodal.config import InputError, TrainConfig
+from xmodal.folder import remove, replace, require_empty, settle, whole
 from xmodal.model import JointEmbedding
 
 TRAINING_VERSION = 1
@@ -20,6 +22,16 @@ SHIPPED = Path(__file__).parent / "weights"
 
 BYSTANDERS = {"features", "out", "steps", "passes", "patience", "overwrite", "progress"}
 """Settings that change how far a training goes, or where it is, but not its course."""
+
+HOLDS = {
+    "config.json": {"config", "sizes"},
+    "checkpoint/state.json": {"step", "logged_step", "best_step", "best_recall"},
+    "result.json": {"step", "best_step", "best_recall"},
+}
+"""What each JSON file of a run says, among other things."""
+
+OWN = ("result.json", "recall.csv", "checkpoint", "history.jsonl", "model.safetensors")
+"""What a training replaces, beside config.json; all else in its folder is its user's."""
 
 
 class RunFolder:
@@ -35,23 +47,22 @@ class RunFolder:
         set; or if it holds something else than a run, which is never removed.
         """
         content = {"config": json.loads(config.model_dump_json()), **content}
-        if (self.path / "config.json").exists():
-            foreign = not same_course(self.read("config.json"), content)
+        if not (self.path / "config.json").exists():
+            require_empty(self.path, "a training run")
+        else:
+            differing = differences(self.read("config.json"), content)
             made = self.state().get("step", 0)
-            if (foreign or made > config.steps) and not config.overwrite:
-                what = "holds a run of another configuration, data set or version"
-                if not foreign:
-                    what = f"has made {made} steps, more than the {config.steps} asked for"
+            if (differing or made > config.steps) and not config.overwrite:
+                what = f"has made {made} steps, more than the {config.steps} asked for"
+                if differing:
+                    what = "holds a run of another configuration, data set or version ("
+                    what += "; ".join(differing) + ")"
                 raise InputError(
                     f"{self.path} {what}: choose another `out`, or set overwrite=true to replace it"
                 )
-            if foreign or made > config.steps:
-                shutil.rmtree(self.path)
-        elif any(path.suffix != ".tmp" for path in self.path.glob("*")):
-            raise InputError(
-                f"{self.path} holds something else than a training run, which is not replaced: "
-                "choose another `out` or remove it"
-            )
+            if differing or made > config.steps:
+                for name in OWN:
+                    remove(self.path / name)
         if not self.complete(config):
             self.path.mkdir(parents=True, exist_ok=True)
             (self.path / "result.json").unlink(missing_ok=True)
@@ -66,20 +77,21 @@ class RunFolder:
 
     def state(self) -> dict[str, Any]:
         """Return where the last whole checkpoint stands; empty if there is none."""
-        latest, old = self.path / "checkpoint", self.path / "checkpoint.old"
-        if old.exists() and not latest.exists():
-            old.rename(latest)  # killed between the two renames of `keep`
-        return self.read("checkpoint/state.json") if latest.exists() else {}
+        settle(self.path / "checkpoint")
+        there = (self.path / "checkpoint").exists()
+        return self.read("checkpoint/state.json") if there else {}
 
     def keep(self, fresh: Path, state: dict[str, Any]) -> None:
         """Make a freshly written checkpoint the current one; there is a whole one at any moment."""
-        latest, old = self.path / "checkpoint", self.path / "checkpoint.old"
-        (fresh / "state.json").write_text(json.dumps(state))
-        shutil.rmtree(old, ignore_errors=True)
-        if latest.exists():
-            latest.rename(old)
-        fresh.rename(latest)
-        shutil.rmtree(old, ignore_errors=True)
+        files = {path.name: digest(path) for path in fresh.iterdir()}
+        (fresh / "state.json").write_text(json.dumps({**state, "files": files}))
+        replace(self.path / "checkpoint", fresh, ours="*")
+
+    def verify(self, state: dict[str, Any]) -> None:
+        """Make sure that the last checkpoint is as it was written; InputError if it is not."""
+        for name, noted in state.get("files", {}).items():
+            if not as_noted(self.path / "checkpoint" / name, noted):
+                raise self.damaged(f"checkpoint/{name}")
 
     def add_to_history(self, line: dict[str, Any]) -> int:
         """Add a line to the history; return the history's length in bytes."""
@@ -90,36 +102,70 @@ class RunFolder:
     def cut_history(self, size: int) -> None:
         """Cut the history back to its length at the last checkpoint."""
         with open(self.path / "history.jsonl", "a") as history:
+            if history.tell() < size:
+                raise self.damaged("history.jsonl")
             history.truncate(size)
 
     def read(self, name: str) -> dict[str, Any]:
-        """Return the content of one of the JSON files."""
-        return json.loads((self.path / name).read_text())
+        """Return the content of one of the JSON files; InputError if it is damaged."""
+        try:
+            content = json.loads((self.path / name).read_text())
+            if HOLDS[name] <= content.keys():
+                return content
+        except (OSError, ValueError, AttributeError):
+            pass
+        raise self.damaged(name)
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return the weights with the best validation recall; InputError if they are damaged."""
+        try:
+            return load_file(self.path / "model.safetensors")
+        except (OSError, SafetensorError):
+            raise self.damaged("model.safetensors") from None
+
+    def damaged(self, name: str) -> InputError:
+        """Return what is told of a file that is missing, or not as a training writes it."""
+        return InputError(
+            f"{self.path / name} is missing, damaged or of another program: restore it, or remove "
+            f"{self.path} and train again"
+        )
 
     def write(self, name: str, content: dict[str, Any]) -> None:
         """Write one of the JSON files, whole or not at all."""
-        temporary = self.path / f"{name}.tmp"
-        temporary.write_text(json.dumps(content, indent=2) + "\n")
-        temporary.replace(self.path / name)
+        with whole(self.path / name) as fresh:
+            fresh.write_text(json.dumps(content, indent=2) + "\n")
 
 
-def same_course(stored: dict[str, Any], content: dict[str, Any]) -> bool:
-    """Tell whether two contents of ``config.json`` describe the same training."""
+def differences(stored: dict[str, Any], content: dict[str, Any]) -> list[str]:
+    """Say in what the trainings of two contents of ``config.json`` differ, if they do."""
 
     def course(one: dict[str, Any]) -> dict[str, Any]:
         config = TrainConfig(**one["config"])  # a setting that is new since then has its default
         ignored = BYSTANDERS - ({"steps"} if config.schedule == "cosine" else set())  # its rates
-        return {**one, "config": config.model_dump(exclude=ignored)}
+        return {**one, **config.model_dump(exclude=ignored), "config": None}
 
     try:
-        return course(stored) == course(content)
-    except (ValidationError, KeyError):
-        return False
+        old, new = course(stored), course(content)
+    except (ValidationError, TypeError):
+        return ["its settings are of another version"]
+    return [
+        f"{name}: {str(old.get(name))[:40]} there, {str(new.get(name))[:40]} asked for"
+        for name in {**new, **old}
+        if old.get(name) != new.get(name)
+    ]
 
 
 def read_history(path: Path) -> list[dict[str, Any]]:
     """Return the lines of a run's ``history.jsonl``: one for each validation."""
-    return [json.loads(line) for line in (path / "history.jsonl").read_text().splitlines()]
+    folder = RunFolder(path)
+    try:
+        history = [json.loads(line) for line in (path / "history.jsonl").read_text().splitlines()]
+        steps = [line["step"] for line in history]
+    except (OSError, ValueError, TypeError, KeyError):
+        raise folder.damaged("history.jsonl") from None
+    if (path / "result.json").exists() and steps[-1:] != [folder.read("result.json")["step"]]:
+        raise folder.damaged("history.jsonl")
+    return history
 
 
 def build_model(config: TrainConfig, sizes: dict[str, int]) -> JointEmbedding:
@@ -142,14 +188,21 @@ def find_run(run: Path | str) -> Path:
         raise InputError(
             f"{run} holds no finished training run: run 02_train.ipynb (or xmodal train) first"
         )
+    RunFolder(Path(run)).read("result.json")
     return Path(run)
 
 
 def load_run(run: Path | str) -> tuple[JointEmbedding, TrainConfig]:
     """Return the best model of a run, on the CPU in float32, and its configuration: `find_run`."""
-    out = find_run(run)
-    stored = RunFolder(out).read("config.json")
-    config = TrainConfig(**stored["config"])
-    model = build_model(config, stored["sizes"])
-    model.load_state_dict(load_file(out / "model.safetensors"))
+    folder = RunFolder(find_run(run))
+    stored = folder.read("config.json")
+    try:
+        config = TrainConfig(**stored["config"])
+        model = build_model(config, stored["sizes"])
+    except (ValidationError, TypeError):
+        raise folder.damaged("config.json") from None
+    try:
+        model.load_state_dict(folder.weights())
+    except RuntimeError:  # of another network
+        raise folder.damaged("model.safetensors") from None
     return model.eval(), config

@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, set_seed
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import save
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
@@ -16,6 +18,7 @@ from xmodal.config import InputError, TrainConfig
 from xmodal.data.batches import Batches, Drawn
 from xmodal.data.features import FeatureSet, open_features
 from xmodal.devices import all_gather, reproducible, start_accelerator
+from xmodal.folder import beside, locked, remove, whole
 from xmodal.loss import Batch, l2_groups, objective
 from xmodal.metrics import alignment, gallery_ranks, recall, uniformity
 from xmodal.model import JointEmbedding
@@ -45,8 +48,8 @@ def train(config: TrainConfig, watch: Callable[[], object] | None = None) -> dic
     Raises
     ------
     InputError
-        If ``out`` cannot be used, see `RunFolder.claim`, if there are fewer training clips than one
-        batch holds, or if the loss stops being finite.
+        If ``out`` cannot be used, see `RunFolder.claim`, or another process trains there; if there
+        are fewer training clips than one batch holds; or if the loss stops being finite.
     """
     config = with_steps(config)
     accelerator = start_accelerator(config)
@@ -61,22 +64,24 @@ def train(config: TrainConfig, watch: Callable[[], object] | None = None) -> dic
         )
         config = config.model_copy(update={"class_weight": 0.0})
     folder = RunFolder(config.out)
-    if accelerator.is_main_process:
-        content = {
-            "version": TRAINING_VERSION,
-            "sizes": batches.sizes,
-            "data": batches.features.fingerprint,
-            "validation_data": validation.fingerprint,
-            "arithmetic": f"{accelerator.mixed_precision} {accelerator.num_processes}",
-        }
-        folder.claim(content, config)
-    accelerator.wait_for_everyone()
-    if not folder.complete(config):
-        with reproducible():
-            run_steps(config, accelerator, batches, validation, folder, watch)
-    if watch and accelerator.is_main_process:
-        watch()
-    return folder.read("result.json")
+    with ExitStack() as claimed:
+        if accelerator.is_main_process:
+            claimed.enter_context(locked(config.out))
+            content = {
+                "version": TRAINING_VERSION,
+                "sizes": batches.sizes,
+                "data": batches.features.fingerprint,
+                "validation_data": validation.fingerprint,
+                "arithmetic": f"{accelerator.mixed_precision} {accelerator.num_processes}",
+            }
+            folder.claim(content, config)
+        accelerator.wait_for_everyone()
+        if not folder.complete(config):
+            with reproducible():
+                run_steps(config, accelerator, batches, validation, folder, watch)
+        if watch and accelerator.is_main_process:
+            watch()
+        return folder.read("result.json")
 
 
 def run_steps(
@@ -103,6 +108,8 @@ def run_steps(
         accelerator.register_for_checkpointing(average)
 
     state = resume(accelerator, folder)
+    if state["best_step"]:
+        frozen.load_state_dict(folder.weights())  # they are there, if none is better
     sums = torch.zeros(4, device=accelerator.device)
     bar = tqdm(
         desc=config.out.name, total=config.steps, initial=state["step"], unit="step",
@@ -202,9 +209,8 @@ def validate(
     recalls = {f"recall_at_{k}": sum(r) / 2 for k, *r in zip((1, 5, 10), *both, strict=True)}
     if recalls["recall_at_1"] > state["best_recall"]:
         state["best_recall"], state["best_step"] = recalls["recall_at_1"], state["step"]
-        temporary = folder.path / "model.safetensors.tmp"
-        save_file(model.state_dict(), temporary)
-        temporary.replace(folder.path / "model.safetensors")
+        with whole(folder.path / "model.safetensors") as fresh:
+            fresh.write_bytes(save(model.state_dict()))
     losses = dict(zip(("loss", "cosine", "classification", "l2"), means, strict=True))
     rate = learning_rate(config, state["step"] - 1)
     line = {"step": state["step"], **losses, "learning_rate": rate, **recalls}
@@ -219,8 +225,14 @@ def save_checkpoint(accelerator: Accelerator, folder: RunFolder, state: dict[str
     shared = [state]  # one process decides for all, or they would not stop together
     broadcast_object_list(shared)
     state.update(shared[0])
-    fresh = folder.path / "checkpoint.tmp"
-    accelerator.save_state(str(fresh))
+    fresh = beside(folder.path / "checkpoint", "partial")
+    if accelerator.is_main_process:
+        remove(fresh)  # a killed process left it
+    accelerator.wait_for_everyone()
+    try:
+        accelerator.save_state(str(fresh))
+    except (RuntimeError, SafetensorError) as error:  # what torch makes of a full disk
+        raise OSError(str(error).split("\n")[0]) from error
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         folder.keep(fresh, state)
@@ -231,6 +243,7 @@ def resume(accelerator: Accelerator, folder: RunFolder) -> dict[str, Any]:
     """Load the last checkpoint if there is one; return where the training stands."""
     state = folder.state()
     if state:
+        folder.verify(state)
         accelerator.load_state(str(folder.path / "checkpoint"))
     state = state or {"step": 0, "logged_step": 0, "best_step": 0, "best_recall": -1.0}
     if accelerator.is_main_process:

@@ -20,7 +20,7 @@ from killed import train_killed
 from pydantic import ValidationError
 from safetensors.torch import load_file
 
-from xmodal.checkpoint import load_run, read_history
+from xmodal.checkpoint import TRAINING_VERSION, load_run, read_history
 from xmodal.config import RECIPES, VARIANTS, InputError, TrainConfig
 from xmodal.data.features import open_features
 from xmodal.data.prepare import PrepareConfig, prepare
@@ -355,7 +355,7 @@ def test_a_run_killed_again_and_again_gets_there(tiny: Tiny, whole: Path, tmp_pa
     config = tiny(tmp_path / "run")
     statuses = [-signal.SIGKILL]
     while statuses[-1] != 0:
-        statuses.append(train_killed(config, 17 + len(statuses))[0])
+        statuses.append(train_killed(config, 36 + len(statuses))[0])
         assert len(statuses) < 12
     assert len(statuses) > 3
     assert contents(config.out) == contents(whole)
@@ -422,9 +422,44 @@ def test_a_finished_run_is_left_alone(tiny: Tiny, copy: Path):
 @pytest.mark.parametrize("change", [{"seed": 1}, {"margin": 0.3}, {"variant": "authors"}])
 def test_another_configuration_is_refused(tiny: Tiny, copy: Path, change: dict[str, Any]):
     before = snapshot(copy)
-    with pytest.raises(InputError, match=r"holds a run of another .* overwrite=true"):
+    (name, new), *_ = change.items()
+    with pytest.raises(InputError, match=r"holds a run of another .* overwrite=true") as told:
         train(tiny(copy, **change))
+    old = getattr(tiny(copy), name)
+    assert f"{name}: {old} there, {new} asked for" in str(told.value)
     assert snapshot(copy) == before
+
+
+def test_what_differs_is_told_and_nothing_else(tiny: Tiny, copy: Path, tmp_path: Path):
+    """The identity of a run is its settings, its data, the arithmetic and the version."""
+    stored = json.loads((copy / "config.json").read_text())
+    assert stored.keys() == {"config", "version", "sizes", "data", "validation_data", "arithmetic"}
+    assert stored["version"] == TRAINING_VERSION
+    for name, old in {"version": 0, "data": "of another set", "arithmetic": "bf16 3"}.items():
+        (copy / "config.json").write_text(json.dumps({**stored, name: old}))
+        there = f"version \\({name}: {old} there, {str(stored[name])[:40]} asked for\\)"
+        with pytest.raises(InputError, match=there):
+            train(tiny(copy))
+    (copy / "config.json").write_text(json.dumps({**stored, "config": {"new": 1}}))
+    with pytest.raises(InputError, match="its settings are of another version"):
+        train(tiny(copy))
+
+
+def test_a_second_training_is_refused_and_the_first_is_unharmed(tiny: Tiny, tmp_path: Path):
+    """The issue of two in one folder: a history with the steps of both."""
+    config = tiny(tmp_path / "run")
+    told = []
+
+    def second() -> None:
+        with pytest.raises(InputError) as refused:
+            train(config)
+        told.append(str(refused.value))
+
+    train(config, second)
+    who = f"process {os.getpid()} on {socket.gethostname()}, since "
+    assert len(told) == 5 and all(who in line and "pytest" in line for line in told)
+    assert [line["step"] for line in read_history(config.out)] == [10, 20, 30, 40]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]
 
 
 def test_overwrite_replaces_the_run(tiny: Tiny, whole: Path, copy: Path):
@@ -432,6 +467,25 @@ def test_overwrite_replaces_the_run(tiny: Tiny, whole: Path, copy: Path):
     assert load_run(copy)[1].seed == 1
     train(tiny(copy, overwrite=True))
     assert contents(copy) == contents(whole)
+
+
+def test_overwrite_keeps_what_is_not_the_runs(tiny: Tiny, copy: Path):
+    (copy / "notes.txt").write_text("mine")
+    (copy / "pictures").mkdir()
+    (copy / "pictures" / "a.png").write_bytes(b"mine")
+    (copy / "recall.csv").write_text("measured with the earlier weights")
+    train(tiny(copy, seed=1, overwrite=True))
+    assert (copy / "notes.txt").read_text() == "mine"
+    assert (copy / "pictures" / "a.png").read_bytes() == b"mine"
+    assert not (copy / "recall.csv").exists()
+
+
+def test_clutter_is_no_reason_to_refuse_a_folder(tiny: Tiny, whole: Path, tmp_path: Path):
+    for name in (".DS_Store", "Thumbs.db", ".nfs000123", "desktop.ini"):
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / ".ipynb_checkpoints").mkdir()
+    train(tiny(tmp_path))
+    assert contents(tmp_path) == contents(whole)
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
@@ -442,6 +496,13 @@ def test_a_folder_that_holds_no_run_is_never_replaced(
     shutil.copytree(whole, tmp_path / "runs" / "run")
     before = snapshot(tmp_path)
     with pytest.raises(InputError, match="holds something else than a training run"):
+        train(tiny(tmp_path / "runs", overwrite=overwrite))
+    assert snapshot(tmp_path) == before
+    for path in (whole / "config.json", whole / "model.safetensors"):
+        shutil.copy(path, tmp_path / "runs")
+    (tmp_path / "runs" / "config.json").write_text('{"model_type": "of another program"}')
+    before = snapshot(tmp_path)
+    with pytest.raises(InputError, match="config.json is missing, damaged or of another program"):
         train(tiny(tmp_path / "runs", overwrite=overwrite))
     assert snapshot(tmp_path) == before
 

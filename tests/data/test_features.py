@@ -30,6 +30,7 @@ from xmodal.data.schema import (
     read_shard,
 )
 from xmodal.data.vocabulary import write_vocabulary
+from xmodal.folder import locked
 
 MakeClips = Callable[..., list[Clip]]
 
@@ -368,20 +369,39 @@ def test_shards_must_be_a_folder(config: PrepareConfig) -> None:
             prepare(config.model_copy(update={"shards": path}))
 
 
-@pytest.mark.parametrize("place", ["a file", "a folder of other things", "a set and more"])
+@pytest.mark.parametrize("place", ["a file", "a folder of other things"])
 def test_what_is_no_feature_set_is_never_replaced(config: PrepareConfig, place: str) -> None:
     if place == "a file":
         config.out.write_text("mine")
-    elif place == "a folder of other things":
+    else:
         (config.out / "train").mkdir(parents=True)
         (config.out / "train" / "thesis.txt").write_text("mine")
-    else:
-        prepare(config)
-        (config.out / "thesis.txt").write_text("mine")
     before = snapshot(config.out.parent)
     with pytest.raises(InputError, match=f"^{config.out}: holds something else than a feature set"):
         prepare(config.model_copy(update={"split_seed": 9}))
     assert snapshot(config.out.parent) == before
+
+
+def test_what_others_left_in_a_set_stays(config: PrepareConfig) -> None:
+    config.out.mkdir()
+    (config.out / ".DS_Store").write_bytes(b"icons")  # no reason to refuse a new folder
+    prepare(config)
+    (config.out / "thesis.txt").write_text("mine")
+    (config.out / "train" / "notes").mkdir()
+    (config.out / "train" / "notes" / "a.txt").write_text("mine")
+    manifest = prepare(config.model_copy(update={"split_seed": 9}))
+    assert manifest["config"]["split_seed"] == 9
+    fresh = config.model_copy(update={"split_seed": 9, "out": config.out.parent / "fresh"})
+    prepare(fresh)
+    there, expected = snapshot(config.out), snapshot(fresh.out)
+    assert {name: there[name][0] for name in expected} == {n: v[0] for n, v in expected.items()}
+    assert there.keys() - expected.keys() == {".DS_Store", "thesis.txt", "train/notes/a.txt"}
+
+
+def test_a_second_preparation_is_refused(config: PrepareConfig) -> None:
+    with locked(config.out), pytest.raises(InputError, match=f"process {os.getpid()} on .* there"):
+        prepare(config)
+    prepare(config)
 
 
 def test_a_set_of_an_earlier_layout_is_replaced(config: PrepareConfig) -> None:
@@ -492,7 +512,7 @@ def test_another_preparation_does_not_go_on_with_it(
         patch.setattr(
             "xmodal.data.prepare.read_columns", fail_after(read_columns, 3, OSError(5, "x"))
         )
-        with pytest.raises(InputError, match="What is done so far is kept"):
+        with pytest.raises(InputError, match=r"cannot be written \(x\).* the same command goes on"):
             prepare(config)
     prepare(config.model_copy(update={"split_seed": 9}))
     fresh = config.model_copy(update={"split_seed": 9, "out": config.out.parent / "fresh"})
@@ -523,10 +543,14 @@ def test_a_set_that_cannot_be_moved_into_place_brings_the_earlier_one_back(
 ) -> None:
     prepare(config)
     before = snapshot(config.out)
-    rename = Path.rename
-    broken = fail_after(rename, 0, OSError(5, "Input/output error"))
-    moves = iter([rename, broken, rename])  # the earlier set away, the new one in, the earlier back
-    monkeypatch.setattr(Path, "rename", lambda path, target: next(moves)(path, target))
+    replace = Path.replace
+
+    def broken(path: Path, target: Path) -> Path:
+        if target == config.out:
+            raise OSError(5, "Input/output error")
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", broken)
     with pytest.raises(InputError, match="cannot be written \\(Input/output error\\)"):
         prepare(config.model_copy(update={"split_seed": 9}))
     assert snapshot(config.out) == before

@@ -1,7 +1,6 @@
 """Fetching shards: whole, verified, only what is missing, and plain about what went wrong."""
 
 import errno
-import fcntl
 import json
 import os
 import signal
@@ -24,6 +23,7 @@ from server import Fault, Server, serving
 
 from xmodal.config import InputError
 from xmodal.data.vocabulary import read_vocabulary, write_vocabulary
+from xmodal.folder import locked
 from xmodal.youtube8m import download as module
 from xmodal.youtube8m.download import (
     DownloadConfig,
@@ -374,7 +374,7 @@ def test_a_disk_that_runs_full_stops_all_and_keeps_what_came(site, config, monke
         sync(descriptor)
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(InputError, match=r"cannot be written \(No space left.*what was fetched is"):
+    with pytest.raises(InputError, match=r"cannot be written \(No space left.* is kept"):
         download(changed(config, jobs=5))
     kept = there(config.folder)
     assert len(kept) == 2 and kept.items() <= expected(server).items()
@@ -401,11 +401,11 @@ def test_a_folder_that_cannot_be_made_is_named(config, tmp_path):
 
 
 def test_two_processes_do_not_fetch_to_one_folder(config):
-    config.folder.mkdir()
-    with (config.folder / ".release").open("w") as other:
-        fcntl.flock(other, fcntl.LOCK_EX)
-        with pytest.raises(InputError, match="another process is fetching to this folder"):
-            download(config)
+    with (
+        locked(config.folder),
+        pytest.raises(InputError, match=f"process {os.getpid()} on .* is writing there"),
+    ):
+        download(config)
     assert not download(config).failed
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pandas as pd
@@ -117,7 +117,7 @@ def open_features(folder: str | os.PathLike[str], split: str) -> FeatureSet:
             and labels.shape == (clips, manifest["classes"])
             and labels.nnz == noted["labels"]
         )
-    except (OSError, ValueError, KeyError):
+    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError):
         whole = False
     if not whole:
         raise InputError(f"{folder}: the {split} split is damaged; prepare it again.")
@@ -146,6 +146,14 @@ def read_rows(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
     if isinstance(values, np.memmap):
         values = np.memmap(str(values.filename), values.dtype, "r", values.offset, values.shape)
     return np.asarray(values)[rows]
+
+
+def begin_rows(path: Path, dtype: str, shape: tuple[int, int]) -> BinaryIO:
+    """Open an ``.npy`` file to write row after row: on a full disk, a mapped one is a crash."""
+    file = path.open("wb")
+    header = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)
+    return file
 
 
 def row_hashes(values: np.ndarray) -> np.ndarray:

@@ -18,6 +18,7 @@ from typing import NamedTuple
 from google_crc32c import value as crc32c
 
 from xmodal.config import InputError
+from xmodal.folder import whole
 
 HEADER = struct.Struct("<QI")
 FOOTER = struct.Struct("<I")
@@ -74,19 +75,13 @@ def first_payload(path: str | os.PathLike[str]) -> bytes:
 
 def write_records(path: str | os.PathLike[str], payloads: Iterable[bytes]) -> int:
     """Write a TFRecord file, which appears only when it is whole; return the number of records."""
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.partial")
     count = 0
-    try:
-        with partial.open("wb") as file:
-            for payload in payloads:
-                length = struct.pack("<Q", len(payload))
-                file.write(length + FOOTER.pack(masked_crc(length)))
-                file.write(payload + FOOTER.pack(masked_crc(payload)))
-                count += 1
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with whole(Path(path)) as fresh, fresh.open("wb") as file:
+        for payload in payloads:
+            length = struct.pack("<Q", len(payload))
+            file.write(length + FOOTER.pack(masked_crc(length)))
+            file.write(payload + FOOTER.pack(masked_crc(payload)))
+            count += 1
     return count
 
 

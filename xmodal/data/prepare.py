@@ -1,7 +1,6 @@
 """From shards to a feature set: shards split, verified, and laid out as arrays."""
 
 import json
-import os
 import shutil
 from collections.abc import Sequence
 from fnmatch import fnmatch
@@ -20,6 +19,7 @@ from xmodal.data.features import (
     FORMAT,
     SPLITS,
     UNPAIRED,
+    begin_rows,
     open_features,
     read_manifest,
     row_hashes,
@@ -29,9 +29,14 @@ from xmodal.data.pairs import Pairs, deal_out, is_paired, read_pairs
 from xmodal.data.parallel import each, processes
 from xmodal.data.schema import AUDIO_DIM, CLASSES, VISUAL_DIM, labelled_release, read_columns
 from xmodal.data.vocabulary import read_vocabulary
+from xmodal.folder import beside, locked, replace, require_empty, require_room
 
 NOT_COMPARED = {"shards", "out", "vocabulary", "source", "jobs"}
 """Settings that do not change which clip goes where, or are noted otherwise."""
+ARRAYS = ("visual", "audio", "ids", "label_indptr", "label_indices")
+FILES = ["manifest.json", "label_names.json"]
+FILES += [f"{split}/{name}.npy" for split in (*SPLITS, UNPAIRED) for name in ARRAYS]
+"""What a feature set holds; all else in its folder is its user's."""
 RULES = 2
 """Raised when the same input gives another set: 2 drops videos that have a second id."""
 
@@ -110,7 +115,7 @@ def prepare(config: PrepareConfig) -> dict[str, Any]:
         twice, there are too few shards or clips, ``out`` holds anything but a feature set or cannot
         be written, or the disk is too small. An earlier feature set in ``out`` is then as it was.
     """
-    out = Path(os.path.abspath(config.out))
+    out = config.out
     pairs: Pairs | None = None
     found: list[Any]
     if is_paired(config.shards):
@@ -140,11 +145,15 @@ def prepare(config: PrepareConfig) -> dict[str, Any]:
     taken: dict[str, dict[str, Any]] = {name: {"clips": len(own)} for name, own in rows.items()}
     splits = manifest["splits"] = taken if pairs else _deal_out(found, config)
 
-    work = out.with_name(f".{out.name}.partial")
+    work = beside(out, "partial")
     new = work / "new"
-    try:
+    with locked(out):
         _claim(work, manifest["inputs"])
-        _require_space(work, splits, manifest.get("sizes", (VISUAL_DIM, AUDIO_DIM)), config.storage)
+        sizes = manifest.get("sizes", (VISUAL_DIM, AUDIO_DIM))
+        clips = sum(split["clips"] for split in splits.values())
+        need = clips * (sum(sizes) * np.dtype(config.storage).itemsize + 64)
+        written = sum(path.stat().st_blocks * 512 for path in work.rglob("*.npy"))
+        require_room(out, need, written, ", or set storage to float16")
         if pairs:
             for name, own in rows.items():
                 splits[name] |= _write_pairs(new / name, pairs, own, label_names, config.storage)
@@ -155,13 +164,8 @@ def prepare(config: PrepareConfig) -> dict[str, Any]:
         for name, content in (("label_names", label_names), ("manifest", manifest)):
             text = json.dumps(content, indent=1, ensure_ascii=False)
             (new / f"{name}.json").write_text(text + "\n", encoding="utf-8")
-        _replace(out, new, work / "earlier")
+        replace(out, new, FILES)
         shutil.rmtree(work)
-    except OSError as error:
-        raise InputError(
-            f"{out}: cannot be written ({error.strerror}); free some space or choose another "
-            "folder. What is done so far is kept for the next call."
-        ) from error
     return manifest
 
 
@@ -208,14 +212,15 @@ def _write_pairs(
 
 def _copy_rows(path: Path, values: np.ndarray, rows: np.ndarray, storage: Any) -> None:
     """Write some rows of features to a file, chunk by chunk."""
-    stored = np.lib.format.open_memmap(path, "w+", storage, (len(rows), values.shape[1]))
-    for start in range(0, len(rows), CHUNK):
-        with np.errstate(over="ignore"):
-            chunk = values[rows[start : start + CHUNK]].astype(storage)
-        if np.isinf(chunk).any():
-            raise InputError(f"{path.stem} features are too large for {storage}; scale them down.")
-        stored[start : start + CHUNK] = chunk
-    stored.flush()
+    with begin_rows(path, storage, (len(rows), values.shape[1])) as file:
+        for start in range(0, len(rows), CHUNK):
+            with np.errstate(over="ignore"):
+                chunk = values[rows[start : start + CHUNK]].astype(storage)
+            if np.isinf(chunk).any():
+                raise InputError(
+                    f"{path.stem} features are too large for {storage}; scale them down."
+                )
+            file.write(chunk.tobytes())
 
 
 # --- which shard goes where ----------------------------------------------------------------------
@@ -466,33 +471,12 @@ def _claim(work: Path, inputs: str) -> None:
         note.write_text(inputs)
 
 
-def _require_space(
-    work: Path, splits: dict[str, dict[str, Any]], sizes: Sequence[int], storage: str
-) -> None:
-    """Refuse early what the disk cannot hold; what an earlier call has written counts as there."""
-    clips = sum(split["clips"] for split in splits.values())
-    need = clips * (sum(sizes) * np.dtype(storage).itemsize + 64)
-    free = shutil.disk_usage(work).free
-    written = sum(path.stat().st_blocks * 512 for path in work.rglob("*.npy"))
-    if need > free + written:
-        raise InputError(
-            f"{work.parent}: the feature set needs {need / 1e9:.1f} GB and the disk has "
-            f"{(free + written) / 1e9:.1f} GB left; free some space, choose another folder or "
-            "set storage to float16."
-        )
-
-
 def _earlier_manifest(out: Path) -> dict[str, Any]:
     """Return the manifest in ``out``, {} if there is nothing; refuse to replace anything else."""
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return {}
-    manifest, ours = read_manifest(out), {"manifest.json", "label_names.json", *SPLITS, UNPAIRED}
-    if manifest and {path.name for path in out.iterdir()} <= ours:
-        return manifest
-    raise InputError(
-        f"{out}: holds something else than a feature set, which is not replaced; "
-        "choose another folder or remove it."
-    )
+    manifest = read_manifest(out)
+    if not manifest:
+        require_empty(out, "a feature set, or a damaged one")
+    return manifest
 
 
 def _is_whole(out: Path) -> bool:
@@ -503,18 +487,6 @@ def _is_whole(out: Path) -> bool:
     except InputError:
         return False
     return True
-
-
-def _replace(out: Path, new: Path, earlier: Path) -> None:
-    """Put ``new`` in the place of ``out``; the earlier set comes back if that fails."""
-    if out.exists():
-        out.rename(earlier)
-    try:
-        new.rename(out)
-    except OSError:
-        if earlier.exists():
-            earlier.rename(out)
-        raise
 
 
 def _sha256(*texts: str) -> str:

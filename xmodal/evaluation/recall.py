@@ -15,6 +15,7 @@ from xmodal.checkpoint import RunFolder, find_run, load_run
 from xmodal.config import InputError, StageConfig
 from xmodal.data.features import FeatureSet, open_features
 from xmodal.evaluation.config import FigureConfig
+from xmodal.folder import locked, whole
 from xmodal.metrics import Ranks, galleries, gallery_ranks, recall
 from xmodal.model import Embeddings
 
@@ -269,9 +270,9 @@ def measure_run(config: MeasureConfig) -> pd.DataFrame:
         parts.append(found.assign(split=split))
     frame = pd.concat(parts, ignore_index=True)
     if find_run(config.run) == config.run:  # not one that comes with the package
-        temporary = config.run / "recall.csv.tmp"
-        frame.to_csv(temporary, index=False)
-        temporary.replace(config.run / "recall.csv")
+        path = config.run / "recall.csv"
+        with locked(path), whole(path) as fresh:
+            frame.to_csv(fresh, index=False)
     return frame
 
 

@@ -13,6 +13,7 @@ from pydantic import Field, field_validator
 from tqdm import tqdm
 
 from xmodal.config import InputError, StageConfig
+from xmodal.folder import locked, whole
 from xmodal.media.decode import NoTrackError, pictures, pyav, sound
 from xmodal.media.encoders import Encoders, open_encoders
 
@@ -96,14 +97,14 @@ def extract(config: ExtractConfig, encoders: Encoders | None = None) -> Extracte
     ------
     InputError
         There is nothing to embed, no file can be used, an encoder cannot be loaded, or ``out``
-        cannot be written.
+        cannot be written, or another process writes it.
     """
     clips, passed = find_media(config)
     pyav()  # without it, every file would be called broken
     encoders = encoders or open_encoders(config.encoders, config.files)
     vectors: dict[str, dict[str, np.ndarray]] = {}
     embedded = 0
-    with closing(_open_notes(config.out)) as notes:
+    with locked(config.out), closing(_open_notes(config.out)) as notes:
         for clip, files in tqdm(clips.items(), "embedding", unit="clip", disable=None):
             vectors[clip] = {}
             for modality, path in ((m, f) for m, fs in files.items() for f in fs):
@@ -118,14 +119,14 @@ def extract(config: ExtractConfig, encoders: Encoders | None = None) -> Extracte
                 if vector is not None:
                     vectors[clip][modality] = vector
                     embedded += new
-    both = [clip for clip, found in vectors.items() if len(found) == len(MODALITIES)]
-    kept = both if config.paired else [clip for clip, found in vectors.items() if found]
-    table = pd.DataFrame(passed, columns=["file", "reason"]).drop_duplicates(ignore_index=True)
-    if not kept:
-        first = f" ({table.file[0]}: {table.reason[0]})" if len(table) else ""
-        what = "holds both pictures and sound" if config.paired else "can be used"
-        raise InputError(f"{config.folder}: not one of {len(clips)} clips {what}{first}.")
-    _write(config.out, kept, vectors, encoders)
+        both = [clip for clip, found in vectors.items() if len(found) == len(MODALITIES)]
+        kept = both if config.paired else [clip for clip, found in vectors.items() if found]
+        table = pd.DataFrame(passed, columns=["file", "reason"]).drop_duplicates(ignore_index=True)
+        if not kept:
+            first = f" ({table.file[0]}: {table.reason[0]})" if len(table) else ""
+            what = "holds both pictures and sound" if config.paired else "can be used"
+            raise InputError(f"{config.folder}: not one of {len(clips)} clips {what}{first}.")
+        _write(config.out, kept, vectors, encoders)
     return Extracted(
         config.out,
         len(kept),
@@ -195,7 +196,6 @@ def _open_notes(out: Path) -> sqlite3.Connection:
     """Open the notes of what is done, a small data base beside the file of features."""
     path = out.with_name(f".{out.name}.done")
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
         notes = sqlite3.connect(path)
         notes.execute(
             "CREATE TABLE IF NOT EXISTS done (file, modality, encoder, version, vector, "
@@ -225,16 +225,20 @@ def _noted(
     except NoTrackError:
         if KINDS[path.suffix.lower()] != VIDEOS:
             raise
-    with notes:
-        blob = None if vector is None else vector.tobytes()
-        notes.execute("INSERT OR REPLACE INTO done VALUES (?, ?, ?, ?, ?)", (*key, version, blob))
+    blob = None if vector is None else vector.tobytes()
+    try:
+        with notes:
+            values = (*key, version, blob)
+            notes.execute("INSERT OR REPLACE INTO done VALUES (?, ?, ?, ?, ?)", values)
+    except sqlite3.OperationalError as error:  # such as a full disk
+        raise OSError(str(error)) from error
     return vector, True
 
 
 def _write(
     out: Path, clips: list[str], vectors: dict[str, dict[str, np.ndarray]], encoders: Encoders
 ) -> None:
-    """Write the features of some clips under a temporary name, then give the file its own."""
+    """Write the features of some clips."""
     arrays: dict[str, np.ndarray] = {"ids": np.array(clips), "encoder": np.array(encoders.name)}
     for modality, size in (("visual", encoders.visual_dim), ("audio", encoders.audio_dim)):
         arrays[modality] = np.full((len(clips), size), np.nan, np.float32)
@@ -244,12 +248,5 @@ def _write(
     folders = np.array([clip.rpartition("/")[0] for clip in clips])
     if folders.any():
         arrays |= {"labels": folders, "group": folders}
-    partial = out.with_name(f".{out.name}.partial")
-    try:
-        with partial.open("wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
-        partial.replace(out)
-    except OSError as error:
-        raise InputError(f"{out}: cannot be written ({error.strerror}).") from error
-    finally:
-        partial.unlink(missing_ok=True)
+    with whole(out) as fresh, fresh.open("wb") as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]

@@ -5,19 +5,18 @@ Parquet, and ``manifest.json``: where they come from, and the SHA-256 of each.
 """
 
 import json
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from pydantic import ValidationError
 
 from xmodal.archive import as_noted, digest
 from xmodal.checkpoint import SHIPPED
 from xmodal.config import InputError
 from xmodal.data.features import open_features, read_manifest
+from xmodal.folder import locked, whole
 from xmodal.results.provenance import Provenance, origin_of
 
 LONG = 20_000
@@ -91,43 +90,47 @@ def measure_now(
     notebook: str, config: Any, measure: Callable[[Any], dict[str, pd.DataFrame]]
 ) -> Measured:
     """Measure, keep and return what a notebook shows, whatever is there already."""
-    frames = measure(config)
-    features = open_features(config.features, "evaluation")
-    origin = origin_of(notebook, config, features)
-    write_measured(config.results / notebook, frames, origin, _made_from(config))
-    return read_measured(config.results / notebook)
+    folder = config.results / notebook
+    with locked(folder):
+        frames = measure(config)
+        features = open_features(config.features, "evaluation")
+        write_measured(folder, frames, origin_of(notebook, config, features), _made_from(config))
+        return read_measured(folder)
 
 
 def write_measured(
     folder: Path, frames: dict[str, pd.DataFrame], origin: Provenance, made_from: dict[str, Any]
 ) -> None:
     """Write frames and their manifest; the folder is replaced when all is written."""
-    fresh = folder.with_name(f".{folder.name}.tmp")
-    shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir(parents=True)
-    files = {}
-    for name, frame in frames.items():
-        if len(frame) < LONG:
-            path = fresh / f"{name}.csv"
-            frame.to_csv(path, index=False, lineterminator="\n")
-        else:
-            path = fresh / f"{name}.parquet"
-            _narrow(frame).to_parquet(path, index=False, compression="zstd")
-        files[path.name] = digest(path)
-    manifest = {"origin": origin.model_dump(), **made_from, "files": files}
-    text = json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False)
-    (fresh / "manifest.json").write_text(text + "\n", encoding="utf-8")
-    shutil.rmtree(folder, ignore_errors=True)
-    fresh.rename(folder)
+    ours = ["manifest.json", *_read_manifest(folder).get("files", ())]
+    with whole(folder, ours) as fresh:
+        fresh.mkdir()
+        files = {}
+        for name, frame in frames.items():
+            if len(frame) < LONG:
+                path = fresh / f"{name}.csv"
+                frame.to_csv(path, index=False, lineterminator="\n")
+            else:
+                path = fresh / f"{name}.parquet"
+                _narrow(frame).to_parquet(path, index=False, compression="zstd")
+            files[path.name] = digest(path)
+        manifest = {"origin": origin.model_dump(), **made_from, "files": files}
+        text = json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False)
+        (fresh / "manifest.json").write_text(text + "\n", encoding="utf-8")
 
 
 def read_measured(folder: Path) -> Measured:
     """Read what `write_measured` wrote; InputError if a file is missing or not as it was."""
+    manifest = _read_manifest(folder)
+    if not manifest:
+        raise InputError(f"{folder} holds no measurements: run its notebook")
     try:
-        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        origin, files = Provenance(**manifest["origin"]), manifest["files"]
-    except (OSError, ValueError, KeyError, ValidationError):
-        raise InputError(f"{folder} holds no measurements: run its notebook") from None
+        origin, files = Provenance(**manifest["origin"]), dict(manifest["files"])
+    except (ValueError, KeyError, TypeError):
+        raise InputError(
+            f"{folder}/manifest.json is damaged or of another program: restore it, or remove "
+            f"{folder} and measure again"
+        ) from None
     frames = {}
     for name, noted in files.items():
         path = folder / name
@@ -138,6 +141,17 @@ def read_measured(folder: Path) -> Measured:
             )
         frames[path.stem] = _read(path)
     return Measured(frames, origin)
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    """Return what is noted of measurements, {} if there are none; no files if it is damaged."""
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        return manifest if isinstance(manifest, dict) else {"files": {}}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError):
+        return {"files": {}}
 
 
 def _read(path: Path) -> pd.DataFrame:
@@ -170,11 +184,11 @@ def _holds(folder: Path, origin: Provenance, notebook: str, config: Any) -> bool
     idle = VIEW | (SAMPLE if now.get("sample_clips", 0) is None else set())
     if any(origin.parameters.get(k) != v for k, v in now.items() if k not in idle):
         return False
-    kept = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    there = _made_from(config)
-    if there["features"] and there["features"] != kept["features"]:
+    kept, there = _read_manifest(folder), _made_from(config)
+    if there["features"] and there["features"] != kept.get("features"):
         return False
-    return all(kept["weights"].get(run) == digest for run, digest in there["weights"].items())
+    noted = kept.get("weights", {})
+    return all(noted.get(run) == digest for run, digest in there["weights"].items())
 
 
 def _made_from(config: Any) -> dict[str, Any]:

@@ -4,13 +4,14 @@ from pathlib import Path
 
 import pandas as pd
 from pydantic import Field
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
-from xmodal.archive import pack, write_manifest
+from xmodal.archive import FILES, pack, write_manifest
 from xmodal.checkpoint import RunFolder
 from xmodal.config import InputError, StageConfig
 from xmodal.data.features import SPLITS, FeatureSet, open_features
 from xmodal.evaluation.recall import embed_run, mean_recall, recall_frame
+from xmodal.folder import locked, require_empty, whole
 from xmodal.model import Embeddings
 from xmodal.results.provenance import project_commit
 from xmodal.results.tables import RECALL_COLUMNS, flat, recall_layout
@@ -45,12 +46,23 @@ def ship(config: ShipConfig) -> str:
     Raises
     ------
     InputError
-        If float16 moves a recall by more than `ALLOWED` points, or a run is not finished.
+        If float16 moves a recall by more than `ALLOWED` points, a run is not finished, or ``out``
+        holds something else.
     """
+    if not (config.out / "manifest.json").exists():
+        require_empty(config.out, "weights to ship")
+    with locked(config.out):
+        with whole(config.out, (*FILES, "manifest.json")) as fresh:
+            card = _write(config, fresh)
+        return card + (f"\n{config.out}.zip#sha256={pack(config.out)}\n" if config.archive else "")
+
+
+def _write(config: ShipConfig, out: Path) -> str:
+    """Write what `ship` says to a folder; return the card."""
     validation, clips = (open_features(config.features, split) for split in SPLITS[1:])
     scores = {run: mean_recall(embed_run(run, validation), validation) for run in config.runs}
     best = max(scores, key=scores.__getitem__)
-    config.out.mkdir(parents=True, exist_ok=True)
+    out.mkdir()
     half = {
         name: weight[:1] if name.startswith("classifier.") else weight.half()  # λ is 0
         for name, weight in load_file(best / "model.safetensors").items()
@@ -59,13 +71,13 @@ def ship(config: ShipConfig) -> str:
     stored["sizes"]["classes"] = 1  # the classifier was never trained
     settings = stored["config"]
     settings.update(features="data/yt8m/features", out=f"runs/{config.out.name}")
-    save_file(half, config.out / "model.safetensors")
-    folder = RunFolder(config.out)
+    (out / "model.safetensors").write_bytes(save(half))
+    folder = RunFolder(out)
     folder.write("config.json", stored)
     folder.write("result.json", result)
 
-    embedded, before = embed_run(config.out, clips), embed_run(best, clips)
-    save_gallery(config.out, embedded, clips.ids, (clips.labels.indptr, clips.labels.indices))
+    embedded, before = embed_run(out, clips), embed_run(best, clips)
+    save_gallery(out, embedded, clips.ids, (clips.labels.indptr, clips.labels.indices))
     frame = recalls(embedded, clips, config)
     moved = (frame["recall"] - recalls(before, clips, config)["recall"]).abs().max()
     if moved > ALLOWED:
@@ -93,9 +105,9 @@ def ship(config: ShipConfig) -> str:
             recall_layout(frame[["gallery", *RECALL_COLUMNS]].rename(columns={"gallery": "N"}))
         ).to_markdown(index=False),
     )
-    (config.out / "README.md").write_text(card, encoding="utf-8")
-    write_manifest(config.out)
-    return card + (f"\n{config.out}.zip#sha256={pack(config.out)}\n" if config.archive else "")
+    (out / "README.md").write_text(card, encoding="utf-8")
+    write_manifest(out)
+    return card
 
 
 def recalls(embedded: Embeddings, clips: FeatureSet, config: ShipConfig) -> pd.DataFrame:

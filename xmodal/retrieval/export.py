@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from xmodal.config import InputError, StageConfig
+from xmodal.config import StageConfig
+from xmodal.folder import locked, whole
 from xmodal.retrieval.index import SIDES, Index
 
 
@@ -39,22 +40,16 @@ def export(config: ExportConfig) -> str:
     form = config.form or {".npz": "npz", ".parquet": "parquet"}.get(config.out.suffix, "projector")
     visual, audio = (side.numpy() for side in index.sides)
     labels = ["|".join(map(index.called, row)) for row in index.labels]
-    try:
+    with locked(config.out):
         if form == "projector":
             _write_projector(config.out, [visual, audio], index.ids, labels)
+        elif form == "npz":
+            with whole(config.out) as fresh, fresh.open("wb") as file:
+                np.savez(file, visual=visual, audio=audio, ids=index.ids, labels=np.array(labels))
         else:
-            config.out.parent.mkdir(parents=True, exist_ok=True)
-            partial = config.out.with_name(f".{config.out.name}.partial.{form}")
-            if form == "npz":
-                np.savez(
-                    partial, visual=visual, audio=audio, ids=index.ids, labels=np.array(labels)
-                )
-            else:
-                arrays = {"visual": list(visual), "audio": list(audio)}
-                pd.DataFrame({**arrays, "ids": index.ids, "labels": labels}).to_parquet(partial)
-            partial.replace(config.out)
-    except OSError as error:
-        raise InputError(f"{config.out}: cannot be written ({error.strerror})") from error
+            arrays = {"visual": list(visual), "audio": list(audio)}
+            with whole(config.out) as fresh:
+                pd.DataFrame({**arrays, "ids": index.ids, "labels": labels}).to_parquet(fresh)
     return f"{config.out}: {len(visual):,} clips, {visual.shape[1]} dimensions"
 
 

@@ -12,7 +12,7 @@ from urllib.parse import quote
 import numpy as np
 import pandas as pd
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -210,7 +210,7 @@ def save_gallery(
         "label_indptr": indptr,
         "label_indices": indices,
     }
-    save_file(arrays, folder / FILE)
+    (folder / FILE).write_bytes(save(arrays))
 
 
 def open_gallery(run: Path | str, names: Sequence[str] = ()) -> Gallery:

@@ -7,9 +7,8 @@ the true nearest it finds is measured when it is built.
 
 import json
 import math
-import os
-import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -26,9 +25,18 @@ from tqdm import tqdm
 from xmodal.archive import digest
 from xmodal.checkpoint import RunFolder, find_run, load_run
 from xmodal.config import InputError, StageConfig
-from xmodal.data.features import CHUNK, SPLITS, UNPAIRED, FeatureSet, open_features, read_manifest
+from xmodal.data.features import (
+    CHUNK,
+    SPLITS,
+    UNPAIRED,
+    FeatureSet,
+    begin_rows,
+    open_features,
+    read_manifest,
+)
 from xmodal.evaluation import hubness
 from xmodal.evaluation.recall import mean_recall, require_fit
+from xmodal.folder import locked, require_empty, require_room, whole
 from xmodal.model import Embeddings, JointEmbedding
 from xmodal.retrieval.gallery import FILE, Gallery, open_gallery, side_of
 
@@ -43,6 +51,9 @@ FOUND = 0.99
 SIDES = ("visual", "audio")
 NOTE = "index.json"
 """Written last: what an index was made from, and how it is searched."""
+ARRAYS = (*SIDES, "visual_penalty", "audio_penalty", "ids", "label_indptr", "label_indices")
+FILES = (NOTE, "visual.faiss", "audio.faiss", *(f"{name}.npy" for name in ARRAYS))
+"""What an index holds; all else in its folder is its user's."""
 
 
 class IndexConfig(StageConfig):
@@ -108,20 +119,22 @@ class Index(Gallery):
             raise InputError(f"{run} has no index: make one with `xmodal index {run} features=...`")
         about = _read_note(folder)
         try:
-            arrays = {path.stem: np.load(path, mmap_mode="c") for path in folder.glob("*.npy")}
+            arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="c") for name in ARRAYS}
             vectors = Embeddings(*(torch.from_numpy(arrays[side]) for side in SIDES))
             penalty = tuple(torch.from_numpy(arrays[f"{side}_penalty"]) for side in SIDES)
             labels = Lists(arrays["label_indptr"], arrays["label_indices"])
             files = [folder / f"{side}.faiss" for side in SIDES if about["found"]]
             parts = tuple(faiss.read_index(str(file), faiss.IO_FLAG_MMAP) for file in files)
-            names, made_by = about["label_names"], about["run"]
-            whole = all(len(x) == about["clips"] for x in (*vectors[:2], *penalty, arrays["ids"]))
-        except (OSError, ValueError, KeyError, RuntimeError):
-            whole = False
-        if not whole:
+            names, made_by, weights = about["label_names"], about["run"], about["weights"]
+            items = (*vectors[:2], *penalty, arrays["ids"], labels)
+            complete = all(len(x) == about["clips"] for x in items) and "correction" in about
+            complete &= bool(labels.indptr[-1] == len(labels.indices))
+        except (OSError, EOFError, ValueError, KeyError, TypeError, RuntimeError):
+            complete = False
+        if not complete:
             raise InputError(f"{folder}: the index is damaged; make it again with `xmodal index`.")
         home = home or find_run(made_by)
-        if _weights(home) != about["weights"]:
+        if _weights(home) != weights:
             raise InputError(f"{folder} was made with other weights of {home}: make it again")
         return cls(vectors, arrays["ids"], labels, names, home, penalty, parts, about)
 
@@ -225,23 +238,13 @@ def build_index(config: IndexConfig) -> Index:
     about = _read_note(folder)
     if {name: about.get(name) for name in made_from} == made_from:
         return Index.open(folder)
-    work = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-    try:
-        work.mkdir(parents=True)
+    if not (folder / NOTE).exists():
+        require_empty(folder, "an index")
+    with locked(folder), whole(folder, FILES) as work:
+        work.mkdir()
         about = made_from | _write(work, config, sets)
         text = json.dumps(about, indent=1, ensure_ascii=False)
         (work / NOTE).write_text(text + "\n", encoding="utf-8")
-        if folder.exists():
-            if not (folder / NOTE).exists() and any(folder.iterdir()):
-                raise InputError(f"{folder} holds something else than an index: choose another")
-            shutil.rmtree(folder)
-        work.rename(folder)
-    except OSError as error:
-        raise InputError(
-            f"{folder}: cannot be written ({error.strerror}); choose another"
-        ) from error
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
     return Index.open(folder)
 
 
@@ -249,29 +252,28 @@ def _write(work: Path, config: IndexConfig, sets: list[FeatureSet]) -> dict[str,
     """Write the arrays of an index; return what is noted of them."""
     counts = [len(clips) for clips in sets]
     model, settings = load_run(config.run)
-    size = settings.embedding_dim
-    vectors = [
-        np.lib.format.open_memmap(work / f"{side}.npy", "w+", np.float32, (sum(counts), size))
-        for side in SIDES
-    ]
+    shape = (sum(counts), settings.embedding_dim)
+    require_room(work, 4 * math.prod(shape) * (4 if sum(counts) > config.exact else 2))
     penalties = [np.zeros(sum(counts), np.float32) for _ in SIDES]
     correction, bank = _hubs(model, config)
     row = 0
-    bar = tqdm(desc="embedding", total=sum(counts), unit="clip", disable=None)
-    for visual, audio in _chunks(sets):
-        embedded = model.embed(visual, audio)
-        taken = [torch.zeros(len(visual), 1)] * 2
-        if bank and correction.weight:
-            taken = hubness.attraction(embedded, bank, correction.sharpness)
-        for side, values in enumerate((embedded.visual, embedded.audio)):
-            there = values.isfinite().all(dim=1)
-            kept = torch.where(there[:, None], values, 0)
-            vectors[side][row : row + len(values)] = kept.numpy()
-            penalty = torch.where(there, correction.weight * taken[side][:, 0], math.inf)
-            penalties[side][row : row + len(values)] = penalty.numpy()
-        row += len(visual)
-        bar.update(len(visual))
-    bar.close()
+    with ExitStack() as opened:
+        bar = opened.enter_context(
+            tqdm(desc="embedding", total=sum(counts), unit="clip", disable=None)
+        )
+        files = [opened.enter_context(begin_rows(work / f"{s}.npy", "<f4", shape)) for s in SIDES]
+        for visual, audio in _chunks(sets):
+            embedded = model.embed(visual, audio)
+            taken = [torch.zeros(len(visual), 1)] * 2
+            if bank and correction.weight:
+                taken = hubness.attraction(embedded, bank, correction.sharpness)
+            for side, values in enumerate((embedded.visual, embedded.audio)):
+                there = values.isfinite().all(dim=1)
+                files[side].write(torch.where(there[:, None], values, 0).numpy().tobytes())
+                penalty = torch.where(there, correction.weight * taken[side][:, 0], math.inf)
+                penalties[side][row : row + len(values)] = penalty.numpy()
+            row += len(visual)
+            bar.update(len(visual))
     for name, taken_off in zip(SIDES, penalties, strict=True):
         np.save(work / f"{name}_penalty.npy", taken_off)
     np.save(work / "ids.npy", np.concatenate([np.asarray(clips.ids) for clips in sets]))
@@ -281,6 +283,7 @@ def _write(work: Path, config: IndexConfig, sets: list[FeatureSet]) -> dict[str,
     np.save(work / "label_indices.npy", numbers.astype(np.int32))
     found = []
     if sum(counts) > config.exact:
+        vectors = [np.load(work / f"{side}.npy", mmap_mode="r") for side in SIDES]
         pairs = list(zip(vectors, penalties, strict=True))
         found = [write_parts(work, side, *pairs[side], vectors[1 - side]) for side in (0, 1)]
     return {
@@ -345,18 +348,24 @@ def write_parts(
         index.nprobe = min(cells, 2 * index.nprobe)
         _, near = index.search(asked, 10)
         found = float(np.mean([len(set(a) & set(b)) / 10 for a, b in zip(near, true, strict=True)]))
-    faiss.write_index(index, str(work / f"{SIDES[side]}.faiss"))
+    try:
+        faiss.write_index(index, str(work / f"{SIDES[side]}.faiss"))
+    except RuntimeError as error:  # what faiss makes of a full disk
+        raise OSError("faiss cannot write its file") from error
     return found
 
 
 def _weights(run: Path) -> str:
     """Return the SHA-256 of a run's weights."""
-    return digest(run / "model.safetensors")
+    try:
+        return digest(run / "model.safetensors")
+    except OSError:
+        raise RunFolder(run).damaged("model.safetensors") from None
 
 
 def _read_note(folder: Path) -> dict[str, Any]:
     """Return what is noted of an index; {} if there is none, or it is damaged."""
     try:
-        return json.loads((folder / NOTE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return dict(json.loads((folder / NOTE).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
         return {}

@@ -28,8 +28,6 @@ do in YouTube-8M.
 """
 
 import json
-import os
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +37,9 @@ from tqdm import tqdm
 
 from xmodal.config import InputError, StageConfig
 from xmodal.data.framing import write_records
-from xmodal.data.schema import Clip, encode_example
+from xmodal.data.schema import AUDIO_DIM, VISUAL_DIM, Clip, encode_example
 from xmodal.data.vocabulary import write_vocabulary
+from xmodal.folder import locked, require_room, whole
 from xmodal.synthetic.generator import CONSTANTS, Generator
 
 
@@ -80,35 +79,29 @@ def write_sample(config: SampleConfig, progress: bool = True) -> None:
     Raises
     ------
     InputError
-        If ``out`` holds shards that are not a sample, or cannot be written to.
+        If ``out`` holds shards that are not a sample, cannot be written to, or is being written.
     """
     marker, shards = config.out / "sample.json", config.out / "shards"
+    vocabulary = config.out / "vocabulary.csv"
     description = _description(config)
-    if marker.exists() and shards.exists() and _read(marker) == description:
+    count = len(range(0, config.clips, config.clips_per_shard))
+    files = [vocabulary, *(shards / f"sample{number:04d}.tfrecord" for number in range(count))]
+    if _read(marker) == description and all(f.exists() and f.stat().st_size for f in files):
         return
     if shards.exists() and not marker.exists():
         raise InputError(
             f"{shards}: these shards are not a sample of ours (there is no {marker.name} beside "
             "them); choose another folder for the sample."
         )
-    partial = config.out / f".shards.{os.getpid()}.partial"
-    try:
-        partial.mkdir(parents=True)
-        names, counts = _write_shards(config, partial, progress)
-        if shards.exists():
+    with locked(config.out):
+        require_room(config.out, config.clips * (VISUAL_DIM + AUDIO_DIM) * 4)
+        with whole(shards, ours=["sample[0-9]*.tfrecord"]) as fresh:
+            fresh.mkdir()
+            classes, counts = _write_shards(config, fresh, progress)
             marker.write_text("{}\n")  # until the new marker is there, this is no whole sample
-            shutil.rmtree(shards)
-        partial.rename(shards)
-        write_vocabulary(config.out / "vocabulary.csv", names, counts)
-        unfinished = marker.with_name(f".{marker.name}.partial")
-        unfinished.write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
-        unfinished.replace(marker)
-    except OSError as error:
-        raise InputError(
-            f"{config.out}: the sample cannot be written ({error.strerror}); check the folder."
-        ) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        write_vocabulary(vocabulary, classes, counts)
+        with whole(marker) as fresh:
+            fresh.write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
 
 
 def _description(config: SampleConfig) -> dict[str, Any]:
@@ -119,10 +112,10 @@ def _description(config: SampleConfig) -> dict[str, Any]:
 
 
 def _read(marker: Path) -> Any:
-    """Return what a marker says, or None if it is damaged."""
+    """Return what a marker says, or None if there is none, or a damaged one."""
     try:
         return json.loads(marker.read_text(encoding="utf-8"))
-    except ValueError:
+    except (OSError, ValueError):
         return None
 
 

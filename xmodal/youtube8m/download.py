@@ -5,14 +5,12 @@ case (``trainaA.tfrecord`` and ``trainAa.tfrecord``), so some collide on the fil
 not tell the cases apart; files on disk therefore have other names (our choice, see `safe_name`).
 """
 
-import fcntl
 import hashlib
 import os
 import re
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import CancelledError
-from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
@@ -26,6 +24,7 @@ from tqdm import tqdm
 
 from xmodal.config import InputError
 from xmodal.data.vocabulary import read_vocabulary
+from xmodal.folder import locked
 from xmodal.youtube8m.web import UnreachableError, WebConfig, WebError, open_session, read
 
 
@@ -176,9 +175,10 @@ def download(config: DownloadConfig) -> Downloaded:
         )
         files.insert(0, RemoteFile(vocabulary, config.folder / "vocabulary.csv", None))
         try:
-            for split in splits:
-                (config.folder / split).mkdir(parents=True, exist_ok=True)
-            with _claimed(config):
+            with locked(config.folder):
+                for split in splits:
+                    (config.folder / split).mkdir(parents=True, exist_ok=True)
+                _note_release(config)
                 if config.verify:
                     for file in tqdm(files, "verifying", unit="file", disable=None):
                         if file.path.exists() and not file.is_whole(file.path):
@@ -187,11 +187,6 @@ def download(config: DownloadConfig) -> Downloaded:
                 received, failed = _fetch(session, config, missing, stopped)
         except UnreachableError as error:
             raise InputError(f"{error}; the same command goes on when it is back.") from error
-        except OSError as error:
-            raise InputError(
-                f"{config.folder}: cannot be written ({error.strerror}); make room or choose "
-                "another folder: what was fetched is kept, and the same command goes on."
-            ) from error
     fetched, present = len(missing) - len(failed), len(files) - len(missing)
     return Downloaded(config.folder, fetched, present, failed, received, monotonic() - begun)
 
@@ -241,29 +236,16 @@ def original_name(name: str) -> str:
     return re.sub("_([a-z_])", lambda found: found[1].upper(), name)
 
 
-@contextmanager
-def _claimed(config: DownloadConfig) -> Iterator[None]:
-    """Keep the folder for this process and this release; a killed process gives it back too."""
-    with (config.folder / ".release").open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(
-                f"{config.folder}: another process is fetching to this folder; wait until it ends."
-            ) from None
-        except OSError:
-            pass  # some network file systems have no locks; then nothing keeps two apart
-        file.seek(0)
-        noted = file.read().strip()
-        if noted not in ("", str(config.release)):
-            raise InputError(
-                f"{config.folder}: holds release {noted} of YouTube-8M; choose another folder for "
-                f"release {config.release}."
-            )
-        if not noted:
-            file.write(f"{config.release}\n")
-            file.flush()
-        yield
+def _note_release(config: DownloadConfig) -> None:
+    """Keep the folder for one release."""
+    note = config.folder / ".release"
+    noted = note.read_text().strip() if note.exists() else ""
+    if noted not in ("", str(config.release)):
+        raise InputError(
+            f"{config.folder}: holds release {noted} of YouTube-8M; choose another folder for "
+            f"release {config.release}."
+        )
+    note.write_text(f"{config.release}\n")
 
 
 def _fetch(

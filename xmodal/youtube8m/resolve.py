@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from xmodal.config import InputError
 from xmodal.data.features import open_features
+from xmodal.folder import locked
 from xmodal.youtube8m.web import WebConfig, WebError, open_session, read
 
 CLIP_ID = "[A-Za-z0-9]{4}"
@@ -93,30 +94,28 @@ def resolve(config: ResolveConfig) -> Resolved:
     asked = [clip for clip in wanted if clip not in known]
     found = in_row = 0
     pace = Pace(config.rate)
-    try:
-        with open_session(config, before_retry=pace) as session, _open_cache(config.cache) as file:
-            believed = file.tell()  # the answers up to here are beyond doubt
-            for clip in tqdm(asked, "resolving", unit="id", disable=None):
-                pace()
-                youtube_id = _look_up(session, config, clip)
-                file.write(f"{clip},{youtube_id or ''}\n".encode())
-                file.flush()
-                if youtube_id:
-                    found, in_row, believed = found + 1, 0, file.tell()
-                    continue
-                in_row += 1
-                if in_row == SUSPICIOUS:
-                    file.truncate(believed)
-                    raise InputError(
-                        f"{config.server}: {SUSPICIOUS} ids in a row were answered as deleted "
-                        "videos are, which is hard to believe; check the address of the server "
-                        "(none of these answers is kept)."
-                    )
-    except OSError as error:
-        raise InputError(
-            f"{config.cache}: cannot be written ({error.strerror}); what it holds is kept, and the "
-            "same command goes on."
-        ) from error
+    with (
+        locked(config.cache),
+        open_session(config, before_retry=pace) as session,
+        _open_cache(config.cache) as file,
+    ):
+        believed = file.tell()  # the answers up to here are beyond doubt
+        for clip in tqdm(asked, "resolving", unit="id", disable=None):
+            pace()
+            youtube_id = _look_up(session, config, clip)
+            file.write(f"{clip},{youtube_id or ''}\n".encode())
+            file.flush()
+            if youtube_id:
+                found, in_row, believed = found + 1, 0, file.tell()
+                continue
+            in_row += 1
+            if in_row == SUSPICIOUS:
+                file.truncate(believed)
+                raise InputError(
+                    f"{config.server}: {SUSPICIOUS} ids in a row were answered as deleted "
+                    "videos are, which is hard to believe; check the address of the server "
+                    "(none of these answers is kept)."
+                )
     return Resolved(found, len(asked) - found, len(wanted) - len(asked), config.cache)
 
 
@@ -159,7 +158,6 @@ def read_youtube_ids(path: str | os.PathLike[str]) -> dict[str, str | None]:
 
 def _open_cache(path: Path) -> BinaryIO:
     """Open the cache to add to it, without a last line that was cut off."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     file = path.open("ab")
     file.truncate(path.read_bytes().rfind(b"\n") + 1)
     file.seek(0, os.SEEK_END)
