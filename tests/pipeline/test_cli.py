@@ -18,7 +18,7 @@ from xmodal.evaluation.recall import MeasureConfig, RecallConfig
 from xmodal.media.extract import ExtractConfig
 from xmodal.pipeline.cli import COMMANDS
 from xmodal.pipeline.dataset import DataConfig
-from xmodal.pipeline.options import CommandLine
+from xmodal.pipeline.options import CommandLine, InspectConfig, validated
 from xmodal.synthetic.sample import SampleConfig
 from xmodal.train import TrainConfig, train
 from xmodal.youtube8m.download import DownloadConfig
@@ -115,10 +115,47 @@ def test_the_environment_sets_nothing(monkeypatch: pytest.MonkeyPatch):
     assert read(TrainConfig) == TrainConfig()
 
 
-def test_a_word_of_json_is_what_the_batch_writes():
-    fields = {"steps": 3, "weight_l2": 1e-8, "visual_hidden": [8], "out": "a b", "patience": None}
-    words = [f"{name}={json.dumps(value)}" for name, value in fields.items()]
-    assert read(TrainConfig, *words) == TrainConfig(**fields)  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    "name, word, meant",
+    [
+        ("shards", "set #1", Path("set #1")),
+        ("shards", "2018", Path("2018")),
+        ("shards", "null", Path("null")),
+        ("shards", "a: b", Path("a: b")),
+        ("shards", "[a]", Path("[a]")),
+        ("shards", "~/a~", Path.home() / "a~"),
+        ("vocabulary", "~/a.csv", Path.home() / "a.csv"),
+        ("vocabulary", "null", None),
+        ("vocabulary", "", None),
+        ("source", "0200", "0200"),
+        ("source", "yes", "yes"),
+        ("source", '"q"', '"q"'),
+        ("evaluation_clips", "0200", 200),
+        ("sample_clips", "null", None),
+        ("evaluation_shards", "*validate*", "*validate*"),
+        ("evaluation_shards", "[ab]*", "[ab]*"),
+        ("evaluation_shards", "a,b", "a,b"),
+        ("evaluation_shards", "null", None),
+        ("evaluation_shards", '["*a*", "0200"]', ["*a*", "0200"]),
+    ],
+)
+def test_a_word_is_a_word(name: str, word: str, meant: object):
+    """Only the field that it is given to says what it means, however it is given."""
+    for words in ([f"{name}={word}"], [f"--{name}", word], [f"--{name}={word}"]):
+        assert getattr(read(DataConfig, *words), name) == meant
+
+
+def test_a_list_of_paths_is_one_path_a_word():
+    line = CommandLine("inspect", "", ["[a]", "b,c", "~/d"])
+    given = line.read(InspectConfig, "shards")
+    assert given.shards == [Path("[a]"), Path("b,c"), Path.home() / "d"]
+
+
+def test_values_of_a_notebook_are_meant_as_words_are():
+    given = {"source": 2018, "shards": 2, "vocabulary": "null", "results": "~/r"}
+    config = validated(DataConfig, given)
+    assert (config.source, config.shards) == ("2018", Path("2"))
+    assert (config.vocabulary, config.results) == (None, Path.home() / "r")
 
 
 def test_numbers_may_be_choices():
@@ -148,13 +185,14 @@ def test_options_may_stand_between_what_has_no_name(call: Call, shard_folder: Pa
         (["train", "--steps"], "argument --steps: expected one argument"),
         (["train", "steps=many"], "parameter steps: "),
         (["train", "--steps", "many"], "parameter steps: "),
-        (["train", "visual_hidden=[1"], "the value of 'visual_hidden=[1' is no YAML"),
-        (["train", "--visual_hidden", "[1"], "visual_hidden: Missing end delimiter"),
+        (["train", "visual_hidden=[1"], "parameter visual_hidden.0: "),
+        (["train", "--visual_hidden", "[1"], "parameter visual_hidden.0: "),
+        (["train", "out=", "--features="], "parameter features: "),
         (["train", "visual_hidden=[0]"], "parameter visual_hidden.0: "),
         (["evaluate", "galleries=[0]"], "parameter galleries.0: "),
         (["evaluate", "--galeries", "5"], "there is no parameter galeries; did you mean galleries"),
         (["train", "variant=[text]"], "parameter variant: "),
-        (["train", "features=5", "out=x"], "parameter features: "),
+        (["train", "features=5", "out=x"], "5: holds no feature set"),
         (["train", "features=nowhere"], "nowhere: holds no feature set"),
         (["train", "--features", "nowhere"], "nowhere: holds no feature set"),
         (["prepare"], "parameter shards: Field required"),

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -136,6 +137,26 @@ def test_the_paper_is_the_default():
     )
     assert config.visual_hidden == (2000, 2000, 700, 700)
     assert config.audio_hidden == (450, 450, 200, 200)
+
+
+@pytest.mark.parametrize("name", ["set #1", "it's", "a, b: c", '"q"', "2018", "{a}", "`id`", "~"])
+def test_shards_may_have_any_name(name: str):
+    """As make hands it on to Snakemake, which reads a mapping."""
+    words = [
+        "make",
+        "-n",
+        "-o",
+        ".venv/installed",
+        "yt8m",
+        f"SHARDS={name}",
+        "SNAKEMAKE=printf '%s\\n'",
+    ]
+    told = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
+    command = told.stdout.split(".venv/bin")[0]
+    said = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True).stdout
+    (data,) = [line for line in said.splitlines() if line.startswith("data=")]
+    mapping = yaml.load(data.removeprefix("data="), yaml.BaseLoader)
+    assert mapping == {"shards": name, "vocabulary": "data/yt8m/shards/vocabulary.csv"}
 
 
 def test_the_numbers_of_the_readme_are_those_of_the_files(tmp_path):

@@ -1,15 +1,18 @@
 """How a command is given its options, as ``--name value`` or ``NAME=VALUE``, and what is wrong."""
 
 import difflib
-from argparse import ArgumentParser, Namespace
+import json
+from argparse import ArgumentParser
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_origin
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 import yaml
 from pydantic import Field, ValidationError, create_model
-from pydantic_settings import CliPositionalArg, CliSettingsSource, SettingsError
+from pydantic_settings import CliPositionalArg, CliSettingsSource
 
 from xmodal.config import InputError, StageConfig
 
@@ -18,21 +21,60 @@ Config = TypeVar("Config", bound=StageConfig)
 
 def validated(config_type: type[Config], values: dict[str, Any]) -> Config:
     """Build a configuration, or raise an InputError that says which value is wrong."""
+    fields = {field.alias or name: field for name, field in config_type.model_fields.items()}
+    meant = {
+        name: as_meant(value, fields[name].annotation, fields[name].default)
+        for name, value in values.items()
+        if name in fields
+    }
     try:
-        return config_type(**values)
+        return config_type(**values | meant)
     except ValidationError as error:
         first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
+        place, name = first["loc"], ".".join(map(str, first["loc"]))
         if first["type"] == "extra_forbidden":
-            raise unknown("parameter", name, config_type.model_fields) from None
-        raise InputError(f"parameter {name}: {first['msg']} (got {first['input']!r})") from None
+            raise unknown("parameter", name, fields if len(place) == 1 else ()) from None
+        said = first["msg"].removeprefix("Value error, ")
+        if place:
+            said = f"parameter {name}: {said}"
+            if not isinstance(first["input"], dict):
+                said += f" (got {first['input']!r})"
+        raise InputError(said) from None
+
+
+def as_meant(value: Any, kind: Any, default: Any = ...) -> Any:
+    """Read a word as a field of some kind means it; where text is wanted, an integer is a word.
+
+    The word null is None to a field that may be it. A list is written ``[a, b]``, or ``1,2`` if not
+    of texts or paths. All else is up to the field: ``0200`` is 200 to one, to another a name.
+    """
+    kinds = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+    text, nothing = {str, Path} & {*kinds}, default is None or NoneType in kinds
+    many = next((some for some in kinds if get_origin(some) in (list, tuple)), None)
+    if isinstance(value, list | tuple) and many:
+        return [as_meant(item, get_args(many)[0]) for item in value]
+    if isinstance(value, int) and text:
+        return value if {int, bool} & {*kinds} else json.dumps(value)
+    if not isinstance(value, str):
+        return value
+    if (value == "null" and nothing) or (not value and (nothing or str not in kinds)):
+        return None
+    if many and value.startswith("["):
+        with suppress(yaml.YAMLError):
+            found = yaml.load(value, yaml.BaseLoader)  # its scalars are words
+            return found if isinstance(found, list) else value
+    if many and not text:
+        return [value] if {str, Path} & {*get_args(many)} else value.split(",")
+    choices = get_args(kind) if get_origin(kind) is Literal else ()
+    return {str(choice): choice for choice in choices}.get(value, value)  # some are numbers
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
     """Return the error of a name that does not exist, with the one that was perhaps meant."""
+    known = list(known)
     close = difflib.get_close_matches(name, known, 1)
-    hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
-    return InputError(f"there is no {kind} {name}; {hint}")
+    hint = f"; did you mean {close[0]}?" if close else known and f"; there are {', '.join(known)}"
+    return InputError(f"there is no {kind} {name}{hint or ''}")
 
 
 class InspectConfig(StageConfig):
@@ -51,7 +93,9 @@ class SearchConfig(StageConfig):
     run: str = Field(description="run with an index, or weights of the package: yt8m-recipe")
     video: str | None = Field(None, description="id of the clip whose video is the query")
     audio: str | None = Field(None, description="id of the clip whose sound is the query")
-    label: str | int | None = Field(None, description="label whose clips together are the query")
+    label: int | str | None = Field(
+        None, union_mode="left_to_right", description="label whose clips together are the query"
+    )
     features: Path | None = Field(None, description=".npy with features that are the query")
     file: Path | None = Field(None, description="video, sound or picture that is the query")
     encoders: Literal["packaged", "yt8m"] = Field("packaged", description="as of `extract`")
@@ -90,28 +134,20 @@ class CommandLine:
         }
         usage = ["xmodal", self.command, *map(str.upper, positional), "[OPTIONS]"]
         parser = Parser(usage=" ".join(usage), description=self.about, allow_abbrev=False)
-        others: list[str] = []
-
-        def parse(_: ArgumentParser, words: list[str]) -> Namespace:
-            known, rest = parser.parse_known_intermixed_args(words)
-            others.extend(rest)
-            return known
-
-        try:
-            given = CliSettingsSource(
-                create_model(config_type.__name__, __base__=config_type, **placed),  # type: ignore[arg-type]
-                cli_parse_args=self.words,
-                cli_implicit_flags=True,
-                cli_shortcuts=aliases,
-                root_parser=parser,
-                parse_args_method=parse,
-            )()
-        except SettingsError as error:
-            raise InputError(str(error)) from None
-        for name, field in fields.items():
-            if name in given and get_origin(field.annotation) is Literal:
-                given[name] = yaml.safe_load(given[name])  # it may be one of several numbers
-        return validated(config_type, given | named_values(others, fields))
+        CliSettingsSource(
+            create_model(config_type.__name__, __base__=config_type, **placed),  # type: ignore[arg-type]
+            cli_implicit_flags=True,
+            cli_shortcuts=aliases,
+            root_parser=parser,
+        )
+        known, others = parser.parse_known_intermixed_args(self.words)
+        given = vars(known)
+        once = {
+            name: words[0]
+            for name, words in given.items()
+            if isinstance(words, list) and not words[1:] and name not in positional
+        }
+        return validated(config_type, given | once | named_values(others, fields))
 
     def arguments(self, **about: str) -> list[str]:
         """Return as many words as are described, for a command without options."""
@@ -120,17 +156,14 @@ class CommandLine:
         return [value for _, value in self.read(arguments, *about)]
 
 
-def named_values(words: list[str], known: Iterable[str]) -> dict[str, Any]:
-    """Return the values of NAME=VALUE words, read as YAML; InputError if one is anything else."""
+def named_values(words: list[str], known: Iterable[str]) -> dict[str, str]:
+    """Return the values of NAME=VALUE words; InputError if one is anything else."""
     values = {}
     for word in words:
         name, equals, value = word.partition("=")
         if name.startswith("-"):
             raise unknown("parameter", name.lstrip("-"), known)
         if not equals:
-            raise InputError(f"{word!r} is not of the form NAME=VALUE")
-        try:
-            values[name.replace("-", "_")] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise InputError(f"the value of {word!r} is no YAML: close its brackets") from None
+            raise InputError(f"{word!r} is not of the form NAME=VALUE, or --NAME VALUE")
+        values[name.replace("-", "_")] = value
     return values
