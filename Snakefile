@@ -9,19 +9,26 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.utils import update_config
 
 from xmodal.checkpoint import TRAINING_VERSION
 from xmodal.config import InputError
+from xmodal.evaluation.ablation import read_profile
 from xmodal.folder import locked
 from xmodal.pipeline.dependencies import code_of
-from xmodal.pipeline.stages import STAGES
+from xmodal.pipeline.stages import STAGES, stage_config
 from xmodal.pipeline.options import validated
 from xmodal.pipeline.profile import Profile
 
-profile = validated(Profile, config)
+words = {}  # of the profile as it is written; Snakemake's own reader takes 0200 for 128
+for path in workflow.configfiles:
+    update_config(words, read_profile(path))
+update_config(words, workflow.config_settings.config)
+profile = validated(Profile, words)
 NAME, MODELS = profile.name, profile.models()
-DATA, RUNS, FIGURES = f"data/{NAME}/features", f"runs/{NAME}", profile.figures or f"figures/{NAME}"
-RESULTS = profile.results or f"data/results/{NAME}"  # what is measured; all is drawn from it
+DATA, RUNS = f"data/{NAME}/features", f"runs/{NAME}"
+FIGURES = str(profile.figures or f"figures/{NAME}")
+RESULTS = str(profile.results or f"data/results/{NAME}")  # what is measured; all is drawn from it
 MANIFEST = f"{DATA}/manifest.json"
 RUN = f"{RUNS}/{MODELS[0]}"  # the paper's dimension, first seed: the one that is looked at
 XMODAL = f"{shlex.quote(sys.executable)} -m xmodal"
@@ -66,6 +73,11 @@ def values(**parameters):
     return json.dumps(parameters, default=str)
 
 
+def as_is(text):
+    """A parameter of a rule in which a name in braces is no wildcard."""
+    return lambda wildcards: text
+
+
 def folders():
     """Where a notebook finds what is measured, and leaves its pictures and tables."""
     return {"results": RESULTS, "figures": FIGURES}
@@ -73,7 +85,11 @@ def folders():
 
 def options(**fields):
     """Fields of a configuration as words of the command line."""
-    return shlex.join(f"{name}={json.dumps(value)}" for name, value in fields.items())
+    words = {
+        name: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        for name, value in fields.items()
+    }
+    return shlex.join(f"{name}={word}" for name, word in words.items())
 
 
 # A rule each: its notebook, what is measured for it beside its own code, what it leaves, its parameters.
@@ -178,10 +194,10 @@ rule features:
     output:
         update(MANIFEST),  # not removed before the job: what is there already is not made again
     params:
-        options=options(**profile.data, features=DATA),
+        options=as_is(options(**profile.data, features=DATA)),
     threads: workflow.resource_settings.cores or 1  # none are known on a cluster: set-threads
     shell:
-        "{XMODAL} data {params.options} && touch {output}"
+        "{XMODAL} data {params.options} && touch {output:q}"
 
 
 rule train:
@@ -228,6 +244,11 @@ SETS["explorer"] = (
     {"features": DATA, "run": EXPLORED},
 )
 
+onstart:
+    for name, _, parameters in SETS.values():  # a typo is told before any job, not by its own
+        stage_config(name, {**parameters, **folders()})
+
+
 if not profile.draw:
     for stage, (name, inputs, parameters) in SETS.items():
 
@@ -241,7 +262,7 @@ if not profile.draw:
                 update(f"{RESULTS}/{name}/manifest.json"),  # of runs that are gone, too
             params:
                 name=name,
-                values=values(**parameters, **folders()),
+                values=as_is(values(**parameters, **folders())),
             shell:
                 "{XMODAL} results {params.name} {params.values:q}"
 
@@ -260,11 +281,11 @@ for stage, (notebook, _, outputs, parameters) in NOTEBOOKS.items():
             outputs,
             executed=f"{FIGURES}/notebooks/{notebook}.ipynb",
         params:
-            values=values(**parameters, **folders()),
+            values=as_is(values(**parameters, **folders())),
         log:
             f"{RUNS}/notebooks/{notebook}.ipynb",  # kept also when a cell fails
         shell:
-            "{XMODAL} notebook {input.notebook} {log} {params.values:q} && cp {log} {output.executed}"
+            "{XMODAL} notebook {input.notebook} {log:q} {params.values:q} && cp {log:q} {output.executed:q}"
 
 
 rule report:
@@ -274,4 +295,4 @@ rule report:
     output:
         f"{FIGURES}/README.md",
     shell:
-        "{XMODAL} report {FIGURES} > /dev/null"
+        "{XMODAL} report {FIGURES:q} > /dev/null"

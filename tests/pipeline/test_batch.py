@@ -6,10 +6,15 @@ from typing import Any
 
 import nbformat
 import pytest
+import yaml
 from pydantic import ValidationError
 
+from xmodal.config import InputError
+from xmodal.evaluation.ablation import read_profile
 from xmodal.pipeline.batch import Ticker, cleaned, merge_parameters, run_notebook
+from xmodal.pipeline.options import validated
 from xmodal.pipeline.profile import Profile
+from xmodal.pipeline.stages import stage_config
 
 PROFILE: dict[str, Any] = {
     **{"name": "tiny", "data": {}, "train": {"steps": 3}, "dimensions": [256]},
@@ -53,6 +58,54 @@ def test_a_profile_names_the_runs_of_its_studies_and_of_the_recipe():
 def test_a_wrong_profile_is_refused(change: dict[str, Any], said: str):
     with pytest.raises(ValidationError, match=said):
         Profile(**{**PROFILE, **change})
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        ({"dimensons": [1]}, "there is no parameter dimensons; did you mean dimensions?"),
+        ({"train": {"stps": 20}}, "dim250-seed0: there is no parameter stps; did you mean steps?"),
+        ({"train": {"margin": 5}}, "dim250-seed0: parameter margin: Input should be less than 1"),
+        ({"recipe": {"mixup": 1}}, "best/member-seed0: mixup is for other objectives"),
+        (
+            {"studies": {"a": {"base": {}, "rows": {"b": {"about": "b", "change": {"x": 1}}}}}},
+            "a/b-seed0: there is no parameter x",
+        ),
+        ({"studies": {"a": {"base": {}, "rows": {}, "y": 1}}}, "studies.a"),
+    ],
+)
+def test_all_of_a_profile_is_told_of_at_once_and_in_one_line(change: dict[str, Any], said: str):
+    with pytest.raises(InputError) as told:
+        validated(Profile, {**PROFILE, **change})
+    assert said in str(told.value) and "members" not in str(told.value).split("there are")[0]
+    assert "\n" not in str(told.value) and "{" not in str(told.value)
+
+
+def test_what_a_stage_is_told_is_checked_as_it_will_be():
+    with pytest.raises(
+        InputError, match="^03_recall: there is no parameter galeries; did you mean"
+    ):
+        stage_config("03_recall", {"galeries": [256]})
+
+
+def test_a_word_of_a_profile_is_a_word(tmp_path: Path):
+    path = tmp_path / "profile.yaml"
+    path.write_text("a: 0200\nb: yes\nc: 1:30\nd: 2018-01-01\ne: [5, 3.0e-4, true, null, ~]\n7: x")
+    assert read_profile(path) == {
+        **{"a": "0200", "b": "yes", "c": "1:30", "d": "2018-01-01"},
+        **{"e": [5, 3e-4, True, None, None], "7": "x"},
+    }
+    for one in Path(__file__).parents[2].glob("profiles/*.yaml"):  # where nothing is doubtful
+        assert read_profile(one) == yaml.safe_load(one.read_text())
+
+
+@pytest.mark.parametrize("text", ["a: 1\na: 2", "train: {steps: 2, steps: 3}", "a: [", "- a", ""])
+def test_a_profile_that_is_none_is_told(tmp_path: Path, text: str):
+    path = tmp_path / "profile.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match="profile.yaml") as told:
+        read_profile(path)
+    assert "\n" not in str(told.value)
 
 
 def write_notebook(path: Path, *cells: str) -> Path:

@@ -1,9 +1,10 @@
 """Ablations: many small trainings, and what each change to a common base does to recall."""
 
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pandas as pd
 import yaml
@@ -63,11 +64,56 @@ class AblationConfig(FigureConfig):
         return sorted(path.parent for path in self.runs_folder.glob("*/*/recall.csv"))
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML in which a key stands once, and words are text but null, true, false and plain numbers.
+
+    Otherwise 0200 would be 128, and yes would be true.
+    """
+
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        keys: list[str] = []
+        for key, _ in node.value:
+            if key.value in keys:
+                problem = f"{key.value} is there twice"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
+            keys.append(key.value)
+            if key.value != "<<":
+                key.tag = self.DEFAULT_SCALAR_TAG
+        return node
+
+
+for _tag, _pattern, _first in (
+    ("null", "|~|null", ["", "~", "n"]),
+    ("bool", "true|false", ["t", "f"]),
+    ("int", r"-?(0|[1-9]\d*)", [*"-0123456789"]),
+    ("float", r"-?(0|[1-9]\d*)(\.\d+)?(e[-+]?\d+)?", [*"-0123456789"]),
+    ("merge", "<<", ["<"]),
+):
+    _Loader.add_implicit_resolver(
+        f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), _first
+    )
+
+
+def read_profile(path: Path) -> dict[str, Any]:
+    """Read a profile; InputError if there is none, or it is no YAML of names and values."""
+    try:
+        with path.open("rb") as file:
+            found = yaml.load(file, _Loader)
+    except FileNotFoundError:
+        raise InputError(f"there is no profile {path}: name one of profiles/") from None
+    except (OSError, yaml.YAMLError) as error:
+        raise InputError(f"a profile cannot be read: {' '.join(str(error).split())}") from None
+    if not isinstance(found, dict):
+        raise InputError(f"{path}: is no profile, which gives values to names")
+    return found
+
+
 def read_ablations(profile: Path) -> dict[str, Ablation]:
     """Read the ablations of a profile, by name; InputError if there is no such profile."""
-    if not profile.exists():
-        raise InputError(f"there is no profile {profile}: name one of profiles/")
-    studies = yaml.safe_load(profile.read_text()).get("studies", {})
+    studies = read_profile(profile).get("studies", {})
     return {name: Ablation(**values) for name, values in studies.items()}
 
 

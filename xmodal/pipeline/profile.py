@@ -1,19 +1,21 @@
 """A batch's profile: what is made from which data, and which models are trained for it."""
 
+from pathlib import Path
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from xmodal.config import StageConfig
+from xmodal.config import InputError, StageConfig, TrainConfig
 from xmodal.evaluation.ablation import Ablation
+from xmodal.pipeline.options import validated
 
 
 class Profile(StageConfig):
     """Every choice of a batch, as a file in ``profiles/`` writes it down."""
 
     name: str = Field(pattern=r"^[a-z0-9_]+$", description="of data/, runs/ and figures/ folders")
-    figures: str | None = Field(None, description="folder; None: figures/<name>")
-    results: str | None = Field(None, description="of measurements; None: data/results/<name>")
+    figures: Path | None = Field(None, description="folder; None: figures/<name>")
+    results: Path | None = Field(None, description="of measurements; None: data/results/<name>")
     draw: bool = Field(False, description="draw what was measured; measure and train nothing")
     stages: list[str] = Field([], description="made by default; none: all that is not on request")
     data: dict[str, Any] = Field(description="DataConfig: where the clips come from")
@@ -31,6 +33,16 @@ class Profile(StageConfig):
     study: dict[str, Any] = Field({}, description="AblationConfig")
     own_media: dict[str, Any] = Field({}, description="OwnMediaConfig")
     members: int = Field(2, gt=0, description="runs of the recipe, which are joined")
+
+    @model_validator(mode="after")
+    def _trainings_are_sound(self) -> "Profile":
+        """Refuse what a training would refuse when its turn comes."""
+        for run, fields in (self.model_runs() | self.recipe_runs() | self.study_runs()).items():
+            try:
+                validated(TrainConfig, fields)
+            except InputError as error:
+                raise ValueError(f"{run}: {error}") from None
+        return self
 
     def models(self) -> list[str]:
         """Return the names of the paper's training runs, its own dimension first."""

@@ -18,13 +18,24 @@ STAGES = {
 }
 
 
-def measure_stage(notebook: str, values: dict[str, Any]) -> None:
-    """Measure what a notebook shows, whatever was measured before."""
+def stage_config(notebook: str, values: dict[str, Any]) -> Any:
+    """Return the configuration of what is measured for a notebook; InputError if it is wrong."""
+    from xmodal.config import InputError
     from xmodal.pipeline.options import unknown, validated
-    from xmodal.results.measurements import measure_now
 
     if notebook not in STAGES:
         raise unknown("notebook that measures", notebook, STAGES)
-    name, function, config = STAGES[notebook]
-    module = import_module(name)
-    measure_now(notebook, validated(getattr(module, config), values), getattr(module, function))
+    module, _, config = STAGES[notebook]
+    try:
+        return validated(getattr(import_module(module), config), values)
+    except InputError as error:
+        raise InputError(f"{notebook}: {error}") from None
+
+
+def measure_stage(notebook: str, values: dict[str, Any]) -> None:
+    """Measure what a notebook shows, whatever was measured before."""
+    from xmodal.results.measurements import measure_now
+
+    config = stage_config(notebook, values)
+    module, function, _ = STAGES[notebook]
+    measure_now(notebook, config, getattr(import_module(module), function))
