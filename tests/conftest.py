@@ -1,6 +1,11 @@
 """Small inputs that several test files share."""
 
 import os
+
+# One core, here and in sub-processes: sums are then made in one order. Said before NumPy is loaded,
+# whose threads would otherwise wait for each other in busy loops.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -9,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import settings
 
 from xmodal.data.framing import write_records
@@ -92,13 +96,6 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
 
 
 # --- trained in no time --------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="session", autouse=True)
-def single_thread() -> None:
-    """Compute on one core, here and in sub-processes: sums are then made in one order."""
-    os.environ["OMP_NUM_THREADS"] = "1"
-    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
