@@ -19,6 +19,14 @@ PAGES = [
     "xmodal/weights/yt8m-recipe/README.html",
     "docs/package.html",
 ]
+SLOW = pytest.mark.slow
+#: Text with a table and pictures, a notebook, nothing but results, a page of documentation.
+OF_EACH_KIND = {
+    "index.html",
+    "figures/yt8m/notebooks/02_train.html",
+    "figures/yt8m/README.html",
+    "docs/package.html",
+}
 
 
 @pytest.fixture(scope="module")
@@ -46,10 +54,10 @@ def test_figures_are_drawn_sharp(book: Path):
     assert '.png"' not in (book / "figures/yt8m/README.html").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("width", [390, 1280])
-def test_a_browser_shows_every_page_without_error_or_request(book: Path, browser, width: int):
+def test_a_browser_shows_every_page_without_error_or_request(book: Path, browser):
+    """As wide as on a desk and as narrow as on a telephone; every figure is told in words."""
     for page in PAGES:
-        tab = browser.new_page(viewport={"width": width, "height": 900})
+        tab = browser.new_page()
         errors, asked = [], []
         tab.on("pageerror", lambda error, errors=errors: errors.append(str(error)))
         tab.on(
@@ -59,24 +67,28 @@ def test_a_browser_shows_every_page_without_error_or_request(book: Path, browser
         tab.on("request", lambda request, asked=asked: asked.append(request.url))
         tab.goto((book / page).as_uri(), wait_until="load")
         tab.wait_for_timeout(300)
-        assert not errors, (page, errors)
-        assert not [url for url in asked if not url.startswith(("file:", "data:", "blob:"))], page
-        assert tab.evaluate("document.documentElement.scrollWidth") <= width, page
-        tab.close()
-
-
-def test_every_page_is_accessible_and_every_figure_has_words(book: Path, browser):
-    from axe_playwright_python.sync_playwright import Axe
-
-    for page in PAGES:
-        tab = browser.new_page(viewport={"width": 1280, "height": 900})
-        tab.goto((book / page).as_uri(), wait_until="load")
-        tab.wait_for_timeout(300)
-        found = Axe().run(tab).response["violations"]
-        assert not [(one["id"], one["nodes"][0]["html"][:200]) for one in found], page
+        for width in (390, 1280):
+            tab.set_viewport_size({"width": width, "height": 900})
+            assert tab.evaluate("document.documentElement.scrollWidth") <= width, page
         words = tab.eval_on_selector_all(".cell_output img", "all => all.map(one => one.alt)")
         assert all(len(alt) > 30 and "/" not in alt.split()[0] for alt in words), (page, words)
+        assert not errors, (page, errors)
+        assert not [url for url in asked if not url.startswith(("file:", "data:", "blob:"))], page
         tab.close()
+
+
+@pytest.mark.parametrize(
+    "page", [page if page in OF_EACH_KIND else pytest.param(page, marks=SLOW) for page in PAGES]
+)
+def test_every_page_is_accessible(book: Path, browser, page: str):
+    from axe_playwright_python.sync_playwright import Axe
+
+    tab = browser.new_page(viewport={"width": 1280, "height": 900})
+    tab.goto((book / page).as_uri(), wait_until="load")
+    tab.wait_for_timeout(300)
+    found = Axe().run(tab).response["violations"]
+    assert not [(one["id"], one["nodes"][0]["html"][:200]) for one in found]
+    tab.close()
 
 
 def test_what_is_searched_is_found_without_a_server(book: Path, browser):
