@@ -105,7 +105,7 @@ def run_steps(
     if config.average:
         ema = get_ema_multi_avg_fn(config.average)
         average = AveragedModel(raw, accelerator.device, multi_avg_fn=ema)
-        accelerator.register_for_checkpointing(average)
+        accelerator.prepare_model(average, evaluation_mode=True)  # kept as a model, not pickled
 
     state = resume(accelerator, folder)
     if state["best_step"]:

@@ -1,8 +1,10 @@
 """Training: what it leaves, that it can be killed at any time, and what it refuses."""
 
+import contextlib
 import json
 import math
 import os
+import pickle
 import shutil
 import signal
 import socket
@@ -10,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -284,10 +287,40 @@ def test_averaged_weights_are_validated_and_kept(tiny: Tiny, tmp_path: Path):
         train(config)
     first, second = (load_file(c.out / "checkpoint" / "model.safetensors") for c in (one, two))
     expected = {name: (first[name] + second[name]) / 2 for name in first}
-    found = torch.load(averaged.out / "checkpoint" / "custom_checkpoint_0.pkl")
+    found = load_file(averaged.out / "checkpoint" / "model_1.safetensors")
     for name, value in expected.items():
         torch.testing.assert_close(found[f"module.{name}"], value)
     assert read_history(averaged.out) != read_history(two.out)
+
+
+class _Bomb:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple:
+        return os.mkdir, (str(self.mark),)
+
+
+@pytest.mark.parametrize("average", [0.0, 0.5])
+def test_nothing_of_a_checkpoint_is_unpickled(tiny: Tiny, tmp_path: Path, average: float) -> None:
+    """accelerate loads objects registered with it without restriction: so none may be."""
+    config = tiny(tmp_path / "whole", steps=10, average=average)
+    train(config)
+    mark = tmp_path / "mark"
+    for path in sorted((config.out / "checkpoint").glob("*[!n]")):  # all but JSON
+        for write in (pickle.dump, torch.save):
+            out = Path(shutil.copytree(config.out, tmp_path / f"{write.__module__}-{path.name}"))
+            with (bomb := out / "checkpoint" / path.name).open("wb") as file:
+                write(_Bomb(mark), file)
+            state = json.loads((out / "checkpoint/state.json").read_text())
+            if "files" in state:  # whoever puts it there also notes its digest
+                state["files"][path.name] = sha256(bomb.read_bytes()).hexdigest()
+                (out / "checkpoint/state.json").write_text(json.dumps(state))
+            with contextlib.suppress(Exception):
+                train(config.model_copy(update={"out": out, "steps": 20}))
+            assert not mark.exists(), path.name
 
 
 def test_only_the_first_clips_are_used_if_asked_for(tiny: Tiny, tmp_path: Path):
