@@ -89,6 +89,14 @@ def test_text_from_data_is_no_html():
     assert EVIL in data_of(page)["names"]
 
 
+def test_a_line_of_another_alphabet_ends_no_script():
+    """U+2028 and U+2029 end a line of JavaScript, but not one of JSON; they come back as text."""
+    odd = "a\u2028b\u2029c 'd' \"e\" \u202ef <!-- <script>"
+    page = explorer_page(**frames(labels=("Guitar", "Cat", odd)), source="a")
+    assert not set("\u2028\u2029") & set(page) and "<!-- <script>" not in page
+    assert odd in data_of(page)["names"]
+
+
 def test_six_thousand_pairs_are_less_than_four_megabytes():
     labels = tuple(f"A label of usual length {n}" for n in range(3000))
     page = explorer_page(**frames(6000, labels, k=10), source="made up")

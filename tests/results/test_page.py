@@ -1,5 +1,6 @@
 """The generated page, what it says of where everything comes from, and numbers put into a page."""
 
+import json
 import re
 from pathlib import Path
 
@@ -85,6 +86,13 @@ def test_the_page_says_which_run_and_commit_made_each_file(figures: Path):
     assert found["cca"] == ("06_beyond", "bbb", "f" * 16)
     assert found["umap"] == ("04_umap", "ccc", "e" * 16)
     assert found["architecture"] == ("00_paper", "ccc", "none")
+
+
+def test_the_name_of_the_data_is_no_html(figures: Path):
+    note = json.loads((figures / "table1.json").read_text())
+    (figures / "table1.json").write_text(json.dumps({**note, "source": "<img src=x>"}))
+    write_report(figures)
+    assert "# Results: &lt;img src=x>\n" in (figures / "README.md").read_text()
 
 
 def test_the_page_leads_to_the_explorer_if_there_is_one(figures: Path):

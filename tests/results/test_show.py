@@ -7,6 +7,7 @@ import matplotlib
 import pandas as pd
 import pytest
 from IPython.display import Image, Markdown
+from markdown_it import MarkdownIt
 
 from xmodal.results import show as module
 from xmodal.results.provenance import Provenance, read_provenance
@@ -58,3 +59,33 @@ def test_a_page_is_saved_with_its_origin_and_linked_from_the_folder_of_notebooks
     assert read_provenance(tmp_path / "explorer.json") == ORIGIN
     (target,) = re.findall(r"^\[Open it\]\((.+)\)$", link.data)
     assert Path("notebooks", target).resolve() == tmp_path / "explorer.html"
+
+
+EVIL = [
+    '</script><img src="https://example.org/x" onerror="document.title=1">',
+    "\"'><svg onload='x()'>",
+    "<!-- -->",
+    "two \\\\<b>, a line\u2028, turned\u202e",
+]
+
+
+def html_in(markdown: str) -> list[str]:
+    """Return what a reader of Markdown takes for HTML."""
+    tokens = MarkdownIt().parse(markdown)
+    tokens += [part for token in tokens for part in token.children or []]
+    return [token.content for token in tokens if token.type.startswith("html")]
+
+
+@pytest.mark.parametrize("evil", EVIL)
+def test_no_name_from_the_data_is_html(tmp_path: Path, shown: list, evil: str):
+    """What reads Markdown lets HTML through: the book, and whoever shows a notebook's copy."""
+    assert html_in(f"of {evil}")
+    show = Show(tmp_path, ORIGIN.model_copy(update={"source": evil}))
+    show("bars", matplotlib.figure.Figure(figsize=(2, 1)), "Some bars", f"{evil} is highest.")
+    show("table", pd.DataFrame({evil: [evil], "n": [1]}), f"Of {evil}", f"{evil} is first.")
+    text = show.text("words", f"The best is {evil}.").data
+    _, words, table, seen = shown
+    for markdown in (words.data, seen.data, text, *(p.read_text() for p in tmp_path.glob("*.md"))):
+        assert not html_in(markdown)
+    page = table.to_html()
+    assert evil not in page and not re.search(r"<(img|svg|script|b>|!--|\?)", page)

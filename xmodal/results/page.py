@@ -8,6 +8,7 @@ import pandas as pd
 
 from xmodal.config import InputError
 from xmodal.results.provenance import read_provenance
+from xmodal.results.render import without_tags
 from xmodal.results.tables import flat, methods_layout, recall_layout
 
 PICTURES = {
@@ -162,7 +163,7 @@ def write_report(figures: Path) -> str:
         PAGE, trim_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined
     )
     page = template.render(
-        source=origin.source,
+        source=without_tags(origin.source),
         verdict=verdict,
         level=_read(figures / "level.md"),
         parts=[
@@ -191,6 +192,7 @@ def _runs(figures: Path) -> pd.DataFrame:
         note = read_provenance(path.with_suffix(".json"))
         named = re.search(r"(\w+)\.ipynb|^xmodal results (\w+)", note.command)
         name = next(filter(None, named.groups())) if named else note.command
+        name = without_tags(name)
         link = f"[{path.stem}]({path.stem}.json)"
         notes.append((name, note.commit, note.fingerprint[:16], note.command, link))
     frame = pd.DataFrame(notes, columns=["run", "commit", "features", "command", "made"])

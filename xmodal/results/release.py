@@ -14,6 +14,7 @@ from xmodal.evaluation.recall import embed_run, mean_recall, recall_frame
 from xmodal.folder import locked, require_empty, whole
 from xmodal.model import Embeddings
 from xmodal.results.provenance import project_commit
+from xmodal.results.render import without_tags
 from xmodal.results.tables import RECALL_COLUMNS, flat, recall_layout
 from xmodal.retrieval.gallery import save_gallery
 
@@ -89,7 +90,7 @@ def _write(config: ShipConfig, out: Path) -> str:
         layers=f"{', '.join(f'{n:,}' for n in hidden)} {settings['activation'].upper()} units, "
         f"{settings['embedding_dim']} linear ones",
         clips=result["training_clips"],
-        source=clips.source,
+        source=without_tags(clips.source),
         fingerprint=stored["data"][:16],
         objective=settings["objective"],
         passes=result["step"] * settings["batch_size"] / result["training_clips"],

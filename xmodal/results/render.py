@@ -56,6 +56,11 @@ _SIZE = rf"""\footnotesize\setlength{{\tabcolsep}}{{{_SPACE:g}pt}}
 \begin{{tabular}}[t]{{@{{}}r@{{}}}}#1\\[-2pt]{{\scriptsize #2}}\end{{tabular}}}}"""
 
 
+def without_tags(text: str) -> str:
+    """Return Markdown in which no name from the data is taken for HTML."""
+    return re.sub("<(?=[A-Za-z/!?])", "&lt;", text)
+
+
 def flat(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the frame with each head in one line: "audio→video R@1", or "R@1, N = 1,024"."""
     return frame.set_axis([_in_one_line(*head) for head in _heads(frame)], axis=1)

@@ -11,6 +11,7 @@ from IPython.display import Markdown, display
 from matplotlib.figure import Figure
 
 from xmodal.results.provenance import Provenance, save_figure, write_together
+from xmodal.results.render import without_tags
 from xmodal.results.tables import save_table
 
 
@@ -73,10 +74,11 @@ class Show:
             display(save_table(shown, path, origin, caption, decimals, layout))
             see = seen(see)
         if see.strip():
-            display(Markdown(see.strip()))
+            display(Markdown(without_tags(see.strip())))
 
     def text(self, stem: str, text: str) -> Any:
         """Show a paragraph made from the measurements, and save it as ``stem``.md."""
+        text = without_tags(text)
         write_together(self.folder / stem, {".md": (text + "\n").encode()})
         return Markdown(text)
 
