@@ -1,6 +1,7 @@
 """A run in a ZIP file: handed on whole, opened by path or address; anything else is refused."""
 
 import io
+import json
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -90,6 +91,12 @@ def zipped(entries: dict[str, bytes]) -> bytes:
     return content.getvalue()
 
 
+def patched(content: bytes) -> bytes:
+    """Mark the first entry as a patch, which Python cannot unpack: flag 5."""
+    at = content.index(b"PK\x01\x02") + 8
+    return content[:6] + b"\x20" + content[7:at] + b"\x20" + content[at + 1 :]
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -99,6 +106,14 @@ def zipped(entries: dict[str, bytes]) -> bytes:
         (zipped({"config.json": b"{}"}), "holds no run: not used"),
         (zipped({"a/config.json": b"", "config.json": b"", "manifest.json": b"{}"}), "holds no ru"),
         (zipped({"manifest.json": b'{"config.json": "00"}'}), "config.json is missing or not as"),
+        (
+            zipped({"manifest.json": b"{}", "config.json": b"{}"}),
+            "config.json is missing or not as",
+        ),
+        (zipped({"manifest.json": b"[]x"}), "manifest.json is damaged: get the run again"),
+        (zipped({"manifest.json": b"[1]"}), "manifest.json is damaged: get the run again"),
+        (zipped({"config.json": b"{}", "manifest.json": b"{}"})[:-1], "is no ZIP file"),
+        (patched(zipped({"manifest.json": b"{}"})), "is no ZIP file"),
     ],
 )
 def test_what_is_no_run_is_refused_and_leaves_nothing(
@@ -111,6 +126,35 @@ def test_what_is_no_run_is_refused_and_leaves_nothing(
     assert {path for path in tmp_path.iterdir()} - before <= {tmp_path / "cache"}
     with pytest.raises(InputError, match="cannot be read"):
         unpacked(str(tmp_path / "gone.zip"))
+
+
+def test_an_archive_leads_to_no_other_file(run: Path, tmp_path: Path, cache: Path) -> None:
+    """Neither by the name that it should have in the cache, nor by what its manifest names."""
+    outside = cache.parent / "outside"
+    outside.mkdir(parents=True)
+    (outside / "manifest.json").write_text("{}")
+    for digest in ("../outside", "..", "a" * 63, "A" * 64, "a" * 64 + "\n"):
+        with pytest.raises(InputError, match="a SHA-256 has 64 digits"):
+            unpacked(f"{run}.zip#sha256={digest}")
+    (outside / "secret").write_bytes(b"secret")
+    listed = {"../../outside/secret": sha256(b"secret").hexdigest()}
+    (run / "manifest.json").write_text(json.dumps(listed | {"config.json": "0"}))
+    pack(run)
+    assert b"secret" not in run.with_name("mine.zip").read_bytes().replace(b"outside/secret", b"")
+    with pytest.raises(InputError, match=r"model.safetensors is missing or not as it was made"):
+        unpacked(f"{run}.zip")
+
+
+def test_a_link_in_an_archive_is_a_file_like_any(tmp_path: Path) -> None:
+    link = zipfile.ZipInfo("mine/README.md")
+    link.external_attr = 0o120777 << 16
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr(link, "/etc/passwd")
+        archive.writestr(
+            "mine/manifest.json", json.dumps({"README.md": sha256(b"/etc/passwd").hexdigest()})
+        )
+    found = unpacked(str(tmp_path / "a.zip")) / "README.md"
+    assert not found.is_symlink() and found.read_text() == "/etc/passwd"
 
 
 def test_names_of_folders_are_no_archives() -> None:

@@ -3,6 +3,8 @@
 import hashlib
 import json
 import os
+import re
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -21,7 +23,7 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def as_noted(path: Path, noted: str) -> bool:
+def as_noted(path: Path, noted: str | None) -> bool:
     """Tell whether a file is there and has the SHA-256 that was noted of it."""
     return path.is_file() and digest(path) == noted
 
@@ -39,9 +41,9 @@ def verify(folder: Path) -> Path:
         manifest = dict(json.loads((folder / "manifest.json").read_text()))
     except (OSError, ValueError, TypeError):
         raise InputError(f"{folder}/manifest.json is damaged: get the run again") from None
-    for name, noted in manifest.items():
+    for name in FILES:  # the manifest names no other file
         path = folder / name
-        if not as_noted(path, noted):
+        if (name in manifest or path.exists()) and not as_noted(path, manifest.get(name)):
             raise InputError(f"{path} is missing or not as it was made: get it again")
     return folder
 
@@ -50,7 +52,7 @@ def pack(folder: Path) -> str:
     """Write FOLDER.zip, the same bytes for the same run; return its SHA-256."""
     path = folder.with_name(f"{folder.name}.zip")
     with whole(path) as fresh, zipfile.ZipFile(fresh, "w") as archive:
-        for name in ("manifest.json", *json.loads((folder / "manifest.json").read_text())):
+        for name in ("manifest.json", *(name for name in FILES if (folder / name).exists())):
             entry = zipfile.ZipInfo(f"{folder.name}/{name}")  # dated 1980
             archive.writestr(entry, (folder / name).read_bytes())
     return digest(path)
@@ -76,6 +78,8 @@ def unpacked(run: str) -> Path:
         If the file cannot be read, is another one, or holds anything but one run.
     """
     place, _, wanted = run.partition("#sha256=")
+    if wanted and not re.fullmatch("[0-9a-f]{64}", wanted):
+        raise InputError(f"{run}: a SHA-256 has 64 digits, 0 to 9 and a to f")
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "xmodal"
     if wanted and (cache / wanted / "manifest.json").exists():
         return verify(cache / wanted)
@@ -104,10 +108,10 @@ def unpacked(run: str) -> Path:
 
 def _unpack(place: str, content: bytes, folder: Path) -> None:
     """Unpack a run; names decide nothing, each file must be one that a run has."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
     packed = folder.with_suffix(f".{os.getpid()}.partial.zip")
-    packed.write_bytes(content)
     try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        packed.write_bytes(content)
         with zipfile.ZipFile(packed) as archive:
             entries = {Path(entry.filename).name: entry for entry in archive.infolist()}
             strange = set(entries) - {*FILES, "manifest.json"}
@@ -120,8 +124,13 @@ def _unpack(place: str, content: bytes, folder: Path) -> None:
             folder.mkdir(exist_ok=True)
             for name in (*FILES, "manifest.json"):  # the manifest last: then the run is whole
                 if name in entries:
-                    (folder / name).write_bytes(archive.read(entries[name]))
-    except zipfile.BadZipFile:
+                    with archive.open(entries[name]) as entry, (folder / name).open("wb") as file:
+                        shutil.copyfileobj(entry, file)
+    except InputError:
+        raise
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written ({error.strerror or error})") from error
+    except Exception:  # zipfile raises some ten kinds for a damaged file
         raise InputError(f"{place} is no ZIP file, or a damaged one: get it again") from None
     finally:
-        packed.unlink()
+        packed.unlink(missing_ok=True)
