@@ -573,6 +573,50 @@ def test_a_shard_that_changes_meanwhile_is_refused(
 # --- opening -------------------------------------------------------------------------------------
 
 
+SPOILT = {
+    "an empty array": lambda f: (f / "train/ids.npy").write_bytes(b""),
+    "a header cut off": lambda f: (f / "train/audio.npy").write_bytes(
+        (f / "train/audio.npy").read_bytes().replace(b"}", b"(", 1)
+    ),
+    "a label that is none": lambda f: change(f / "train/label_indices.npy", 0, 10**6),
+    "a negative label": lambda f: change(f / "train/label_indices.npy", 0, -1),
+    "labels that run backwards": lambda f: change(f / "train/label_indptr.npy", 1, 10**6),
+    "names that are no text": lambda f: (f / "label_names.json").write_text("[1,2,3,4,5,6,7]"),
+    "a manifest of lists": lambda f: edit(f, splits=[1]),
+    "sizes that are none": lambda f: edit(f, sizes=7),
+    "a source that is none": lambda f: edit(f, source=None),
+    "ids that are numbers": lambda f: np.save(f / "train/ids.npy", np.arange(len(ids_of(f)))),
+    "features that are texts": lambda f: np.save(
+        f / "train/audio.npy", np.full((len(ids_of(f)), AUDIO_DIM), "x")
+    ),
+}
+
+
+def change(path: Path, place: int, value: int) -> None:
+    values = np.load(path)
+    values[place] = value
+    np.save(path, values)
+
+
+def edit(folder: Path, **values: Any) -> None:
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps(manifest | values))
+
+
+def ids_of(folder: Path) -> np.ndarray:
+    return np.load(folder / "train/ids.npy")
+
+
+@pytest.mark.parametrize("spoil", SPOILT.values(), ids=SPOILT)
+def test_what_is_damaged_is_not_opened(
+    config: PrepareConfig, spoil: Callable[[Path], object]
+) -> None:
+    prepare(config)
+    spoil(config.out)
+    with pytest.raises(InputError, match="the train split is damaged; prepare it again"):
+        open_features(config.out, "train")
+
+
 def test_only_a_whole_set_opens(config: PrepareConfig) -> None:
     with pytest.raises(InputError, match="holds no feature set"):
         open_features(config.out, "train")

@@ -229,3 +229,38 @@ def test_a_given_split_that_cannot_be_is_told(tmp_path, split, told):
     with pytest.raises(InputError, match=told):
         prepare(config)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("ids", np.array("one"), "ids has no rows and visual 60"),
+        ("ids", np.array([["a"]] * CLIPS), "ids must be texts or numbers, one a clip"),
+        ("ids", np.array([b"\xff"] * CLIPS), "cannot be read as paired features .*ascii"),
+        ("ids", np.array(["a\ud800"] * CLIPS), "cannot be read as paired features .*surrogates"),
+        ("group", np.zeros((CLIPS, 2, 2)), "group must be texts or numbers, one a clip"),
+        ("group", np.zeros(CLIPS, [("a", "f4")]), "group must be texts or numbers, one a clip"),
+        ("labels", np.zeros(CLIPS, complex), "labels must be texts or numbers, one a clip"),
+        ("visual", np.float32(1), "visual is an array \\(\\) of float32"),
+    ],
+)
+def test_arrays_of_another_kind_are_refused(
+    tmp_path: Path, name: str, value: np.ndarray, message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        read_pairs(as_npz(tmp_path / "mine", {**arrays(), name: value}))
+
+
+@pytest.mark.parametrize("cell", [[1], b"x", {"a": 1}, [["a"]]])
+def test_cells_of_another_kind_are_refused(tmp_path: Path, cell: Any) -> None:
+    columns = {key: list(value) for key, value in arrays().items()} | {"group": [cell] * CLIPS}
+    pd.DataFrame(columns).to_parquet(tmp_path / "mine.parquet")
+    with pytest.raises(InputError, match="group must be texts or numbers, one a clip"):
+        read_pairs(tmp_path / "mine.parquet")
+
+
+def test_ids_and_labels_may_be_bytes_or_numbers(tmp_path: Path) -> None:
+    ids = np.array([f"clip{row}".encode() for row in range(CLIPS)])
+    labels = np.arange(CLIPS) % 3
+    pairs = read_pairs(as_npz(tmp_path / "mine", {**arrays(), "ids": ids, "labels": labels}))
+    assert pairs.ids[7] == "clip7" and pairs.labels[:4] == [["0"], ["1"], ["2"], ["0"]]

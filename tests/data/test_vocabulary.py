@@ -42,6 +42,8 @@ def test_rows_may_be_unordered_quoted_and_nameless(tmp_path: Path) -> None:
         (b"Index,Name\n0,Game\n2,Car\n", "2 classes are not numbered"),
         (b"Index,Name\n0,Game\n0,Car\n", "line 3 repeats class 0"),
         (b"Index,Name\n0,Game\nx,Car\n", "line 3 is not a vocabulary row"),
+        (b"Index,Name\n" + b"1" * 5000 + b",Game\n", "line 2 is not a vocabulary row"),
+        ("Index,Name\n٠,Game\n".encode(), "line 2 is not a vocabulary row"),
         (b"Index,Name\n-1,Game\n", "line 2 is not a vocabulary row"),
         (b"Index,Name\n0\n", "line 2 is not a vocabulary row"),
         (b"Index,Name\n0,Nike, Inc.\n", "line 2 is not a vocabulary row"),

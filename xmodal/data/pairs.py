@@ -60,12 +60,12 @@ def read_pairs(path: Path) -> Pairs:
     Raises
     ------
     InputError
-        If the file cannot be read, the arrays do not fit each other, an id occurs twice, or a
-        feature is infinite or in part NaN.
+        If the file cannot be read, the arrays do not fit each other or hold something else, an id
+        occurs twice, or a feature is infinite or in part NaN.
     """
     try:
         arrays = _read(path)
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # numpy and Arrow raise some ten kinds for a damaged file
         raise InputError(f"{path}: cannot be read as paired features ({error}).") from error
     missing = [name for name in NAMES[:2] if name not in arrays]
     if missing:
@@ -76,10 +76,13 @@ def read_pairs(path: Path) -> Pairs:
     visual, audio = (_features(path, name, arrays[name]) for name in NAMES[:2])
     clips = len(visual)
     for name, values in arrays.items():
-        if len(values) != clips:
+        rows = len(values) if values.ndim else "no"
+        if rows != clips:
             raise InputError(
-                f"{path}: {name} has {len(values)} rows and visual {clips}; give a row a clip."
+                f"{path}: {name} has {rows} rows and visual {clips}; give a row a clip."
             )
+        if name not in NAMES[:2] and not _is_plain(values, lists=name == "labels"):
+            raise InputError(f"{path}: {name} must be texts or numbers, one a clip; save them so.")
     ids = np.array([str(clip) for clip in arrays.get("ids", range(clips))])
     repeated = pd.Index(ids).duplicated()
     if repeated.any():
@@ -97,20 +100,36 @@ def _read(path: Path) -> dict[str, Any]:
     """Return the arrays that a file or folder holds, of those that have a meaning here."""
     if path.suffix == ".parquet":
         frame = pd.read_parquet(path)
-        return {name: frame[name].to_numpy() for name in NAMES if name in frame}
-    if path.suffix == ".npz":
+        found = {name: frame[name].to_numpy() for name in NAMES if name in frame}
+    elif path.suffix == ".npz":
         with np.load(path) as stored:
-            return {name: stored[name] for name in NAMES if name in stored}
-    found = {name: path / f"{name}.npy" for name in NAMES}
-    return {name: np.load(file, mmap_mode="r") for name, file in found.items() if file.exists()}
+            found = {name: stored[name] for name in NAMES if name in stored}
+    else:
+        files = {name: path / f"{name}.npy" for name in NAMES}
+        found = {n: np.load(file, mmap_mode="r") for n, file in files.items() if file.exists()}
+    for name, values in found.items():
+        if values.dtype.kind == "S":
+            found[name] = values = values.astype(str)
+        if values.dtype.kind == "U":
+            "".join(values.ravel()).encode()  # or it fails where it is first written
+    return found
+
+
+def _is_plain(values: np.ndarray, lists: bool) -> bool:
+    """Tell whether values are texts, numbers or dates, one a row; or lists of them, if allowed."""
+    if values.dtype.kind != "O":
+        return values.ndim == 1 and values.dtype.kind in "biufUM"
+    rows = (row if lists and isinstance(row, np.ndarray | list) else [row] for row in values)
+    parts = [part for row in rows for part in row]
+    return all(pd.api.types.is_scalar(part) and not isinstance(part, bytes) for part in parts)
 
 
 def _features(path: Path, name: str, values: np.ndarray) -> np.ndarray:
     """Return features as floats, (clips, length); InputError if they are anything else."""
     if values.dtype == object:  # of Parquet: a list a clip, or null
-        lengths = {len(row) for row in values if row is not None}
-        if len(lengths) == 1:
-            nothing = np.full(lengths.pop(), np.nan, np.float32)
+        shapes = {np.shape(row) for row in values if row is not None}
+        if len(shapes) == 1:
+            nothing = np.full(shapes.pop(), np.nan, np.float32)
             values = np.stack([nothing if row is None else np.asarray(row) for row in values])
     if values.ndim != 2 or 0 in values.shape or values.dtype.kind not in "fiu":
         raise InputError(
@@ -130,10 +149,8 @@ def _features(path: Path, name: str, values: np.ndarray) -> np.ndarray:
 
 def _names(given: Any) -> list[str]:
     """Return the labels of a clip, given as a text or as a list of texts."""
-    if given is None or given is pd.NA or (isinstance(given, float) and np.isnan(given)):
-        return []
-    names: Iterable[Any] = given.split("|") if isinstance(given, str) else given
-    return sorted({str(name).strip() for name in names} - {""})
+    names: Iterable[Any] = given.split("|") if isinstance(given, str) else np.atleast_1d(given)
+    return sorted({str(name).strip() for name in names if not pd.isna(name)} - {""})
 
 
 def deal_out(pairs: Pairs, sizes: dict[str, int], seed: int) -> dict[str, np.ndarray]:

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -26,7 +27,8 @@ def read_vocabulary(path: str | os.PathLike[str]) -> list[str]:
                 )
             for row in rows:
                 where = f"{path}: the row that ends on line {rows.line_num}"
-                if not (row["Index"] or "").isdecimal() or None in row or None in row.values():
+                number = re.fullmatch("[0-9]{1,9}", row["Index"] or "")
+                if not number or None in row or None in row.values():
                     raise InputError(f"{where} is not a vocabulary row; fetch the file again.")
                 index = int(row["Index"])
                 if index in names:

@@ -201,7 +201,7 @@ def read_query(path: Path) -> np.ndarray:
     """Read features that are a query from an ``.npy`` file; InputError if it holds no array."""
     try:
         return np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # numpy raises some ten kinds for a damaged file
         raise InputError(f"{path}: cannot be read as an .npy array of features.") from error
 
 
