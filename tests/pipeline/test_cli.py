@@ -2,7 +2,9 @@
 
 import io
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -258,6 +260,36 @@ def test_evaluation_prints_both_readings(
 def test_evaluation_without_a_run_is_told(call: Call, tmp_path: Path, related_features: Path):
     status, _, err = call("evaluate", f"features={related_features}", f"runs_folder={tmp_path}")
     assert status == 2 and "run 02_train.ipynb first" in err
+
+
+def xmodal(*words: object, **variables: str) -> subprocess.Popen:
+    """Start the command line in a group of processes of its own, which hear of Ctrl-C."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "xmodal", *map(str, words)],
+        **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True},
+        env={**os.environ, **variables},
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # nohup ignores it
+    )
+
+
+def test_what_an_encoding_lacks_is_printed_as_its_number():
+    told = xmodal("fields", "train", PYTHONIOENCODING="ascii")
+    out, err = told.communicate()
+    assert (told.returncode, err) == (0, "") and r"--margin float        \u03b1 (section" in out
+
+
+def test_ctrl_c_is_told_in_one_line_and_not_by_every_process(tmp_path: Path):
+    shards = [tmp_path / f"{number}.tfrecord" for number in range(2)]
+    for path in shards:
+        os.mkfifo(path)  # whoever reads it waits for ever
+    stopped = xmodal("inspect", *shards, "--jobs", 2)
+    for path in shards:
+        os.open(path, os.O_WRONLY)  # has to wait until a process reads it
+    os.killpg(stopped.pid, signal.SIGINT)
+    out, err = stopped.communicate(timeout=30)
+    assert (stopped.returncode, out) == (130, "")
+    assert err == "xmodal: stopped; the same command goes on where it was.\n"
 
 
 # --- search --------------------------------------------------------------------------------------

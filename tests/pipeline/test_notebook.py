@@ -145,6 +145,7 @@ def test_elsewhere_the_working_directory_stays(run: Run, tmp_path: Path):
     [
         ("b = [1, -2.5, {'c': None}]\nd: int = 3", {"b", "d"}),
         ("print(1)", set()),
+        ("b = float('inf')\nc = [float('-inf'), float('nan')]", {"b", "c"}),  # papermill's
         ("b = 2\nc = b", set()),
         ("b = 2\nimport c", set()),
         ("%%time\nb = 2", set()),

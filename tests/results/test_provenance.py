@@ -187,7 +187,7 @@ def test_commit_is_unknown_before_the_first(project):
     assert project_commit() == "unknown"
 
 
-def test_commit_says_when_the_code_was_changed(project):
+def test_commit_says_when_the_code_was_changed(project, monkeypatch):
     git(project, "init")
     for folder in ("xmodal", "figures"):
         (project / folder).mkdir()
@@ -195,6 +195,7 @@ def test_commit_says_when_the_code_was_changed(project):
     git(project, "add", ".")
     git(project, "commit", "-m", "a")
     short = git(project, "rev-parse", "--short", "HEAD")
+    monkeypatch.setenv("GIT_DIR", str(project / "elsewhere"))  # as in a hook of another project
     assert project_commit() == short
     (project / "figures" / "a").write_text("2")
     project_commit.cache_clear()

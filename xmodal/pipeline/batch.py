@@ -1,6 +1,7 @@
 """A notebook of the batch, run by papermill: progress in lines, a failure in a few of them."""
 
 import ast
+import os
 import pprint
 import re
 import sys
@@ -9,13 +10,16 @@ import time
 from pathlib import Path
 from textwrap import indent
 from typing import Any, TextIO
+from unittest.mock import patch
 
 import nbformat
 import papermill
+from ipykernel.kernelspec import write_kernel_spec
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
+INLINE = "module://matplotlib_inline.backend_inline"
 ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -24,7 +28,12 @@ def run_notebook(notebook: Path, out: Path, values: dict[str, Any]) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     try:
-        with tempfile.TemporaryDirectory(prefix="xmodal-") as sockets:
+        with (
+            tempfile.TemporaryDirectory(prefix="xmodal-", dir=short_folder()) as sockets,
+            # this interpreter, whatever kernels and settings a site or a user has installed
+            patch.dict(os.environ, {"JUPYTER_PATH": sockets, "IPYTHONDIR": sockets}),
+        ):
+            write_kernel_spec(f"{sockets}/kernels/python3", {"env": {"MPLBACKEND": INLINE}})
             papermill.execute_notebook(
                 notebook,
                 out,
@@ -51,6 +60,11 @@ def run_notebook(notebook: Path, out: Path, values: dict[str, Any]) -> None:
         ) from None
     out.write_text(cleaned(out.read_text(encoding="utf-8")), encoding="utf-8")
     print(f"{out.stem}: done in {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+
+
+def short_folder() -> str | None:
+    """Return a folder for sockets, whose paths may have some 100 bytes; None: the usual one."""
+    return "/tmp" if len(os.fsencode(tempfile.gettempdir())) > 60 else None
 
 
 def cleaned(text: str) -> str:

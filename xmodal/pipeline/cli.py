@@ -8,9 +8,10 @@ from __future__ import annotations
 import inspect as source
 import json
 import os
+import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import threading
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -179,8 +180,7 @@ def download(line: CommandLine) -> None:
     from xmodal.config import InputError
     from xmodal.youtube8m.download import DownloadConfig, download
 
-    with interruptible():
-        done = download(line.read(DownloadConfig, "folder", splits="split"))
+    done = download(line.read(DownloadConfig, "folder", splits="split"))
     print(done)
     if done.failed:
         raise InputError(
@@ -193,19 +193,7 @@ def resolve(line: CommandLine) -> None:
     """Find the YouTube ids of clips; ids that are known already are not asked for."""
     from xmodal.youtube8m.resolve import ResolveConfig, resolve
 
-    with interruptible():
-        print(resolve(line.read(ResolveConfig, "features", ids="id")))
-
-
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """End at once when interrupted: Python would wait for threads that hear from no server."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        message = "xmodal: stopped; the same command goes on where it was."
-        print(message, file=sys.stderr, flush=True)
-        os._exit(130)
+    print(resolve(line.read(ResolveConfig, "features", ids="id")))
 
 
 def extract(line: CommandLine) -> None:
@@ -311,14 +299,26 @@ def run(name: str, words: list[str]) -> int | None:
     return COMMANDS[name](CommandLine(name, about, words))
 
 
+def stop(*_: object) -> None:
+    """Stop as on any Ctrl-C, but let no thread complain that its work was taken away."""
+    threading.excepthook = lambda _: None
+    raise KeyboardInterrupt
+
+
 def main() -> None:
     """Run the command line; bad input is reported in one sentence and ends with status 2."""
     name, *words = sys.argv[1:] or ["--help"]
+    os.environ["MPLBACKEND"] = "agg"  # nothing opens a window, whatever is set for other programs
+    for stream in (sys.stdout, sys.stderr):  # print what an encoding lacks, as its number
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     if name in ("-h", "--help"):
         summary = {name: source.getdoc(command) for name, command in COMMANDS.items()}
         lines = [f"  {name:10}{str(text).splitlines()[0]}" for name, text in summary.items()]
         print(HELP.format(commands="\n".join(lines)))
         sys.exit(0)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is to be ignored
+        signal.signal(signal.SIGINT, stop)
     from xmodal.config import InputError
 
     try:
@@ -326,3 +326,12 @@ def main() -> None:
     except InputError as error:
         print(f"xmodal: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        message = "xmodal: stopped; the same command goes on where it was."
+        print(message, file=sys.stderr, flush=True)
+        if name in (
+            "download",
+            "resolve",
+        ):  # Python would wait for threads that hear from no server
+            os._exit(130)
+        sys.exit(130)

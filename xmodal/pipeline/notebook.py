@@ -3,6 +3,7 @@
 import ast
 import inspect
 import os
+import re
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -45,6 +46,7 @@ def parameters(config_type: type[Config]) -> Config:
 def literal_names(cell: str) -> set[str]:
     """Return the names that a cell sets, if it does nothing but set names to literals."""
     names = set()
+    cell = re.sub(r"float\('(-?inf|nan)'\)", "0.0", cell)  # as papermill writes these
     try:
         for statement in ast.parse(cell).body:
             match statement:

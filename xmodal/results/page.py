@@ -180,7 +180,7 @@ def write_report(figures: Path) -> str:
         ],
         runs=_runs(figures).itertuples(),
     )
-    (figures / "README.md").write_text(page)
+    (figures / "README.md").write_text(page, encoding="utf-8")
     return summary(figures, verdict, origin.source)
 
 
@@ -203,7 +203,7 @@ def _read(path: Path, heading: str | None = None) -> str:
     """Return the text of a file, or of what stands under one of its headings."""
     if not path.exists():
         raise InputError(f"{path} is missing: make it with its notebook, or all with make paper")
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     if heading:
         _, _, text = text.partition(f"\n## {heading}\n")
         text, _, _ = text.partition("\n## ")
@@ -247,6 +247,6 @@ def fill_page(page: Path) -> None:
     page.write_text(
         marked.sub(
             lambda mark: f"{mark[1]}{_read(page.parent / mark[2], mark[3])}\n\n{mark[4]}",
-            page.read_text(),
+            page.read_text(encoding="utf-8"),
         )
     )

@@ -55,6 +55,7 @@ def project_commit() -> str:
     run = functools.partial(
         subprocess.run, cwd=_ROOT, capture_output=True, text=True, check=True, timeout=30
     )
+    run.keywords["env"] = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
     try:
         commit = run(["git", "describe", "--always"]).stdout.strip()
         changed = run(["git", "status", "--porcelain", "--", *code]).stdout

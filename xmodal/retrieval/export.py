@@ -58,7 +58,7 @@ def _write_projector(
 ) -> None:
     """Write the three files of TensorBoard's embedding projector."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "tensors.tsv").open("w") as file:
+    with (folder / "tensors.tsv").open("w", encoding="utf-8") as file:
         for side in sides:
             np.savetxt(file, side, "%.6g", "\t")
     rows = [
