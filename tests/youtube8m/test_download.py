@@ -270,7 +270,9 @@ def test_ctrl_c_stops_at_once_and_says_how_to_go_on(site, config):
     server.fail(FIRST, Fault(mute=True))
     words = [sys.executable, "-m", "xmodal", "download", "--split", "train", "--mirror", address]
     stopped = subprocess.Popen(
-        [*words, str(config.folder)], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [*words, str(config.folder)],
+        **{"stderr": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # nohup ignores it
     )
     assert server.silent.wait(20)
     stopped.send_signal(signal.SIGINT)

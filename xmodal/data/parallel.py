@@ -1,6 +1,8 @@
 """The same work for many files, on all cores."""
 
+import signal
 from collections.abc import Callable, Iterable, Iterator
+from multiprocessing.resource_tracker import ensure_running
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,7 +28,14 @@ def each(function: Callable[[Task], Result], tasks: Iterable[Task], jobs: int) -
     """Yield the result of each task, in order, computed by ``jobs`` processes."""
     run = Parallel(n_jobs=jobs, return_as="generator", pre_dispatch="4*n_jobs", batch_size=1)
     try:
-        yield from run(delayed(function)(task) for task in tasks)
+        # Ctrl-C is for this process alone: those that start now inherit that it is held back
+        ensure_running()  # which would let it through again
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            results = run(delayed(function)(task) for task in tasks)
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        yield from results
     except TerminatedWorkerError:
         raise InputError(
             "a working process died, perhaps for want of memory: run the same again to go on"
