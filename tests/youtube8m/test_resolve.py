@@ -239,6 +239,14 @@ def test_a_torn_last_line_is_dropped_and_asked_for_again(site, config):
     assert read_youtube_ids(config.cache) == {**FOUND, GONE: None, FORBIDDEN: None}
 
 
+def test_ids_of_release_1_are_youtubes_own(config):
+    """They are noted like others, for links, and no server is asked."""
+    config = config.model_copy(update={"ids": ("abcdefghij_", "-bcdefghijk")})
+    assert resolve(config) == Resolved(2, 0, 0, config.cache)
+    assert read_youtube_ids(config.cache) == {clip: clip for clip in config.ids}
+    assert resolve(config) == Resolved(0, 0, 2, config.cache)
+
+
 def test_a_killed_call_loses_nothing(site, config):
     server, address = site
     server.fail(path_of("ab12"), Fault(mute=True))
@@ -339,6 +347,7 @@ def test_the_command_resolves_a_split_and_given_ids(site, config, call, features
     [
         ([], "there are no ids to resolve; name a feature set, or ids"),
         (["--id", "s00001"], "'s00001' is no id of YouTube-8M"),
+        (["--id", "abcdefghij/"], "'abcdefghij/' is no id of YouTube-8M"),
         (["--id", "../x"], "'../x' is no id of YouTube-8M"),
         (["nowhere"], "nowhere: holds no feature set"),
         (["--split", "test", "--id", "abcd"], "parameter split: "),

@@ -22,9 +22,9 @@ from xmodal.folder import locked
 from xmodal.youtube8m.web import WebConfig, WebError, open_session, read
 
 CLIP_ID = "[A-Za-z0-9]{4}"
-"""What YouTube-8M calls a video, as a regular expression."""
+"""What YouTube-8M calls a video in release 2, as a regular expression."""
 YOUTUBE_ID = "[A-Za-z0-9_-]{11}"
-"""What YouTube calls it."""
+"""What YouTube calls it, and release 1."""
 HEADER = "id,youtube_id"
 SUSPICIOUS = 50
 """Deleted videos in a row that rather mean a wrong server; our choice."""
@@ -101,8 +101,11 @@ def resolve(config: ResolveConfig) -> Resolved:
     ):
         believed = file.tell()  # the answers up to here are beyond doubt
         for clip in tqdm(asked, "resolving", unit="id", disable=None):
-            pace()
-            youtube_id = _look_up(session, config, clip)
+            if of_youtube := re.fullmatch(YOUTUBE_ID, clip):
+                youtube_id: str | None = of_youtube[0]
+            else:
+                pace()
+                youtube_id = _look_up(session, config, clip)
             file.write(f"{clip},{youtube_id or ''}\n".encode())
             file.flush()
             if youtube_id:
@@ -149,7 +152,7 @@ def read_youtube_ids(path: str | os.PathLike[str]) -> dict[str, str | None]:
         raise InputError(f"{path}: is no CSV file of {HEADER}; choose another one.")
     known: dict[str, str | None] = {}
     for number, line in enumerate(lines[:-1], 2):
-        row = re.fullmatch(f"({CLIP_ID}),({YOUTUBE_ID})?", line)
+        row = re.fullmatch(f"({CLIP_ID}|{YOUTUBE_ID}),({YOUTUBE_ID})?", line)
         if not row:
             raise InputError(f"{path}: line {number} is not {HEADER}; mend or remove that line.")
         known[row[1]] = row[2]
@@ -175,10 +178,10 @@ def _wanted(config: ResolveConfig) -> list[str]:
     if not ids:
         raise InputError("there are no ids to resolve; name a feature set, or ids.")
     for clip in ids:
-        if not re.fullmatch(CLIP_ID, clip):
+        if not re.fullmatch(f"{CLIP_ID}|{YOUTUBE_ID}", clip):
             raise InputError(
-                f"{clip!r} is no id of YouTube-8M, which has four letters or digits; clips of the "
-                "synthetic sample, or of other data, have no video to find."
+                f"{clip!r} is no id of YouTube-8M, which has four letters or digits, or in release "
+                "1 YouTube's eleven; clips of other data have no video to find."
             )
     return list(dict.fromkeys(ids))
 
