@@ -74,6 +74,8 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
     known = list(known)
     close = difflib.get_close_matches(name, known, 1)
     hint = f"; did you mean {close[0]}?" if close else known and f"; there are {', '.join(known)}"
+    if not close and len(known) > 25:
+        hint = "; `xmodal COMMAND --help` lists all, to be given as --NAME VALUE or NAME=VALUE"
     return InputError(f"there is no {kind} {name}{hint or ''}")
 
 
