@@ -141,6 +141,29 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def all_below(folder: Path) -> dict[str, Path]:
+    """Return all files and folders in a folder and below, by their paths there, in their order.
+
+    Links to folders are followed, each folder once. InputError if one cannot be read.
+    """
+
+    def failed(error: OSError) -> None:
+        raise InputError(f"{error.filename}: cannot be read ({error.strerror}).") from error
+
+    found: dict[str, Path] = {}
+    seen = set()
+    for top, folders, files in os.walk(folder, onerror=failed, followlinks=True):
+        if (place := os.path.realpath(top)) in seen:
+            folders.clear()
+            continue
+        seen.add(place)
+        folders.sort()
+        for name in files + folders:
+            path = Path(top, name)
+            found[path.relative_to(folder).as_posix()] = path
+    return dict(sorted(found.items()))
+
+
 def strangers(folder: Path, ours: Iterable[str]) -> list[Path]:
     """Return the files in a folder and below, as paths in it, that no pattern matches."""
     files = [path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()]

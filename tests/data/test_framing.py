@@ -1,6 +1,7 @@
 """The TFRecord framing, against a checksum computed bit by bit and against every kind of damage."""
 
 import gzip
+import os
 import struct
 from itertools import pairwise
 from pathlib import Path
@@ -10,7 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xmodal.config import InputError
-from xmodal.data.framing import first_payload, read_records, scan_records, write_records
+from xmodal.data.framing import (
+    first_payload,
+    read_records,
+    scan_records,
+    shards_below,
+    write_records,
+)
 
 PAYLOADS = [b"first", b"", b"123456789"]
 
@@ -125,9 +132,11 @@ def test_an_absurd_length_is_refused_even_with_a_right_checksum(tmp_path: Path) 
     [
         (b"", "empty"),
         (b"Index,Name\n0,Game\n", "is not a TFRecord file"),
-        (gzip.compress(b"a shard, but compressed"), "is not a TFRecord file"),
+        (gzip.compress(b"a shard"), "is compressed; unpack it with gunzip"),
+        (b"\n<!DOCTYPE html>\n<title>404</title>", "is a web page, .* fetch it again"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:12", "with git lfs pull"),
     ],
-    ids=["nothing", "text", "gzip"],
+    ids=["nothing", "text", "gzip", "page", "pointer"],
 )
 def test_another_kind_of_file_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "other.tfrecord"
@@ -178,3 +187,47 @@ def test_the_first_payload_is_that_of_the_first_record(
 def test_what_is_no_first_record_has_no_payload(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.tfrecord").write_bytes(content)
     assert first_payload(tmp_path / "a.tfrecord") == b""
+
+
+# --- which files ---------------------------------------------------------------------------------
+
+
+def test_links_are_followed_and_each_folder_read_once(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "shards").mkdir()
+    for place in ("elsewhere/a", "elsewhere/c", "shards/b"):
+        (tmp_path / f"{place}.tfrecord").touch()
+    (tmp_path / "shards/more").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "shards/same").symlink_to("more")
+    (tmp_path / "elsewhere/loop").symlink_to(tmp_path / "shards")
+    (tmp_path / "shards/d.tfrecord").symlink_to("b.tfrecord")
+    names = ["b.tfrecord", "d.tfrecord", "more/a.tfrecord", "more/c.tfrecord"]
+    assert list(shards_below(tmp_path / "shards")) == names
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda path: (path / "validate").symlink_to(path / "gone"), "validate: leads to no file"),
+        (lambda path: os.mkfifo(path / "b.tfrecord"), "b.tfrecord: is no regular file"),
+        (lambda path: (path / os.fsdecode(b"\xe9.tfrecord")).touch(), r"xe9.tfrecord: its name"),
+    ],
+)
+def test_what_nobody_could_read_is_told_before_the_work(tmp_path: Path, make, said: str) -> None:
+    (tmp_path / "a.tfrecord").touch()
+    make(tmp_path)
+    with pytest.raises(InputError, match=said):
+        shards_below(tmp_path)
+
+
+def test_what_looks_like_a_shard_and_is_not_read_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a.tfrecord", "b.tfrecord.gz", "._a.tfrecord", "vocabulary.csv"):
+        (tmp_path / name).touch()
+    assert list(shards_below(tmp_path)) == ["a.tfrecord"]
+    told = f"{tmp_path}: not read, as no *.tfrecord: ._a.tfrecord, b.tfrecord.gz\n"
+    assert capsys.readouterr() == ("", told)
+    (tmp_path / "a.tfrecord").unlink()
+    with pytest.raises(InputError, match=r"no \*.tfrecord file but ._a.tfrecord"):
+        shards_below(tmp_path)

@@ -10,6 +10,7 @@ A checksum is a CRC-32C, masked: rotated right by 15 bits, then 0xa282ead8 added
 
 import os
 import struct
+import sys
 from collections.abc import Iterable, Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -18,12 +19,20 @@ from typing import NamedTuple
 from google_crc32c import value as crc32c
 
 from xmodal.config import InputError
-from xmodal.folder import whole
+from xmodal.folder import all_below, whole
 
 HEADER = struct.Struct("<QI")
 FOOTER = struct.Struct("<I")
 FRAMING = HEADER.size + FOOTER.size
 """Bytes of a record beside its payload."""
+
+
+FOREIGN = {
+    b"\x1f\x8b": "is compressed; unpack it with gunzip",
+    b"version https://git-lfs": "is no shard but the pointer of one; fetch it with git lfs pull",
+    b"<": "is a web page, as servers send in place of a file; fetch it again",
+}
+"""By their first bytes: what is often found in place of a shard, and what to do."""
 
 
 class Record(NamedTuple):
@@ -55,6 +64,39 @@ def read_records(path: str | os.PathLike[str]) -> Iterator[Record]:
                 "the file is damaged, so fetch it again."
             )
         yield Record(number, offset, payload)
+
+
+def shards_below(folder: Path) -> dict[str, Path]:
+    """Find the ``*.tfrecord`` in a folder and below, by their names there; say what is passed over.
+
+    InputError if there is none, or anything stands there that nobody could read on: a pipe, a link
+    to no folder, a name that is no text.
+    """
+    files = all_below(folder)
+    visible = {name for name in files if not any(p.startswith(".") for p in name.split("/"))}
+    shards = {name: files[name] for name in files if name in visible and name.endswith(".tfrecord")}
+    for name in visible:
+        path, text = files[name], os.fsencode(name).decode(errors="backslashreplace")
+        if name in shards and path.exists() and not (path.is_file() or path.is_dir()):
+            raise InputError(f"{folder / text}: is no regular file; remove it.")
+        if not path.exists() and name not in shards:
+            raise InputError(f"{folder / text}: leads to no file or folder; mend or remove it.")
+        if name in shards and text != name:
+            raise InputError(f"{folder / text}: its name is no UTF-8; rename it.")
+    passed = [n for n in files if "tfrecord" in files[n].name.lower() and n not in shards]
+    if not shards:
+        but = f" but {passed[0]}" if passed else ""
+        raise InputError(f"{folder}: the folder holds no *.tfrecord file{but}; check the path.")
+    if passed:
+        told = f"{folder}: not read, as no *.tfrecord: {', '.join(passed[:3])}"
+        print(f"{told}{f' and {len(passed) - 3} more' if passed[3:] else ''}", file=sys.stderr)
+    return shards
+
+
+def foreign(data: bytes) -> str:
+    """Say what a file is that holds no record, if that can be told, and what to do; or ""."""
+    begin = data[:64].lstrip()
+    return next((said for start, said in FOREIGN.items() if begin.startswith(start)), "")
 
 
 def scan_records(path: str | os.PathLike[str]) -> tuple[int, str]:
@@ -107,6 +149,8 @@ def _spans(path: Path, data: bytes) -> Iterator[tuple[int, int, int, int]]:
             raise InputError(f"{where}: the file ends inside the header; fetch it again.")
         length, length_crc = HEADER.unpack_from(data, offset)
         if masked_crc(data[offset : offset + 8]) != length_crc:
+            if not number and (said := foreign(data)):
+                raise InputError(f"{path}: {said}.")
             advice = "fetch it again" if number else "fetch it again or remove it"
             reason = "damaged" if number else "damaged or is not a TFRecord file"
             raise InputError(

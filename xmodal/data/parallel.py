@@ -20,7 +20,7 @@ WORTH_A_PROCESS = 100_000_000
 
 def processes(files: Iterable[Path], jobs: int | None = None) -> int:
     """Return how many processes to use: ``jobs``, or as many as there are cores and work for."""
-    total = sum(path.stat().st_size for path in files)
+    total = sum(path.stat().st_size for path in files if path.exists())
     return jobs or min(cpu_count(), 1 + total // WORTH_A_PROCESS)
 
 

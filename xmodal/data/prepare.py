@@ -24,7 +24,7 @@ from xmodal.data.features import (
     read_manifest,
     row_hashes,
 )
-from xmodal.data.framing import first_payload, scan_records
+from xmodal.data.framing import first_payload, scan_records, shards_below
 from xmodal.data.pairs import Pairs, deal_out, is_paired, read_pairs
 from xmodal.data.parallel import each, processes
 from xmodal.data.schema import AUDIO_DIM, CLASSES, VISUAL_DIM, labelled_release, read_columns
@@ -234,11 +234,8 @@ def _find_shards(config: PrepareConfig, classes: int) -> list[dict[str, Any]]:
     folder = config.shards
     if not folder.is_dir():
         raise InputError(f"{folder}: there is no such folder of shards; check the path.")
-    found = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*.tfrecord")}
-    if not found:
-        raise InputError(f"{folder}: the folder holds no *.tfrecord file; check the path.")
-    names = sorted(found)
-    paths = [found[name] for name in names]
+    found = shards_below(folder)
+    names, paths = list(found), list(found.values())
     scans = each(_look_at, paths, processes(paths, config.jobs))
     bar = tqdm(scans, "looking at shards", len(paths), unit="shard", disable=None)
     shards = []

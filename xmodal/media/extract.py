@@ -13,7 +13,7 @@ from pydantic import Field, field_validator
 from tqdm import tqdm
 
 from xmodal.config import InputError, StageConfig
-from xmodal.folder import locked, whole
+from xmodal.folder import all_below, locked, whole
 from xmodal.media.decode import NoTrackError, pictures, pyav, sound
 from xmodal.media.encoders import Encoders, open_encoders
 
@@ -167,7 +167,7 @@ def find_media(
         raise InputError(f"{config.folder}: is no folder.")
     clips: dict[str, dict[str, list[Path]]] = {}
     passed = []
-    for path in sorted(config.folder.rglob("*")):
+    for path in sorted(all_below(config.folder).values()):
         inside = path.relative_to(config.folder)
         kind = KINDS.get(path.suffix.lower())
         hidden = any(part.startswith(".") for part in inside.parts)

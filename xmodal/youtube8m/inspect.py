@@ -16,6 +16,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from xmodal.config import InputError
+from xmodal.data.framing import shards_below
 from xmodal.data.parallel import each, processes
 from xmodal.data.schema import (
     FEATURE_RANGE,
@@ -137,9 +138,7 @@ def find_shards(paths: Sequence[Path]) -> dict[Path, str]:
             raise InputError(f"{path}: there is no such file or folder; check the path.")
         files = [(path, path.name)]
         if path.is_dir():
-            files = [(file, file.relative_to(path).as_posix()) for file in path.rglob("*.tfrecord")]
-        if not files:
-            raise InputError(f"{path}: the folder holds no *.tfrecord file; check the path.")
+            files = [(file, name) for name, file in shards_below(path).items()]
         for file, name in files:
             found.setdefault(os.path.abspath(file), (file, name))
     return dict(sorted(found.values(), key=lambda file: file[0].as_posix()))
@@ -168,7 +167,7 @@ def inspect_shards(
         Processes; ``None``: all cores, if worth it.
     """
     paths = list(files)
-    jobs = processes((path for path in paths if path.exists()), jobs)
+    jobs = processes(paths, jobs)
     run = each(partial(_examine, num_classes=num_classes), paths, jobs)
     bar = tqdm(run, "inspecting", len(paths), unit="shard", disable=None)
     tables, ids, classes = zip(*bar, strict=True)

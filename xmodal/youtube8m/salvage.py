@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from xmodal.data.framing import FOOTER, FRAMING, HEADER, masked_crc
+from xmodal.data.framing import FOOTER, FRAMING, HEADER, foreign, masked_crc
 
 _WINDOW = 1 << 16
 
@@ -50,7 +50,8 @@ def salvage_records(path: Path) -> Iterator[Stretch]:
         if kind and not _is_boundary(data, end):
             end = min(end, _next_record(data, offset + 1))
         if kind == "length checksum" and (offset, end) == (0, len(data)):
-            kind, reason = "no TFRecord", "the file holds no TFRecord record at all"
+            kind, said = "no TFRecord", foreign(data)
+            reason = f"the file {said or 'holds no TFRecord record at all'}"
         payload = b"" if kind else data[offset + HEADER.size : end - FOOTER.size]
         yield Stretch(number, offset, end - offset, kind, reason, payload)
         number, offset = number + 1, end
