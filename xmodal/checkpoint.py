@@ -8,7 +8,6 @@ from typing import Any
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor
 
 from xmodal.archive import as_noted, digest, is_packed, unpacked, verify
 from xmodal.config import InputError, TrainConfig
@@ -117,11 +116,11 @@ class RunFolder:
             pass
         raise self.damaged(name)
 
-    def weights(self) -> dict[str, Tensor]:
-        """Return the weights with the best validation recall; InputError if they are damaged."""
+    def load_weights(self, model: JointEmbedding) -> None:
+        """Load the weights with the best validation recall; InputError if they are damaged."""
         try:
-            return load_file(self.path / "model.safetensors")
-        except (OSError, SafetensorError):
+            model.load_state_dict(load_file(self.path / "model.safetensors"))
+        except (OSError, SafetensorError, RuntimeError):
             raise self.damaged("model.safetensors") from None
 
     def damaged(self, name: str) -> InputError:
@@ -203,8 +202,5 @@ def load_run(run: Path | str) -> tuple[JointEmbedding, TrainConfig]:
         model = build_model(config, stored["sizes"])
     except (ValidationError, TypeError):
         raise folder.damaged("config.json") from None
-    try:
-        model.load_state_dict(folder.weights())
-    except RuntimeError:  # of another network
-        raise folder.damaged("model.safetensors") from None
+    folder.load_weights(model)
     return model.eval(), config

@@ -109,7 +109,7 @@ def run_steps(
 
     state = resume(accelerator, folder)
     if state["best_step"]:
-        frozen.load_state_dict(folder.weights())  # they are there, if none is better
+        folder.load_weights(frozen)  # they are there, if none is better
     sums = torch.zeros(4, device=accelerator.device)
     bar = tqdm(
         desc=config.out.name, total=config.steps, initial=state["step"], unit="step",
