@@ -7,6 +7,7 @@ import jinja2
 import pandas as pd
 
 from xmodal.config import InputError
+from xmodal.folder import whole
 from xmodal.results.provenance import read_provenance
 from xmodal.results.render import without_tags
 from xmodal.results.tables import flat, methods_layout, recall_layout
@@ -180,7 +181,8 @@ def write_report(figures: Path) -> str:
         ],
         runs=_runs(figures).itertuples(),
     )
-    (figures / "README.md").write_text(page, encoding="utf-8")
+    with whole(figures / "README.md") as fresh:
+        fresh.write_text(page, encoding="utf-8")
     return summary(figures, verdict, origin.source)
 
 
@@ -244,9 +246,9 @@ def fill_page(page: Path) -> None:
         If a file or a heading that it names is missing.
     """
     marked = re.compile(r"(<!-- (\S+\.md)(?: (\w[^\n]*?))? -->\n).*?(<!-- end -->)", re.DOTALL)
-    page.write_text(
-        marked.sub(
-            lambda mark: f"{mark[1]}{_read(page.parent / mark[2], mark[3])}\n\n{mark[4]}",
-            page.read_text(encoding="utf-8"),
-        )
+    filled = marked.sub(
+        lambda mark: f"{mark[1]}{_read(page.parent / mark[2], mark[3])}\n\n{mark[4]}",
+        page.read_text(encoding="utf-8"),
     )
+    with whole(page) as fresh:
+        fresh.write_text(filled, encoding="utf-8")

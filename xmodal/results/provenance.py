@@ -7,7 +7,6 @@ import contextlib
 import functools
 import io
 import json
-import os
 import shlex
 import subprocess
 from collections.abc import Mapping
@@ -22,6 +21,7 @@ from pydantic_core import to_jsonable_python
 
 from xmodal.config import InputError, StageConfig
 from xmodal.data.features import FeatureSet
+from xmodal.folder import locked, whole
 from xmodal.results.protocol import Protocol
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -174,24 +174,11 @@ def save_figure(figure: Figure, stem: Path, provenance: Provenance) -> Image:
 
 
 def write_together(stem: Path, files: Mapping[str, bytes]) -> None:
-    """Write every file, by suffix, under a temporary name, then rename them all."""
-    waiting: dict[Path, Path] = {}
-    try:
-        stem.parent.mkdir(parents=True, exist_ok=True)
+    """Write every file, by suffix, before the first takes its place."""
+    with locked(stem), contextlib.ExitStack() as waiting:
         for suffix, content in files.items():
-            target = stem.with_name(stem.name + suffix)
-            waiting[target] = stem.with_name(f".{target.name}.{os.getpid()}.tmp")
-            waiting[target].write_bytes(content)
-        for target, temporary in waiting.items():
-            temporary.replace(target)
-    except OSError as error:
-        raise InputError(
-            f"{stem.name} cannot be written into {stem.parent} ({error.strerror}): choose a folder "
-            "with room that you may write to."
-        ) from error
-    finally:
-        for temporary in waiting.values():
-            temporary.unlink(missing_ok=True)
+            path = stem.with_name(stem.name + suffix)
+            waiting.enter_context(whole(path)).write_bytes(content)
 
 
 def _portable(value: Any) -> Any:
