@@ -1,44 +1,63 @@
-"""A training that is killed, in a process of its own (imported there, so it imports little)."""
+"""Work that is killed, in a process group of its own (imported there, so it imports little)."""
 
 import multiprocessing
 import os
 import signal
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import torch
 
 from xmodal.train import TrainConfig, train
 
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["xmodal.train", "torch._inductor.config"])  # slow to import
+SLOW_TO_IMPORT = ["xmodal.train", "torch._inductor.config", "xmodal.retrieval.index"]
+SERVER.set_forkserver_preload([*SLOW_TO_IMPORT, "xmodal.results.measurements"])
 CHANGES = {"os.rename", "os.remove", "os.rmdir", "os.mkdir"}
 
 
-def train_killed(config: TrainConfig, change: int = 0) -> tuple[int | None, int]:
-    """Train; with ``change`` > 0 be killed just before that change to the file system.
+def killed(
+    function: Callable[..., Any], *arguments: Any, change: int = 0, seconds: float = 0
+) -> tuple[int | None, int]:
+    """Call a function; be killed just before a change to the file system, or after some time.
 
-    A change is a file opened for writing, renamed or removed, a folder made or removed.
+    A change is a file opened for writing, renamed or removed, a folder made or removed. All
+    processes that the function started are killed with it.
 
     Returns
     -------
     exit status (−9 if killed) and number of changes begun
     """
     changes = SERVER.Value("i", 0)
-    process = SERVER.Process(target=_train, args=(config, change, changes))
+    given = (function, arguments, change, seconds, changes)
+    process = SERVER.Process(target=_call, args=given)
     process.start()
     process.join()
     return process.exitcode, changes.value
 
 
-def _train(config: TrainConfig, change: int, changes) -> None:
+def train_killed(config: TrainConfig, change: int = 0) -> tuple[int | None, int]:
+    """Train; with ``change`` > 0 be killed just before that change: see `killed`."""
+    return killed(train, config, change=change)
+
+
+def _call(function: Callable, arguments: tuple, change: int, seconds: float, changes) -> None:
+    os.setsid()
     torch.set_num_threads(1)
+
+    def kill(*_: Any) -> None:
+        os.killpg(0, signal.SIGKILL)
 
     def watch(event: str, args: tuple) -> None:
         writes = event == "open" and args[2] & (os.O_WRONLY | os.O_RDWR)
         if writes or event in CHANGES:
             changes.value += 1
             if changes.value == change:
-                os.kill(os.getpid(), signal.SIGKILL)
+                kill()
 
     sys.addaudithook(watch)
-    train(config)
+    if seconds:
+        signal.signal(signal.SIGALRM, kill)
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+    function(*arguments)

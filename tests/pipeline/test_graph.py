@@ -3,8 +3,10 @@
 import csv
 import json
 import os
+import random
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +17,7 @@ import pytest
 import yaml
 from by_hand import leave_run
 
+from xmodal.folder import locked
 from xmodal.pipeline import stages
 from xmodal.pipeline.profile import Profile
 from xmodal.results import page
@@ -111,6 +114,40 @@ def test_all_is_drawn_again_from_the_measurements_alone(project, tmp_path):
     assert clone.figures() == project.figures()
     assert {path.name for path in (tmp_path / "runs/smoke").iterdir()} == {"notebooks"}
     assert not (tmp_path / "data/smoke").exists()
+
+
+def test_a_second_batch_is_refused_and_names_the_first(project):
+    before = project.figures()
+    with locked(project.folder / "runs/smoke"):
+        told = project.snakemake("--nolock", "--forcerun", "paper", "--", "paper")
+        assert project.planned() == set()  # to look is allowed
+    assert told.returncode != 0
+    assert f"runs/smoke: process {os.getpid()} on " in told.stderr + told.stdout
+    assert project.figures() == before
+
+
+@pytest.mark.slow
+def test_a_batch_killed_again_and_again_ends_as_an_undisturbed_one(project, tmp_path):
+    """All of its processes at once, at moments drawn from the time that a batch takes."""
+    killed = Project(tmp_path)
+    words = ["--configfile", "profiles/smoke.yaml", "--cores", "2", "--rerun-incomplete"]
+    words = killed.command(*words, "--nolock", "--quiet", "all")
+    env = {**os.environ, "PYTHONPATH": str(killed.folder)}
+    rng = random.Random(0)
+    ends = set()
+    while len(ends) < 2 or rng.random() < 0.8:  # killed at least once, and finished in the end
+        with subprocess.Popen(words, cwd=killed.folder, env=env, start_new_session=True) as batch:
+            try:
+                ends.add(batch.wait(rng.uniform(10, 90)))
+            except subprocess.TimeoutExpired:
+                os.killpg(batch.pid, signal.SIGKILL)
+                ends.add(batch.wait())
+    assert ends == {0, -signal.SIGKILL}
+    assert killed.figures() == project.figures()
+    runs = sorted(path.parent for path in (project.folder / "runs/smoke").rglob("result.json"))
+    for run in [path.relative_to(project.folder) for path in runs]:
+        one, two = ((p.folder / run / "model.safetensors").read_bytes() for p in (project, killed))
+        assert one == two
 
 
 def test_figures_say_that_the_data_is_synthetic(project):
