@@ -20,7 +20,7 @@ OWN = own_media={media: $(call in_yaml,$(MEDIA))}
 MEASURED = $(patsubst data/results/%/,%,$(wildcard data/results/*/))
 
 .DEFAULT_GOAL := paper
-.PHONY: help paper figures smoke yt8m study media check-results book bench test test-slow lint audit
+.PHONY: help paper figures smoke yt8m study media check-results book bench soak test test-slow lint audit
 .PHONY: lock lab clean
 
 help:  ## this list
@@ -91,6 +91,10 @@ bench: .venv/installed  ## speed and size, for an hour: make bench SHARDS=folder
 	$(BIN)/python benchmarks/storage.py $(SHARDS) $(VOCABULARY) data/bench
 	$(BIN)/python benchmarks/scale.py $(SHARDS) $(VOCABULARY) data/bench
 	$(BIN)/python benchmarks/search.py data/bench/search
+
+soak: .venv/installed  ## whether memory or files grow when all is repeated under pressure: make soak MINUTES=60
+	$(BIN)/pip install --quiet --disable-pip-version-check 'psutil>=6'
+	$(BIN)/python benchmarks/soak.py $(MINUTES)
 
 test: .venv/installed lint  ## all tests but the long ones
 	$(BIN)/python -m pytest -m "not slow"

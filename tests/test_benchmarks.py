@@ -48,6 +48,20 @@ def test_readers_are_measured_and_their_faults_found(
     assert "another" not in page
 
 
+def test_what_grows_in_a_soak_is_told_and_what_rises_at_first_is_not() -> None:
+    """Nine rounds, by hand: the first three do not count, and memory may rise by 5 %."""
+    pytest.importorskip("psutil", reason="the extra bench is not installed")
+    soak = load("soak")
+    memory = [100, 200, 300, 400, 400, 400, 419, 419, 419]
+    rounds = [dict.fromkeys(soak.SLACK, 7.0) | {"resident MB": float(rss)} for rss in memory]
+    assert soak.grown(rounds) == {}
+    leaking = [one | {"open files": 7.0 + number} for number, one in enumerate(rounds)]
+    assert soak.grown(leaking) == {"open files": (11, 14)}
+    assert soak.grown([one | {"resident MB": 50.0 * n} for n, one in enumerate(rounds)]) == {
+        "resident MB": (200, 350)
+    }
+
+
 def test_contenders_that_deliver_other_numbers_are_refused(
     readers: ModuleType, shard_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
