@@ -274,7 +274,7 @@ def test_ctrl_c_stops_at_once_and_says_how_to_go_on(site, config):
         **{"stderr": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True},
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # nohup ignores it
     )
-    assert server.silent.wait(20)
+    assert server.silent.wait(120)
     stopped.send_signal(signal.SIGINT)
     out, err = stopped.communicate(timeout=20)  # the server would be given 30 s
     assert (stopped.returncode, out) == (130, "")
@@ -369,7 +369,7 @@ def test_a_disk_that_runs_full_stops_all_and_keeps_what_came(site, config, monke
     synced = []
 
     def full(descriptor: int) -> None:
-        assert server.silent.wait(20)
+        assert server.silent.wait(120)
         synced.append(descriptor)
         if len(synced) > 2:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

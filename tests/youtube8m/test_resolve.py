@@ -253,7 +253,7 @@ def test_a_killed_call_loses_nothing(site, config):
     words = [sys.executable, "-m", "xmodal", "resolve", "--server", address, "--rate", "1e6"]
     ids = [word for clip in FOUND for word in ("--id", clip)]
     killed = subprocess.Popen([*words, "--cache", str(config.cache), *ids], env=dict(os.environ))
-    assert server.silent.wait(20)
+    assert server.silent.wait(120)
     killed.send_signal(signal.SIGKILL)
     killed.wait()
     assert read_youtube_ids(config.cache) == {clip: FOUND[clip] for clip in ("nXSc", "AB12")}
