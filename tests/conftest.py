@@ -7,6 +7,7 @@ import os
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import shutil
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -32,6 +33,8 @@ from xmodal.train import TrainConfig
 CLASSES = 7
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
+# Tests that were started in the background inherit that Ctrl-C is ignored, and so would commands.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # A busy machine is no failure: property tests have no time limit for an example.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
