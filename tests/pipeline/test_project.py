@@ -169,9 +169,3 @@ def test_the_numbers_of_the_readme_are_those_of_the_files(tmp_path):
     (tmp_path / "figures" / "yt8m" / "verdict.md").write_text("another verdict\n")
     fill_page(page)
     assert "another verdict" in page.read_text()
-
-
-def test_the_readme_names_files_that_exist():
-    page = (ROOT / "README.md").read_text()
-    for link in re.findall(r"\]\(([^)#]+)\)", page):
-        assert link.startswith("http") or (ROOT / link).exists(), link
