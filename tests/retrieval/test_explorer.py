@@ -3,9 +3,8 @@
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
+import no_umap
 import numpy as np
 import pytest
 import torch
@@ -23,16 +22,7 @@ from xmodal.train import TrainConfig, train
 
 @pytest.fixture(autouse=True)
 def no_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Put the first two coordinates of each embedding in the place of UMAP's plane."""
-
-    class StandIn:
-        def __init__(self, **settings: Any) -> None:
-            pass
-
-        def fit_transform(self, points: np.ndarray) -> np.ndarray:
-            return points[:, :2]
-
-    monkeypatch.setitem(sys.modules, "umap", SimpleNamespace(UMAP=StandIn))
+    monkeypatch.setitem(sys.modules, "umap", no_umap)
 
 
 #: Cosines of the videos (rows) with the sounds (columns): 0.6 0.8 0, 0.8 0.6 1, 0 0 0.

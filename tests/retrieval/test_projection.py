@@ -3,9 +3,9 @@
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
+import no_umap
 import numpy as np
 import pandas as pd
 import pytest
@@ -58,18 +58,9 @@ def by_modality(embedded: Embeddings) -> dict[str, torch.Tensor]:
 @pytest.fixture
 def fits(monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
     """Note the points UMAP is asked to fit; a stand-in gives their first two coordinates."""
-    seen: list[np.ndarray] = []
-
-    class StandIn:
-        def __init__(self, **settings: Any) -> None:
-            assert settings["metric"] == "cosine"
-
-        def fit_transform(self, points: np.ndarray) -> np.ndarray:
-            seen.append(points)
-            return points[:, :2]
-
-    monkeypatch.setitem(sys.modules, "umap", SimpleNamespace(UMAP=StandIn))
-    return seen
+    monkeypatch.setitem(sys.modules, "umap", no_umap)
+    monkeypatch.setattr(no_umap.UMAP, "fitted", [])
+    return no_umap.UMAP.fitted
 
 
 def test_silent_clips_are_left_out():
@@ -193,7 +184,6 @@ def test_maps_and_numbers_of_a_run(
     ]
 
 
-@pytest.mark.slow
 def test_umap_keeps_two_groups_apart_and_repeats_itself():
     """A real fit: two tight groups of embeddings come out as two groups of points."""
     side = torch.tensor([[1.0, 0, 0, 0, 0, 0], [-1.0, 0, 0, 0, 0, 0]]).repeat_interleave(30, dim=0)
