@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 SNAKEMAKE := $(BIN)/snakemake --cores all --rerun-incomplete --nolock --quiet rules host reason
+PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 YT8M := data/yt8m/shards
 MIRROR ?= us
 STAMPS := /usr/share/tuxpaint/stamps
@@ -97,12 +98,12 @@ soak: .venv/installed  ## whether memory or files grow when all is repeated unde
 	$(BIN)/python benchmarks/soak.py $(MINUTES)
 
 test: .venv/installed lint  ## all tests but the long ones
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-slow: .venv/installed  ## the long tests
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[fuzz]' || \
 		echo "atheris cannot be had here: Hypothesis draws the bytes that it would"
-	$(BIN)/python -m pytest -m slow
+	$(PYTEST) -m slow
 
 lint: .venv/installed  ## style and types
 	$(BIN)/ruff check .

@@ -31,6 +31,8 @@ from xmodal.pipeline.cli import main
 from xmodal.train import TrainConfig
 
 CLASSES = 7
+LONGEST = ["test_graph.py", "test_drawn.py", "test_train.py", "test_book.py"]
+"""Files that take half a minute or more: where several run at once, these are begun first."""
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 # Tests that were started in the background inherit that Ctrl-C is ignored, and so would commands.
@@ -96,6 +98,11 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
         return int(ended.value.code or 0), told.out, told.err
 
     return run
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    order = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.name, len(order)))
 
 
 # --- trained in no time --------------------------------------------------------------------------
