@@ -7,6 +7,7 @@ import contextlib
 import functools
 import io
 import json
+import os
 import shlex
 import subprocess
 from collections.abc import Mapping
