@@ -12,7 +12,16 @@ import pytest
 
 from xmodal import folder
 from xmodal.config import InputError
-from xmodal.folder import beside, locked, replace, require_empty, require_room, settle, whole
+from xmodal.folder import (
+    beside,
+    locked,
+    replace,
+    require_empty,
+    require_room,
+    settle,
+    tidy,
+    whole,
+)
 
 
 def content(path: Path) -> dict[str, str]:
@@ -219,6 +228,17 @@ def test_a_folder_that_cannot_take_its_place_leaves_the_earlier_one(
     with pytest.raises(OSError, match="Input/output error"):
         replace(path, fresh, ["a"])
     assert content(path) == {"a": "old"} and not beside(path, "earlier").exists()
+
+
+def test_leftovers_of_the_killed_are_removed_and_of_the_living_are_not(tmp_path: Path) -> None:
+    path = write(tmp_path / "out", a="new")
+    for what in ("earlier", "partial"):
+        write(beside(path, what), a="old")
+    with locked(path):
+        tidy(path)
+        assert beside(path, "partial").exists() and beside(path, "earlier").exists()
+    tidy(path)
+    assert content(tmp_path) == {"out/a": "new"}
 
 
 def test_what_is_none_of_ours_is_refused(tmp_path: Path) -> None:

@@ -133,6 +133,14 @@ def settle(path: Path) -> None:
         remove(earlier)
 
 
+def tidy(path: Path) -> None:
+    """Remove what killed processes left beside a path that is whole, unless one writes it now."""
+    if any(beside(path, what).exists() for what in ("earlier", "partial", "lock")):
+        with suppress(InputError), locked(path):
+            settle(path)
+            remove(beside(path, "partial"))
+
+
 def remove(path: Path) -> None:
     """Remove a file, or a folder with all in it, if it is there."""
     if path.is_dir() and not path.is_symlink():

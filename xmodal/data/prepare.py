@@ -29,7 +29,7 @@ from xmodal.data.pairs import Pairs, deal_out, is_paired, read_pairs
 from xmodal.data.parallel import each, processes
 from xmodal.data.schema import AUDIO_DIM, CLASSES, VISUAL_DIM, labelled_release, read_columns
 from xmodal.data.vocabulary import read_vocabulary
-from xmodal.folder import beside, locked, replace, require_empty, require_room
+from xmodal.folder import beside, locked, replace, require_empty, require_room, tidy
 
 NOT_COMPARED = {"shards", "out", "vocabulary", "source", "jobs"}
 """Settings that do not change which clip goes where, or are noted otherwise."""
@@ -139,6 +139,7 @@ def prepare(config: PrepareConfig) -> dict[str, Any]:
     manifest["inputs"] = _sha256(json.dumps([manifest, label_names, found, RULES]))
     earlier = _earlier_manifest(out)
     if earlier.get("inputs") == manifest["inputs"] and _is_whole(out):
+        tidy(out)
         return earlier
 
     rows = _deal_out_pairs(pairs, config) if pairs else {}

@@ -36,7 +36,7 @@ from xmodal.data.features import (
 )
 from xmodal.evaluation import hubness
 from xmodal.evaluation.recall import mean_recall, require_fit
-from xmodal.folder import locked, require_empty, require_room, whole
+from xmodal.folder import locked, require_empty, require_room, tidy, whole
 from xmodal.model import Embeddings, JointEmbedding
 from xmodal.retrieval.gallery import FILE, Gallery, open_gallery, side_of
 
@@ -237,6 +237,7 @@ def build_index(config: IndexConfig) -> Index:
     }
     about = _read_note(folder)
     if {name: about.get(name) for name in made_from} == made_from:
+        tidy(folder)
         return Index.open(folder)
     if not (folder / NOTE).exists():
         require_empty(folder, "an index")

@@ -39,7 +39,7 @@ from xmodal.config import InputError, StageConfig
 from xmodal.data.framing import write_records
 from xmodal.data.schema import AUDIO_DIM, VISUAL_DIM, Clip, encode_example
 from xmodal.data.vocabulary import write_vocabulary
-from xmodal.folder import locked, require_room, whole
+from xmodal.folder import locked, require_room, tidy, whole
 from xmodal.synthetic.generator import CONSTANTS, Generator
 
 
@@ -87,13 +87,14 @@ def write_sample(config: SampleConfig, progress: bool = True) -> None:
     count = len(range(0, config.clips, config.clips_per_shard))
     files = [vocabulary, *(shards / f"sample{number:04d}.tfrecord" for number in range(count))]
     if _read(marker) == description and all(f.exists() and f.stat().st_size for f in files):
+        tidy(shards)
         return
     if shards.exists() and not marker.exists():
         raise InputError(
             f"{shards}: these shards are not a sample of ours (there is no {marker.name} beside "
             "them); choose another folder for the sample."
         )
-    with locked(config.out):
+    with locked(shards):
         require_room(config.out, config.clips * (VISUAL_DIM + AUDIO_DIM) * 4)
         with whole(shards, ours=["sample[0-9]*.tfrecord"]) as fresh:
             fresh.mkdir()
