@@ -12,11 +12,8 @@ import shlex
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import matplotlib.style
-from IPython.display import Image
-from matplotlib.figure import Figure
 from pydantic import Field, ValidationError, field_validator
 from pydantic_core import to_jsonable_python
 
@@ -24,6 +21,10 @@ from xmodal.config import InputError, StageConfig
 from xmodal.data.features import FeatureSet
 from xmodal.folder import locked, whole
 from xmodal.results.protocol import Protocol
+
+if TYPE_CHECKING:
+    from IPython.display import Image
+    from matplotlib.figure import Figure
 
 _ROOT = Path(__file__).resolve().parents[2]
 
@@ -142,7 +143,7 @@ def read_provenance(path: Path) -> Provenance:
         ) from None
 
 
-def save_figure(figure: Figure, stem: Path, provenance: Provenance) -> Image:
+def save_figure(figure: "Figure", stem: Path, provenance: Provenance) -> "Image":
     """Write ``stem``.pdf, .svg, .png and .json, all whole before the first takes its place.
 
     Parameters
@@ -164,6 +165,9 @@ def save_figure(figure: Figure, stem: Path, provenance: Provenance) -> Image:
     InputError
         When the files cannot be written there.
     """
+    import matplotlib.style  # slow to import, like IPython
+    from IPython.display import Image
+
     files = {}
     with matplotlib.style.context(_SAVING, after_reset=True):
         for suffix, metadata in _UNDATED.items():

@@ -12,11 +12,13 @@ import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import groupby
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
-from pandas.io.formats.style import Styler
+
+if TYPE_CHECKING:
+    from pandas.io.formats.style import Styler
 
 #: Rows whose method or reading begins with these words are not our measurements: set apart.
 REFERENCES = ("published", "chance")
@@ -125,17 +127,18 @@ def _cells(shown: pd.DataFrame, markup: _Markup) -> pd.DataFrame:
     return pd.DataFrame([[cell(row, i) for i in columns] for row in rows], columns=columns)
 
 
-class _Shown(Styler):
-    """A table whose text, where HTML is not shown, is itself and no address in memory."""
-
-    text = ""
-
-    def __repr__(self) -> str:
-        return self.text
-
-
-def as_html(shown: pd.DataFrame, caption: str, name: str) -> Styler:
+def as_html(shown: pd.DataFrame, caption: str, name: str) -> "Styler":
     """Return the table for notebooks: what is bold or set apart is so without style sheets too."""
+    from pandas.io.formats.style import Styler  # slow to import
+
+    class Shown(Styler):
+        """A table whose text, where HTML is not shown, is itself and no address in memory."""
+
+        text = ""
+
+        def __repr__(self) -> str:
+            return self.text
+
     heads = [tuple(map(html.escape, head)) for head in _heads(shown)]
     grouped = any(group for group, _ in heads)
     cells = _cells(shown, _HTML_MARKUP)
@@ -158,7 +161,7 @@ def as_html(shown: pd.DataFrame, caption: str, name: str) -> Styler:
         rules.append((".level0", "text-align: center"))
     if not _starts(shown).all():
         rules.append(("tr:has(td.col0:not(:empty)) td", "border-top: 1px solid #8888"))
-    table = _Shown(cells, uuid=name, cell_ids=False, caption=html.escape(caption) or None)
+    table = Shown(cells, uuid=name, cell_ids=False, caption=html.escape(caption) or None)
     table.text = flat(shown).to_string(index=False, max_rows=20)
     styles = [{"selector": where, "props": props} for where, props in rules]
     return table.hide(axis="index").set_table_styles(styles)

@@ -8,13 +8,16 @@ import re
 from collections.abc import Callable, Mapping
 from hashlib import sha256
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from pandas.io.formats.style import Styler
 
 from xmodal.results.provenance import Provenance, write_together
 from xmodal.results.render import as_html, as_latex, flat
+
+if TYPE_CHECKING:
+    from pandas.io.formats.style import Styler
 
 #: What `recall_layout` spreads; every other column names a row of the table.
 RECALL_COLUMNS = ["direction", "k", "recall", "low", "high"]
@@ -30,7 +33,7 @@ def save_table(
     caption: str,
     decimals: int | Mapping[str, int] = 1,
     layout: Callable[[pd.DataFrame], pd.DataFrame] | None = None,
-) -> Styler:
+) -> "Styler":
     """Write ``stem``.csv (tidy numbers), .md and .tex (booktabs, as shown) and .json.
 
     The CSV has six significant digits, so that it can be compared, drawn and laid out again.
@@ -80,7 +83,9 @@ def save_table(
     return as_html(shown, sentence, stem.name)
 
 
-def styled(frame: pd.DataFrame, caption: str = "", decimals: int | Mapping[str, int] = 1) -> Styler:
+def styled(
+    frame: pd.DataFrame, caption: str = "", decimals: int | Mapping[str, int] = 1
+) -> "Styler":
     """Show a frame in a notebook as `save_table` does, without saving it.
 
     Parameters
