@@ -58,7 +58,11 @@ def test_each_command_has_help(call: Call, command: str):
 
 def test_help_is_there_at_once():
     """Nothing heavy is imported for it, and for a training's options no more than its fields."""
-    for words, heavy in ([], ["numpy", "pydantic", "torch"]), (["train"], ["numpy", "torch"]):
+    for words, heavy in (
+        ([], ["importlib.metadata", "numpy", "pydantic", "torch"]),
+        (["train"], ["numpy", "torch"]),
+        (["evaluate"], ["accelerate", "IPython", "jinja2", "matplotlib", "seaborn", "snakemake"]),
+    ):
         code = f"import sys; sys.argv[1:] = {[*words, '--help']}\n"
         code += "from xmodal.pipeline.cli import main\n"
         code += f"try: main()\nfinally: print([m for m in {heavy} if m in sys.modules])"
@@ -291,6 +295,20 @@ def test_ctrl_c_is_told_in_one_line_and_not_by_every_process(tmp_path: Path):
     out, err = stopped.communicate(timeout=30)
     assert (stopped.returncode, out) == (130, "")
     assert err == "xmodal: stopped; the same command goes on where it was.\n"
+
+
+def test_compatibility_compares_own_features_with_a_feature_set(
+    call: Call, tmp_path: Path, related_features: Path
+):
+    arrays = [np.load(related_features / "train" / f"{name}.npy") for name in ("visual", "audio")]
+    np.savez(tmp_path / "own.npz", visual=arrays[0] + 1, audio=arrays[1])
+    status, out, _ = call("compatibility", tmp_path / "own.npz", related_features)
+    assert status == 0
+    rows = [line.split() for line in out.splitlines()[1:]]
+    told = {" ".join(row[:-2]): float(row[-2]) for row in rows}
+    assert told["visual clips"] == told["audio clips"] == 256
+    assert told["visual offset of means"] > 1 and told["audio offset of means"] < 1e-3
+    assert told["visual ratio of variances"] == pytest.approx(1, abs=1e-3)
 
 
 # --- search --------------------------------------------------------------------------------------

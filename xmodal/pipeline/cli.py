@@ -203,6 +203,18 @@ def extract(line: CommandLine) -> None:
     print(extract(line.read(ExtractConfig, "folder")))
 
 
+def compatibility(line: CommandLine) -> None:
+    """Say how far your own features lie from the statistics of a feature set's training clips."""
+    from xmodal.data.features import open_features
+    from xmodal.data.pairs import read_pairs
+    from xmodal.media.yt8m import compatibility
+
+    own, known = line.arguments(features="as `extract` writes them", reference="feature set")
+    pairs = read_pairs(Path(own))
+    found = compatibility(pairs.visual, pairs.audio, open_features(known, "train"))
+    print(found.round(4).to_string(index=False))
+
+
 def data(line: CommandLine) -> None:
     """Make the data of a batch: the sample if it is asked for, and the feature set."""
     from xmodal.pipeline.dataset import DataConfig, make_data
@@ -282,7 +294,7 @@ COMMANDS = {
     command.__name__: command
     for command in (
         *(sample, prepare, inspect, train, evaluate, measure, index, search, export),
-        *(extract, ship, download, resolve),
+        *(extract, compatibility, ship, download, resolve),
         *(data, results, notebook, report, compare, fill, fields),
     )
 }
@@ -314,7 +326,7 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
     if name in ("-h", "--help"):
         summary = {name: source.getdoc(command) for name, command in COMMANDS.items()}
-        lines = [f"  {name:10}{str(text).splitlines()[0]}" for name, text in summary.items()]
+        lines = [f"  {name:15}{str(text).splitlines()[0]}" for name, text in summary.items()]
         print(HELP.format(commands="\n".join(lines)))
         sys.exit(0)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is to be ignored
