@@ -26,7 +26,12 @@ class StageConfig(BaseModel):
     def _from_home(cls, value: Any) -> Any:
         if isinstance(value, list | tuple):
             return type(value)(cls._from_home(item) for item in value)
-        return Path(os.path.expanduser(value)) if isinstance(value, Path) else value
+        if not isinstance(value, Path):
+            return value
+        path = os.path.expanduser(value)
+        if path.encode(errors="ignore").decode() != path:  # or writing it down would fail, later
+            raise ValueError("its name is no UTF-8; rename it")
+        return Path(path)
 
 
 AUTHORS: dict[str, Any] = {

@@ -189,6 +189,7 @@ def test_options_may_stand_between_what_has_no_name(call: Call, shard_folder: Pa
         (["train", "--stepz", "3"], "there is no parameter stepz; did you mean steps?"),
         (["train", "--step", "3"], "there is no parameter step; did you mean steps?"),
         (["train", "--shards", "x"], "no parameter shards; `xmodal COMMAND --help` lists all, to"),
+        (["prepare", "shards=x", "out=\udce9"], "parameter out: its name is no UTF-8; rename it"),
         (["train", "--steps"], "argument --steps: expected one argument"),
         (["train", "steps=many"], "parameter steps: "),
         (["train", "--steps", "many"], "parameter steps: "),
