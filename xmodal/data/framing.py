@@ -69,27 +69,26 @@ def read_records(path: str | os.PathLike[str]) -> Iterator[Record]:
 def shards_below(folder: Path) -> dict[str, Path]:
     """Find the ``*.tfrecord`` in a folder and below, by their names there; say what is passed over.
 
-    InputError if there is none, or anything stands there that nobody could read on: a pipe, a link
-    to no folder, a name that is no text.
+    InputError if there is none, or one is a pipe or has a name that is no text.
     """
-    files = all_below(folder)
-    visible = {name for name in files if not any(p.startswith(".") for p in name.split("/"))}
-    shards = {name: files[name] for name in files if name in visible and name.endswith(".tfrecord")}
-    for name in visible:
-        path, text = files[name], os.fsencode(name).decode(errors="backslashreplace")
-        if name in shards and path.exists() and not (path.is_file() or path.is_dir()):
-            raise InputError(f"{folder / text}: is no regular file; remove it.")
-        if not path.exists() and name not in shards:
-            raise InputError(f"{folder / text}: leads to no file or folder; mend or remove it.")
-        if name in shards and text != name:
-            raise InputError(f"{folder / text}: its name is no UTF-8; rename it.")
-    passed = [n for n in files if "tfrecord" in files[n].name.lower() and n not in shards]
+    like = {
+        name: path
+        for name, path in all_below(folder).items()
+        if "tfrecord" in path.name.lower() or not path.exists()
+    }
+    shards = {n: like[n] for n in like if n.endswith(".tfrecord") and "/." not in f"/{n}"}
+    for name, path in shards.items():
+        text = os.fsencode(name).decode(errors="backslashreplace")
+        if text != name or (path.exists() and not (path.is_file() or path.is_dir())):
+            raise InputError(
+                f"{folder / text}: is no file, or its name no UTF-8; rename or remove it."
+            )
+    passed = ", ".join([name for name in like if name not in shards][:9])
     if not shards:
-        but = f" but {passed[0]}" if passed else ""
+        but = f" but {passed}" if passed else ""
         raise InputError(f"{folder}: the folder holds no *.tfrecord file{but}; check the path.")
     if passed:
-        told = f"{folder}: not read, as no *.tfrecord: {', '.join(passed[:3])}"
-        print(f"{told}{f' and {len(passed) - 3} more' if passed[3:] else ''}", file=sys.stderr)
+        print(f"{folder}: not read, as no *.tfrecord: {passed}", file=sys.stderr)
     return shards
 
 
