@@ -23,12 +23,18 @@ SHIPPED = Path(__file__).parent / "weights"
 BYSTANDERS = {"features", "out", "steps", "passes", "patience", "overwrite", "progress"}
 """Settings that change how far a training goes, or where it is, but not its course."""
 
-HOLDS = {
-    "config.json": {"config", "sizes"},
-    "checkpoint/state.json": {"step", "logged_step", "best_step", "best_recall"},
-    "result.json": {"step", "best_step", "best_recall"},
+BEST: dict[str, Any] = {"step": int, "best_step": int, "best_recall": int | float}
+HOLDS: dict[str, dict[str, Any]] = {
+    "config.json": {"config": dict, "sizes": dict},
+    "checkpoint/state.json": {
+        **BEST,
+        "logged_step": int,
+        "history_bytes": int,
+        "files": dict | None,
+    },
+    "result.json": BEST,
 }
-"""What each JSON file of a run says, among other things."""
+"""What each JSON file of a run says, among other things, and as what."""
 
 OWN = ("result.json", "recall.csv", "checkpoint", "history.jsonl", "model.safetensors")
 """What a training replaces, beside config.json; all else in its folder is its user's."""
@@ -110,7 +116,7 @@ class RunFolder:
         """Return the content of one of the JSON files; InputError if it is damaged."""
         try:
             content = json.loads((self.path / name).read_text())
-            if HOLDS[name] <= content.keys():
+            if all(isinstance(content.get(key), kind) for key, kind in HOLDS[name].items()):
                 return content
         except (OSError, ValueError, AttributeError):
             pass

@@ -104,7 +104,7 @@ def read_profile(path: Path) -> dict[str, Any]:
             found = yaml.load(file, _Loader)
     except FileNotFoundError:
         raise InputError(f"there is no profile {path}: name one of profiles/") from None
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, yaml.YAMLError, RecursionError) as error:
         raise InputError(f"a profile cannot be read: {' '.join(str(error).split())}") from None
     if not isinstance(found, dict):
         raise InputError(f"{path}: is no profile, which gives values to names")

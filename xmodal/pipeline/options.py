@@ -60,7 +60,7 @@ def as_meant(value: Any, kind: Any, default: Any = ...) -> Any:
     if (value == "null" and nothing) or (not value and (nothing or str not in kinds)):
         return None
     if many and value.startswith("["):
-        with suppress(yaml.YAMLError):
+        with suppress(yaml.YAMLError, RecursionError):
             found = yaml.load(value, yaml.BaseLoader)  # its scalars are words
             return found if isinstance(found, list) else value
     if many and not text:

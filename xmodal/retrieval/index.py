@@ -9,7 +9,7 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +18,7 @@ import faiss
 import numpy as np
 import torch
 from pydantic import Field
+from scipy import sparse
 from torch import Tensor
 from torch.nn.functional import normalize
 from tqdm import tqdm
@@ -126,17 +127,27 @@ class Index(Gallery):
             files = [folder / f"{side}.faiss" for side in SIDES if about["found"]]
             parts = tuple(faiss.read_index(str(file), faiss.IO_FLAG_MMAP) for file in files)
             names, made_by, weights = about["label_names"], about["run"], about["weights"]
-            items = (*vectors[:2], *penalty, arrays["ids"], labels)
-            complete = all(len(x) == about["clips"] for x in items) and "correction" in about
-            complete &= bool(labels.indptr[-1] == len(labels.indices))
-        except (OSError, EOFError, ValueError, KeyError, TypeError, RuntimeError):
+            ones = np.ones(len(labels.indices), bool)
+            shape = (about["clips"], len(names))
+            sparse.csr_array((ones, labels.indices, labels.indptr), shape).check_format()
+            index = cls(vectors, arrays["ids"], labels, names, Path(made_by), penalty, parts, about)
+            complete = (
+                all(len(x) == about["clips"] for x in (*vectors[:2], *penalty, arrays["ids"]))
+                and vectors.visual.shape == vectors.audio.shape
+                and vectors.visual.ndim == 2
+                and all(x.dtype == torch.float32 for x in (*vectors[:2], *penalty))
+                and all(isinstance(text, str) for text in (weights, *names, index.described()))
+                and arrays["ids"].dtype.kind == "U"
+                and all(part.d == vectors.visual.shape[1] + 1 for part in parts)
+            )
+        except Exception:  # numpy and faiss raise some ten kinds for a damaged file
             complete = False
         if not complete:
             raise InputError(f"{folder}: the index is damaged; make it again with `xmodal index`.")
         home = home or find_run(made_by)
         if _weights(home) != weights:
             raise InputError(f"{folder} was made with other weights of {home}: make it again")
-        return cls(vectors, arrays["ids"], labels, names, home, penalty, parts, about)
+        return replace(index, run=home)
 
     @cached_property
     def model(self) -> JointEmbedding:
@@ -194,7 +205,10 @@ class Index(Gallery):
             rows = rows[rows >= 0]
         else:
             rows = (items @ query - penalty).topk(k).indices
-        return items[rows] @ query, rows
+        cosine = items[rows] @ query
+        if not cosine.isfinite().all():
+            raise InputError("the vectors of the index are damaged: make it again")
+        return cosine, rows
 
 
 def read_query(path: Path) -> np.ndarray:
