@@ -202,6 +202,7 @@ def test_options_may_stand_between_what_has_no_name(call: Call, shard_folder: Pa
         (["train", "variant=[text]"], "parameter variant: "),
         (["train", "features=5", "out=x"], "5: holds no feature set"),
         (["train", "features=nowhere"], "nowhere: holds no feature set"),
+        (["train", "features=nowhere", "progress=lines"], "nowhere: holds no feature set"),
         (["train", "--features", "nowhere"], "nowhere: holds no feature set"),
         (["prepare"], "parameter shards: Field required"),
         (["evaluate", "features=nowhere"], "nowhere: holds no feature set"),

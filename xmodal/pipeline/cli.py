@@ -80,11 +80,15 @@ def train(line: CommandLine) -> None:
     config = line.read(TrainConfig)
     from xmodal.train import train
 
+    stderr = sys.stderr
     if config.progress == "lines":
         from xmodal.pipeline.batch import Ticker
 
-        sys.stderr = Ticker(config.out.name, sys.stderr)
-    result = train(config)
+        sys.stderr = Ticker(config.out.name, stderr)
+    try:
+        result = train(config)
+    finally:
+        sys.stderr = stderr  # where it is told why it failed
     print(
         f"{config.out}: {result['step']} steps; best validation Recall@1 "
         f"{100 * result['best_recall']:.1f} % at step {result['best_step']}"
