@@ -701,6 +701,34 @@ def test_a_value_beyond_float16_is_refused(config: PrepareConfig) -> None:
         prepare(config.model_copy(update={"storage": "float16"}))
 
 
+@pytest.mark.parametrize(
+    ("change", "storage", "told"),
+    [
+        (lambda row, clip: clip.audio.fill(0.5), "float32", "evaluation clips have the same audio"),
+        (lambda row, clip: clip.visual.fill(0), "float32", "evaluation clips have the same visual"),
+        (lambda row, clip: clip.audio.__imul__(1e-20), "float32", "same audio features, to 1e-15"),
+        (lambda row, clip: clip.audio.__imul__(1e-9), "float16", "evaluation clips .* same audio"),
+        (lambda row, clip: clip.audio.fill(row % 2), "float32", "clips has the audio .* another"),
+        (lambda row, clip: clip.visual.__imul__(1e20), "float32", "holds values beyond 1e.15"),
+        (lambda row, clip: clip.visual.fill(row % 4), "float32", "all clips left for .* as second"),
+    ],
+)  # fmt: skip
+def test_features_that_nothing_can_be_learned_from_are_refused(
+    config: PrepareConfig, change: Callable[[int, Clip], Any], storage: Any, told: str
+) -> None:
+    """Before anything is made from them, and what is there already stays."""
+    prepare(config)
+    before = snapshot(config.out)
+    for shard in config.shards.rglob("*.tfrecord"):
+        clips = list(read_shard(shard))
+        for row, clip in enumerate(clips):
+            change(row, clip)
+        write_records(shard, map(encode_example, clips))
+    with pytest.raises(InputError, match=told):
+        prepare(config.model_copy(update={"storage": storage}))
+    assert snapshot(config.out) == before
+
+
 @pytest.mark.parametrize("wrong", [{"evaluation_clips": 0}, {"split_seed": -1}, {"shard": "x"}])
 def test_wrong_choices_are_refused(config: PrepareConfig, wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match=next(iter(wrong))):

@@ -21,6 +21,7 @@ from xmodal.data.features import (
     UNPAIRED,
     begin_rows,
     open_features,
+    read_chunks,
     read_manifest,
     row_hashes,
 )
@@ -37,6 +38,9 @@ ARRAYS = ("visual", "audio", "ids", "label_indptr", "label_indices")
 FILES = ["manifest.json", "label_names.json"]
 FILES += [f"{split}/{name}.npy" for split in (*SPLITS, UNPAIRED) for name in ARRAYS]
 """What a feature set holds; all else in its folder is its user's."""
+LARGEST, SMALLEST = 1e15, 1e-15
+"""How large a feature may be, and by how much some must differ from clip to clip: float32 neither
+holds sums of squares of larger ones, nor squares of smaller ones."""
 RULES = 2
 """Raised when the same input gives another set: 2 drops videos that have a second id."""
 
@@ -112,8 +116,9 @@ def prepare(config: PrepareConfig) -> dict[str, Any]:
     ------
     InputError
         A shard or the vocabulary is damaged or of another release than a shard, an id occurs
-        twice, there are too few shards or clips, ``out`` holds anything but a feature set or cannot
-        be written, or the disk is too small. An earlier feature set in ``out`` is then as it was.
+        twice, there are too few shards or clips, features are too large, or the same in all clips
+        of a split, ``out`` holds anything but a feature set or cannot be written, or the disk is
+        too small. An earlier feature set in ``out`` is then as it was.
     """
     out = config.out
     pairs: Pairs | None = None
@@ -165,6 +170,7 @@ def prepare(config: PrepareConfig) -> dict[str, Any]:
         for name, content in (("label_names", label_names), ("manifest", manifest)):
             text = json.dumps(content, indent=1, ensure_ascii=False)
             (new / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+        _require_variety(new, config.shards)
         replace(out, new, FILES)
         shutil.rmtree(work)
     return manifest
@@ -182,9 +188,10 @@ def _deal_out_pairs(pairs: Pairs, config: PrepareConfig) -> dict[str, np.ndarray
         raise InputError(f"{config.shards}: {error}; change `split`, or leave it out.") from None
     if not all(len(rows[name]) for name in SPLITS):
         raise InputError(
-            f"{config.shards}: {pairs.whole.sum()} pairs are too few, or too many of one group, "
-            f"for {config.evaluation_clips} evaluation and {config.validation_clips} validation "
-            "clips and some to train on; ask for fewer with evaluation_clips and validation_clips."
+            f"{config.shards}: {pairs.whole.sum()} pairs are too few, or too many of one group or "
+            f"with the same visual or audio features, for {config.evaluation_clips} evaluation and "
+            f"{config.validation_clips} validation clips and some to "
+            "train on; ask for fewer with evaluation_clips and validation_clips."
         )
     return {name: rows[name] for name in (*SPLITS, UNPAIRED) if len(rows[name])}
 
@@ -217,7 +224,7 @@ def _copy_rows(path: Path, values: np.ndarray, rows: np.ndarray, storage: Any) -
         for start in range(0, len(rows), CHUNK):
             with np.errstate(over="ignore"):
                 chunk = values[rows[start : start + CHUNK]].astype(storage)
-            if np.isinf(chunk).any():
+            if (np.abs(chunk.astype(np.float32)) > LARGEST).any():
                 raise InputError(
                     f"{path.stem} features are too large for {storage}; scale them down."
                 )
@@ -376,6 +383,8 @@ def _convert(shard: _Shard, classes: int, storage: str) -> int:
         raise InputError(f"{shard.path}: the file changed while it was read; prepare again.")
     kept = (clips.visual[: shard.kept], clips.audio[: shard.kept])
     largest = max(max(values.max(), -values.min()) for values in kept)
+    if largest > LARGEST:
+        raise InputError(f"{shard.path}: holds values beyond {LARGEST:g}; check its origin.")
     if largest > np.finfo(storage).max:
         raise InputError(f"{shard.path}: holds values too large for float16; store as float32.")
     visual, audio = (values.astype(storage) for values in kept)
@@ -455,6 +464,31 @@ def _join_parts(split: Path, shards: Sequence[_Shard], kept: np.ndarray) -> dict
     digests = [str(_read_part(shard, "digest")) for shard in shards]
     dropped = [] if kept.all() else [_digest(kept)]
     return {"labels": len(labels), "fingerprint": _sha256(*digests, *dropped)}
+
+
+def _require_variety(new: Path, shards: Path) -> None:
+    """Make sure that there is something to learn, and something to rank, in every split."""
+    for name in reversed(SPLITS):  # clips that repeat those of evaluation were dropped
+        clips = open_features(new, name)
+        if not len(clips):
+            raise InputError(
+                f"{shards}: all clips left for the {name} split have the visual features of clips "
+                "of another, as second ids of a video do; add shards."
+            )
+        for modality, values in (("visual", clips.visual), ("audio", clips.audio)):
+            first = values[0].astype(np.float32)
+            differ = any(np.abs(rows - first).max() > SMALLEST for (rows,) in read_chunks(values))
+            if len(clips) > 1 and not differ:
+                raise InputError(
+                    f"{shards}: all {len(clips)} {name} clips have the same {modality} features, "
+                    f"to {SMALLEST:g}: there is nothing to learn or to rank; check where they come "
+                    "from, or scale them up."
+                )
+        if name != "train" and clips.silent.all():
+            raise InputError(
+                f"{shards}: each of the {len(clips)} {name} clips has the audio features of "
+                "another, as silent clips do, so none can be ranked; take other clips."
+            )
 
 
 # --- the folder ----------------------------------------------------------------------------------
