@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from xmodal.config import ModelConfig
+from xmodal.config import InputError, ModelConfig
 
 
 class Embeddings(NamedTuple):
@@ -25,6 +25,15 @@ class Embeddings(NamedTuple):
     audio_logits: Tensor | None = None
     scale: Tensor | None = None
     bias: Tensor | None = None
+
+    def collapse(self) -> str:
+        """Say of which modality all embeddings are one point, to 0.001; nothing if of neither."""
+        sides = {"visual": self.visual, "audio": self.audio}
+        names = [
+            name for name, x in sides.items() if len(x) > 1 and (x - x[0]).norm(dim=1).max() < 1e-3
+        ]
+        said = f"all {' and all '.join(names)} embeddings are one point: the space has collapsed"
+        return said if names else ""
 
 
 class Branch(nn.Sequential):
@@ -53,9 +62,14 @@ class Standardise(nn.Module):
         self.register_buffer("scale", torch.ones(()))  # one for all, so that proportions stay
 
     def fit(self, values: np.ndarray) -> None:
-        """Take mean and scale from features."""
+        """Take mean and scale from features; InputError if they are the same in all clips."""
         self.mean.copy_(torch.from_numpy(values.mean(axis=0, dtype=np.float64)))
         self.scale.fill_(float(values.std(axis=0, dtype=np.float64).mean()))
+        if not 0 < self.scale < math.inf:
+            raise InputError(
+                f"features of length {len(self.mean)} are the same in all clips to train on, or not"
+                " finite: prepare others, or train without `standardise`"
+            )
 
     def forward(self, values: Tensor) -> Tensor:
         """Return the features shifted and scaled."""
@@ -135,7 +149,7 @@ class JointEmbedding(nn.Module):
         memory-mapped.
         """
         device, parts = self.classifier.weight.device, []
-        for start in range(0, len(visual), batch):
+        for start in range(0, max(len(visual), 1), batch):
             both = (torch.tensor(x[start : start + batch], device=device) for x in (visual, audio))
             parts.append([x.cpu() for x in self(*(x.float() for x in both))[:2]])
         return Embeddings(*(torch.cat(side) for side in zip(*parts, strict=True)))

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, set_seed
@@ -16,7 +17,7 @@ from tqdm import tqdm
 from xmodal.checkpoint import TRAINING_VERSION, RunFolder, build_model
 from xmodal.config import InputError, TrainConfig
 from xmodal.data.batches import Batches, Drawn
-from xmodal.data.features import FeatureSet, open_features
+from xmodal.data.features import FeatureSet, open_features, read_rows
 from xmodal.devices import all_gather, reproducible, start_accelerator
 from xmodal.folder import beside, locked, remove, whole
 from xmodal.loss import Batch, l2_groups, objective
@@ -49,7 +50,8 @@ def train(config: TrainConfig, watch: Callable[[], object] | None = None) -> dic
     ------
     InputError
         If ``out`` cannot be used, see `RunFolder.claim`, or another process trains there; if there
-        are fewer training clips than one batch holds; or if the loss stops being finite.
+        are fewer training clips than one batch holds; or if the loss stops being finite, with the
+        step and some clips of its batch.
     """
     config = with_steps(config)
     accelerator = start_accelerator(config)
@@ -110,7 +112,7 @@ def run_steps(
     state = resume(accelerator, folder)
     if state["best_step"]:
         folder.load_weights(frozen)  # they are there, if none is better
-    sums = torch.zeros(4, device=accelerator.device)
+    sums = torch.zeros(5, device=accelerator.device)  # of the losses, and of steps that had one
     bar = tqdm(
         desc=config.out.name, total=config.steps, initial=state["step"], unit="step",
         disable=not (config.progress and accelerator.is_main_process),
@@ -130,18 +132,19 @@ def run_steps(
         optimiser.step()
         if average:
             average.update_parameters(accelerator.unwrap_model(model))
-        sums += torch.stack(losses).detach()
+        sums += torch.stack([*losses, losses.total.isfinite().float()]).detach()
         state["step"] = step + 1
         bar.update()
         if state["step"] % config.validate_every == 0 or state["step"] == config.steps:
-            means = accelerator.reduce(sums, "mean").tolist()
+            *means, finite = accelerator.reduce(sums, "mean").tolist()
+            if not math.isfinite(means[0]):
+                raise diverged(batches, state["logged_step"] + int(finite), folder)
             means = [value / (state["step"] - state["logged_step"]) for value in means]
             state["logged_step"] = state["step"]
-            require_finite(math.isfinite(means[0]), config, state)
             if accelerator.is_main_process:
                 trained = average.module if average else model
                 frozen.load_state_dict(accelerator.get_state_dict(trained))
-                validate(frozen, validation, means, config, state, folder)
+                validate(frozen, validation, means, config, state, folder, batches)
             save_checkpoint(accelerator, folder, state)
             if watch and accelerator.is_main_process:
                 watch()
@@ -159,7 +162,8 @@ def with_steps(config: TrainConfig) -> TrainConfig:
     if config.passes is None:
         return config
     clips = config.training_clips or len(open_features(config.features, "train"))
-    return config.model_copy(update={"steps": round(config.passes * clips / config.batch_size)})
+    steps = max(1, round(config.passes * clips / config.batch_size))
+    return config.model_copy(update={"steps": steps})
 
 
 def make_optimiser(model: JointEmbedding, config: TrainConfig) -> torch.optim.Optimizer:
@@ -180,13 +184,28 @@ def learning_rate(config: TrainConfig, step: int) -> float:
     return rate * (1 + math.cos(math.pi * max(0, step - warm) / max(1, config.steps - warm))) / 2
 
 
-def require_finite(finite: bool, config: TrainConfig, state: dict[str, Any]) -> None:
-    """Stop a training that is unstable."""
-    if not finite:
-        raise InputError(
-            f"the loss of {config.out} is no longer finite at step {state['step']}: "
-            "lower learning_rate and start again; the last checkpoint is kept"
+def diverged(batches: Batches, made: int, folder: RunFolder) -> InputError:
+    """Return what stops a training: the step after ``made``, the clips it may be due to, the rest.
+
+    Steps are not looked at one by one, which would make each wait for the device.
+    """
+    clips, rows = batches.features, batches.order.rows(made)
+    size = np.maximum(
+        *(np.abs(read_rows(x, rows)).max(axis=1) for x in (clips.visual, clips.audio))
+    )
+    order, what, todo = np.argsort(-size), "the largest features are", "lower learning_rate"
+    if not np.isfinite(size).all():
+        order, what, todo = (
+            ~np.isfinite(size),
+            "there are features not finite,",
+            "prepare them anew",
         )
+    kept = folder.state().get("step", 0)
+    return InputError(
+        f"the loss of {folder.path} is no longer finite at step {made + 1}, in whose batch {what} "
+        f"those of {', '.join(clips.ids[rows[order][:3]])}: {todo} and start again; "
+        + (f"the checkpoint of step {kept:,} is kept" if kept else "there is no checkpoint yet")
+    )
 
 
 def validate(
@@ -196,11 +215,20 @@ def validate(
     config: TrainConfig,
     state: dict[str, Any],
     folder: RunFolder,
+    batches: Batches,
 ) -> None:
     """Measure recall, the mean of both directions; note it and mean `Losses`; keep the best."""
-    visual, audio, *_ = model.eval().embed(clips.visual, clips.audio)
-    # the last step may have done it: then the loss was finite, and the embeddings are not
-    require_finite(bool(visual.isfinite().all() and audio.isfinite().all()), config, state)
+    embedded = model.eval().embed(clips.visual, clips.audio)
+    visual, audio, *_ = embedded
+    bad = ~(visual.isfinite() & audio.isfinite()).all(dim=1)
+    if bad.all():  # the last step has done it: the loss was finite, and the weights are not
+        raise diverged(batches, state["step"] - 1, folder)
+    if bad.any():
+        clip = clips.ids[int(bad.byte().argmax())]
+        raise InputError(f"{config.features}: features of validation clip {clip} are not finite")
+    if embedded.collapse() and not state.get("collapsed"):
+        state["collapsed"] = True  # told once
+        tqdm.write(f"{config.out}: at step {state['step']:,} {embedded.collapse()}")
     size = min(config.validation_gallery, len(clips))
     both = [
         recall(gallery_ranks(query, gallery, size), resamples=0).recall

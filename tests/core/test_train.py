@@ -26,7 +26,9 @@ from safetensors.torch import load_file
 from xmodal.checkpoint import TRAINING_VERSION, load_run, read_history
 from xmodal.config import RECIPES, VARIANTS, InputError, TrainConfig
 from xmodal.data.features import open_features
+from xmodal.data.loader import Order
 from xmodal.data.prepare import PrepareConfig, prepare
+from xmodal.evaluation.recall import embed_run
 from xmodal.metrics import alignment, gallery_ranks, recall, uniformity
 from xmodal.train import learning_rate, train
 
@@ -570,11 +572,14 @@ def test_too_few_clips_are_told(tiny: Tiny, tmp_path: Path):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("validate_every", [1, 10])
-def test_a_training_that_diverges_is_told(tiny: Tiny, tmp_path: Path, validate_every: int):
+@pytest.mark.parametrize(("validate_every", "step"), [(1, 1), (10, 2)])
+def test_a_training_that_diverges_is_told(
+    tiny: Tiny, tmp_path: Path, validate_every: int, step: int
+):
     """After one step the weights overflow, after two the loss."""
     config = tiny(tmp_path / "run", learning_rate=1e38, validate_every=validate_every)
-    with pytest.raises(InputError, match=rf"finite at step {validate_every}: lower learning_rate"):
+    told = rf"finite at step {step}, .* lower learning_rate .* there is no checkpoint yet"
+    with pytest.raises(InputError, match=told):
         train(config)
     assert not (config.out / "result.json").exists()
 
@@ -585,12 +590,89 @@ def test_the_checkpoint_before_a_divergence_is_kept(
     before = contents(copy)
     with monkeypatch.context() as patch:
         patch.setattr("xmodal.loss.cosine_loss", lambda cosine, *_: cosine.mean() * torch.nan)
-        with pytest.raises(InputError, match="no longer finite at step 50"):
+        with pytest.raises(InputError, match=r"finite at step 41, .* checkpoint of step 40 is"):
             train(tiny(copy, steps=60))
     assert contents(copy) == before
     train(tiny(copy, steps=60))
     train(tiny(tmp_path / "longer", steps=60))
     assert contents(copy) == contents(tmp_path / "longer")
+
+
+@pytest.fixture
+def changed(related_features: Path, tmp_path: Path) -> Callable[..., Path]:
+    """Give ``changed(split, modality, rows, value)``: a feature set damaged by something else."""
+
+    def change(split: str, modality: str, rows: Any, value: float) -> Path:
+        folder = Path(shutil.copytree(related_features, tmp_path / "features"))
+        np.load(folder / split / f"{modality}.npy", mmap_mode="r+")[rows] = value
+        return folder
+
+    return change
+
+
+@pytest.mark.parametrize(("validate_every", "value"), [(3, np.nan), (40, -np.inf)])
+def test_features_that_are_not_finite_are_named(
+    tiny: Tiny, tmp_path: Path, changed: Callable[..., Path], validate_every: int, value: float
+):
+    """An epoch has 8 batches; the step named is that whose batch holds the clip."""
+    folder = changed("train", "audio", (200, 5), value)
+    config = tiny(tmp_path / "run", features=folder, validate_every=validate_every)
+    clip, order = open_features(folder, "train").ids[200], Order(config.seed, 256, 32)
+    step = next(step for step in range(8) if 200 in order.rows(step))
+    last = step // validate_every * validate_every
+    kept = f"the checkpoint of step {last} is kept" if last else "there is no checkpoint yet"
+    told = (
+        rf"finite at step {step + 1}, .* not finite, those of {clip}: prepare them anew .*; {kept}"
+    )
+    with pytest.raises(InputError, match=told):
+        train(config)
+    assert bool(last) == (config.out / "checkpoint").exists()
+
+
+def test_validation_features_that_are_not_finite_are_named(
+    tiny: Tiny, tmp_path: Path, changed: Callable[..., Path]
+):
+    folder = changed("validation", "visual", (7, 5), np.inf)
+    clip = open_features(folder, "validation").ids[7]
+    with pytest.raises(InputError, match=f"features of validation clip {clip} are not finite"):
+        train(tiny(tmp_path / "run", features=folder))
+
+
+def test_features_that_do_not_vary_cannot_be_standardised(
+    tiny: Tiny, tmp_path: Path, changed: Callable[..., Path]
+):
+    """Clips may be the same among the first so many alone."""
+    folder = changed("train", "audio", slice(0, 64), 0.5)
+    config = tiny(tmp_path / "run", features=folder, standardise=True)
+    with pytest.raises(InputError, match="features of length 128 are the same in all clips"):
+        train(config.model_copy(update={"training_clips": 64}))
+    train(config.model_copy(update={"out": tmp_path / "all"}))
+
+
+def test_a_space_that_has_collapsed_is_told_once(
+    tiny: Tiny, tmp_path: Path, changed: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+):
+    folder = changed("validation", "audio", slice(None), 0.5)
+    train(tiny(tmp_path / "run", features=folder))
+    told = capsys.readouterr().out
+    assert told.count("at step 10 all audio embeddings are one point: the space has") == 1
+    assert told.count("collapsed") == 1
+    embed_run(tmp_path / "run", open_features(folder, "validation"))
+    assert f"{tmp_path / 'run'}: all audio embeddings are one" in capsys.readouterr().out
+    evaluation = open_features(folder, "evaluation")
+    embed_run(tmp_path / "run", evaluation)
+    assert capsys.readouterr().out == ""
+    np.load(folder / "evaluation" / "audio.npy", mmap_mode="r+")[9] = np.nan
+    with pytest.raises(
+        InputError, match=f"clip {evaluation.ids[9]} of the evaluation split is not"
+    ):
+        embed_run(tmp_path / "run", open_features(folder, "evaluation"))
+
+
+def test_passes_too_few_for_a_step_make_one(tiny: Tiny, tmp_path: Path):
+    config = TrainConfig(**tiny(tmp_path / "run").model_dump(exclude={"steps"}) | {"passes": 1e-3})
+    assert train(config)["step"] == 1
+    load_run(config.out)
 
 
 def test_an_unfinished_run_is_not_loaded(tiny: Tiny, copy: Path):

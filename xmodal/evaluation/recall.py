@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 from pydantic import Field, PositiveInt
 from torch import Tensor
+from tqdm import tqdm
 
 from xmodal.checkpoint import RunFolder, find_run, load_run
 from xmodal.config import InputError, StageConfig
@@ -65,9 +66,16 @@ def nearest(query: Tensor, gallery: Tensor, k: int, chunk: int = 1024) -> tuple[
 
     Their cosines and row numbers, float32 and int64, (queries, k), of unit vectors, float32,
     (queries, embedding_dim) and (items, embedding_dim); ``chunk`` queries are compared at a time.
+    InputError if there are fewer items, or an embedding is not finite: NaN would come first.
     """
     if not 1 <= k <= len(gallery):
         raise InputError(f"asked for {k} neighbours of a gallery of {len(gallery)}: lower k")
+    for name, rows in (("query", query), ("item", gallery)):
+        if not (finite := rows.isfinite().all(dim=1)).all():
+            raise InputError(
+                f"the embedding of {name} {int(finite.byte().argmin())} is not finite: "
+                "leave it out, or embed it with weights and features that are"
+            )
     parts = [(part @ gallery.T).topk(k, dim=1) for part in query.split(chunk)]
     return torch.cat([p.values for p in parts]), torch.cat([p.indices for p in parts])
 
@@ -96,13 +104,20 @@ def rank_frame(
     DataFrame
         Columns member (number of the model), direction, gallery, clip (row of the query), better,
         tied: see `Ranks`. A line a query.
+
+    InputError if there are too few clips for every size.
     """
     count = len(models[0].visual)
     rows = np.arange(count) if keep is None else np.flatnonzero(keep)
+    if not any(1 <= n <= len(rows) for n in sizes):
+        raise InputError(
+            f"of {count} clips {len(rows)} can be ranked (silent ones cannot), too few for a "
+            f"gallery of {' or '.join(map(str, sizes))}: use a larger feature set"
+        )
     parts = []
     for same_way in zip(*map(directions, models), strict=True):
         for size, (member, one) in product(
-            [n for n in sizes if n <= len(rows)], enumerate(same_way)
+            [n for n in sizes if 1 <= n <= len(rows)], enumerate(same_way)
         ):
             direction, query, items = one
             found = gallery_ranks(query[rows], items[rows], size, seed)
@@ -175,6 +190,8 @@ def mean_recall(embedded: Embeddings, features: FeatureSet, gallery: int = 1024)
     """Return Recall@1 over clips that are not silent, the mean of both directions, in percent."""
     keep = ~features.silent
     size = min(gallery, int(keep.sum()))
+    if not size:
+        raise InputError(f"all {len(keep)} {features.split} clips are silent: none can be ranked")
     both = [
         recall(gallery_ranks(query[keep], items[keep], size), ks=(1,), resamples=0).recall[0]
         for _, query, items in directions(embedded)
@@ -216,10 +233,18 @@ def embed_run(run: Path, features: FeatureSet) -> Embeddings:
     Raises
     ------
     InputError
-        If there is no finished run, or it was trained on features of other sizes.
+        If there is no finished run, it was trained on features of other sizes, or an embedding is
+        not finite.
     """
     require_fit(run, features)
-    return load_run(run)[0].embed(features.visual, features.audio)
+    embedded = load_run(run)[0].embed(features.visual, features.audio)
+    finite = (embedded.visual.isfinite() & embedded.audio.isfinite()).all(dim=1)
+    if not finite.all():
+        clip = f"clip {features.ids[int(finite.byte().argmin())]} of the {features.split} split"
+        raise InputError(f"{run}: the embedding of {clip} is not finite; prepare or train again")
+    if said := embedded.collapse():
+        tqdm.write(f"{run}: {said}")
+    return embedded
 
 
 def require_fit(run: Path | str, features: FeatureSet) -> None:
@@ -278,6 +303,8 @@ def measure_run(config: MeasureConfig) -> pd.DataFrame:
 
 def joined(members: Sequence[Embeddings]) -> Embeddings:
     """Join several models into one whose cosine is the mean of theirs (our choice of ensemble)."""
+    if not members:
+        raise InputError("there is no model to join: name at least one run")
     scale = len(members) ** -0.5
     return Embeddings(
         torch.cat([m.visual for m in members], dim=1) * scale,
