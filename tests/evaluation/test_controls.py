@@ -108,3 +108,13 @@ def test_a_ranking_that_leaks_is_refused(evaluation: FeatureSet, monkeypatch: py
     monkeypatch.setattr(controls, "shuffled", lambda embedded: embedded)
     with pytest.raises(InputError, match="'shuffled pairs' scores 100.00 % where chance is 6.25 %"):
         controls.controls_frame(evaluation, perfect, [16])
+
+
+@pytest.mark.parametrize("n", [1, 2, 12])
+def test_fewer_clips_than_the_smallest_gallery_are_all_ranked(n: int):
+    numbers = np.random.default_rng(0).normal(size=(n, 4))
+    embedded = Embeddings(*(torch.eye(n),) * 2)
+    found = controls.controls_frame(clips(numbers, numbers), embedded, [1024])
+    assert set(found["gallery"]) == {n}
+    chance = found[found["control"].isin(["chance", "one embedding for all"])]
+    assert chance["recall"].to_numpy() == pytest.approx(100 * (chance["k"] / n).clip(upper=1))

@@ -1,5 +1,6 @@
 """What is said of numbers is what they say."""
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -38,6 +39,7 @@ def test_lengths_of_one_slope():
     assert findings.lengths(frame) == (
         "The two lengths correlate with r = −1.00: one explains 100 % of the variance of the other."
     )
+    assert findings.lengths(frame.assign(audio=2.0)).endswith("so one tells nothing of the other.")
 
 
 def test_components():
@@ -233,6 +235,8 @@ def test_errors_and_what_correcting_hubs_did():
     )
     frame.loc[2, "hubs, skewness"] = 1.0
     assert findings.errors(frame).endswith("the skewness falls (2.07 → 1.00).")
+    frame.loc[2, "misses with a shared label"] = np.nan
+    assert findings.errors(frame).startswith(f"{findings.FOUND} Beside “joined”")
 
 
 def test_categories_are_named_by_their_recall():
@@ -245,11 +249,12 @@ def test_categories_are_named_by_their_recall():
 def test_near_misses_and_examples():
     frame = pd.DataFrame(
         {
-            "label": ["Game", "Car"],
-            "same label first": [60.0, 5.0],
-            "same label by chance": [20.0, 10.0],
+            "label": ["Game", "Car", "Found"],
+            "same label first": [60.0, 5.0, np.nan],
+            "same label by chance": [20.0, 10.0, 5.0],
         }
     )
+    assert findings.near_misses(frame[2:]) == findings.FOUND
     assert findings.near_misses(frame).endswith(
         "most often for Game (60 %, by chance 20 %) and least often for Car (5 %, by chance 10 %)."
     )

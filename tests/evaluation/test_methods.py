@@ -89,6 +89,15 @@ def test_every_method_is_measured_without_silent_clips(config: MethodsConfig, cl
     assert set(measured) == {"ranks", "cca", "correction", "errors", "categories", "controls"}
 
 
+@pytest.mark.parametrize("change", [{"headline": 62, "galleries": [62]}, {"headline": 17}])
+def test_a_headline_that_cannot_be_measured_is_told_before_the_work(
+    config: MethodsConfig, change: dict, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.delattr(methods, "learned")
+    with pytest.raises(InputError, match=r"headline=\d+ .* 61 evaluation clips with sound"):
+        measure_methods(config.model_copy(update=change))
+
+
 def test_the_table_sets_the_published_row_above_ours(clips: FeatureSet):
     frame = pd.concat(
         recall_frame([random_pairs(len(clips))], [16, 61], ~clips.silent, resamples=5).assign(

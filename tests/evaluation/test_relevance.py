@@ -68,3 +68,13 @@ def test_errors_by_hand():
     assert {name: ours[name] for name in expected} == pytest.approx(expected)
     assert chance["R@1"] == 25 and chance["R@2"] == 50
     assert chance["misses with a shared label"] == pytest.approx(100 * 1.25 / 4)
+
+
+@pytest.mark.filterwarnings("error")
+def test_fewer_clips_than_items_looked_at_and_no_misses():
+    """All of the four items are the first ten; where nothing is missed, no share is known."""
+    perfect = Embeddings(ITEMS, ITEMS)
+    found = errors({"ours": perfect}, CLIPS).set_index("method")
+    assert found["R@10"].tolist() == [100, 100]
+    assert np.isnan(found.loc["ours", "misses with a shared label"])
+    assert by_category(ITEMS, ITEMS, CLIPS)["recall"].tolist() == [100] * 3

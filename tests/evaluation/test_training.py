@@ -108,6 +108,8 @@ def test_a_seed_repeats_the_plain_loop():
         plain_loop(visual, audio, steps=3, batch=16, seed=seed)[0] for seed in (0, 0, 1)
     )
     assert first == again != other
+    small = plain_loop(visual[:, :5], audio[:, :3], steps=2, batch=16)  # features of any lengths
+    assert all(loss > 0 for loss in small[0])
 
 
 def test_plain_frame_has_a_row_a_step_and_the_recall_in_the_last(related_features: Path):

@@ -1,6 +1,7 @@
 """Nearest neighbours against brute force, and the examples by hand."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,11 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn.functional import normalize
 
+from xmodal import plots
 from xmodal.config import InputError
 from xmodal.data.features import FeatureSet
 from xmodal.data.schema import AUDIO_DIM, VISUAL_DIM
+from xmodal.evaluation import findings
 from xmodal.evaluation.recall import AUDIO_TO_VIDEO, VIDEO_TO_AUDIO, nearest
 from xmodal.model import Embeddings
+from xmodal.results.measurements import read_measured, write_measured
+from xmodal.results.provenance import Provenance
 from xmodal.retrieval.examples import RetrievalConfig, examples, examples_table, near_misses
 
 
@@ -222,3 +227,19 @@ def test_a_label_without_misses_has_no_near_ones():
     assert lines["own first"].tolist() == [100, 100, 100]
     assert lines["same label first"].isna().all()
     assert lines["most often instead"].tolist() == ["", "", ""]
+
+
+@pytest.mark.parametrize(("n", "most"), [(1, 1), (2, 2), (9, 0)])
+def test_few_clips_and_no_examples_are_shown_as_they_are(tmp_path: Path, n: int, most: int):
+    """As many items as there are; of no examples an empty table, which says so in words."""
+    config = RetrievalConfig(seeded=min(most, 1), extremes=min(most, 1))
+    embedded = Embeddings(unit(n, 0), unit(n, 1))
+    measured = {"examples": examples(embedded, clips(n), config)}
+    origin = Provenance(source="x", fingerprint="", parameters={}, seeds={}, command="")
+    write_measured(tmp_path / "set", measured, origin, {})
+    found = read_measured(tmp_path / "set")["examples"]
+    assert len(found) == 4 * 2 * bool(most) * min(n, 3)
+    assert list(examples_table(found, {"a": "b"}))[:2] == ["query id", "query labels"]
+    words = {text.get_text() for text in plots.retrieval(found, "").axes[0].texts}
+    assert ("No example was asked for." in words) == (not most)
+    assert (findings.examples(found) == "No example was asked for.") == (not most)

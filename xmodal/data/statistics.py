@@ -92,11 +92,13 @@ def moments(features: FeatureSet, clips: int | None = None) -> Moments:
 def whitener(covariance: np.ndarray, ridge: float) -> np.ndarray:
     """Return the matrix that turns centred features into uncorrelated ones of variance 1.
 
-    ``ridge``, as a share of the mean variance, is added to all variances first.
+    ``ridge``, as a share of the mean variance, is added to all variances first. A direction without
+    variance becomes 0.
     """
     scale = ridge * np.trace(covariance) / len(covariance)
     variance, directions = np.linalg.eigh(covariance + scale * np.eye(len(covariance)))
-    return directions / np.sqrt(variance)
+    deviation = np.sqrt(variance.clip(min=0))
+    return np.divide(directions, deviation, np.zeros_like(directions), where=deviation > 0)
 
 
 def spectrum(covariance: np.ndarray) -> np.ndarray:

@@ -80,10 +80,11 @@ def canonical_correlations(train: Moments, held_out: FeatureSet, ridge: float = 
     Returns
     -------
     array, float64, (smaller of the two feature sizes,)
-        In the order of the fitted correlations.
+        In the order of the fitted correlations; 0 where a coordinate is the same for all clips.
     """
     projected = fit_cca(train, ridge).project(held_out)
-    v, a = ((p - p.mean(axis=0)) / p.std(axis=0) for p in projected)
+    deviations = [np.where(np.ptp(p, axis=0) > 0, p.std(axis=0), np.inf) for p in projected]
+    v, a = ((p - p.mean(axis=0)) / d for p, d in zip(projected, deviations, strict=True))
     return (v * a).mean(axis=0)
 
 

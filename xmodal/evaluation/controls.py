@@ -96,7 +96,7 @@ def controls_frame(
     embedded : Embeddings
         Of the same clips, by any model.
     galleries : sequence of int
-        Candidates per query; the largest that there are clips for is used, or else 16.
+        Candidates per query; the largest that there are clips for is used, or else 16, or all.
     seed : int
         Draws the galleries.
 
@@ -110,12 +110,13 @@ def controls_frame(
     InputError
         If a control that must score as chance does not: no recall measured so would mean anything.
     """
-    size = max(n for n in [16, *galleries] if n <= len(features))
-    parts = [pd.DataFrame({"control": "chance", "k": KS, "recall": [100 * k / size for k in KS]})]
+    size = max((n for n in [16, *galleries] if n <= len(features)), default=len(features))
+    levels = [min(100, 100 * k / size) for k in KS]
+    parts = [pd.DataFrame({"control": "chance", "k": KS, "recall": levels})]
     for name, control in controls(features, embedded).items():
         frame = recall_frame([control], [size], None, seed, resamples=0)
         found, queries = frame.groupby("k")["recall"].mean(), frame["queries"].iloc[0]
-        chance = 100 * found.index / size
+        chance = (100 * found.index / size).to_numpy().clip(max=100)
         # both directions, four standard errors
         allowed = 4 * (chance * (100 - chance) / queries) ** 0.5 + 0.01
         if name in CHANCE and (abs(found - chance) > allowed).any():

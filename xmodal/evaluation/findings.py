@@ -21,6 +21,7 @@ def _plus(points: float) -> str:
 
 
 UNLABELLED = "No clip has a label here, so there is nothing to say of them."
+FOUND = "Every query finds its own clip first, so there is no miss to speak of."
 
 
 def _ends(frame: pd.DataFrame, column: str) -> tuple[pd.Series, pd.Series]:
@@ -61,6 +62,8 @@ def labels(frame: pd.DataFrame, carried: pd.DataFrame) -> str:
 
 def lengths(frame: pd.DataFrame) -> str:
     """Say how much the length of one modality tells of that of the other."""
+    if frame["visual"].nunique() < 2 or frame["audio"].nunique() < 2:
+        return "The clips do not differ in both lengths, so one tells nothing of the other."
     r = float(np.corrcoef(frame["visual"], frame["audio"])[0, 1])
     shown = f"{r:.2f}".replace("-", "−")
     return (
@@ -230,6 +233,8 @@ def space(frame: pd.DataFrame) -> str:
 
 def examples(frame: pd.DataFrame) -> str:
     """Say how often an item shown shares a label with its query, or is its own clip."""
+    if frame.empty:
+        return "No example was asked for."
     others = frame[~frame["own"]]
     found = frame.groupby(["direction", "query_id", "kind"])["own"].any()
     return (
@@ -243,6 +248,9 @@ def near_misses(frame: pd.DataFrame) -> str:
     """Say for which labels the first item is of the right kind, though not the right clip."""
     if frame.empty:
         return UNLABELLED
+    frame = frame.dropna(subset="same label first")
+    if frame.empty:
+        return FOUND
     best, worst = _ends(frame, "same label first")
     return (
         f"Where the own clip does not come first, the item that does shares the label most often "
@@ -282,9 +290,14 @@ def errors(frame: pd.DataFrame) -> str:
     *_, before, last, chance = (line for _, line in lines.iterrows())
     name, hubs = "misses with a shared label", "hubs, skewness"
     fell = "falls" if last[hubs] < before[hubs] else "does not fall"
+    misses = FOUND
+    if last[name] == last[name]:  # it is NaN without misses
+        misses = (
+            f"Of what “{last.name}” retrieves first instead of the match, {last[name]:.0f} % share "
+            f"a label with the query; by chance it would be {chance[name]:.0f} %."
+        )
     return (
-        f"Of what “{last.name}” retrieves first instead of the match, {last[name]:.0f} % share a "
-        f"label with the query; by chance it would be {chance[name]:.0f} %. Beside "
+        f"{misses} Beside "
         f"“{before.name}”, the items never found go from {before['never found']:.1f} to "
         f"{last['never found']:.1f} % and R@1 from {before['R@1']:.1f} to {last['R@1']:.1f} %; the "
         f"skewness {fell} ({before[hubs]:.2f} → {last[hubs]:.2f})."

@@ -125,15 +125,20 @@ def measure_methods(config: MethodsConfig) -> dict[str, pd.DataFrame]:
     Raises
     ------
     InputError
-        If a run is missing, or a control is off.
+        If a run is missing, a control is off, or nothing is ranked among ``headline`` candidates.
     """
     clips = open_features(config.features, "evaluation")
+    keep = ~clips.silent
+    sizes = [*config.galleries, int(keep.sum())]
+    if config.headline not in [size for size in sizes if size <= keep.sum()]:
+        raise InputError(
+            f"nothing would be measured among headline={config.headline:,} candidates: choose one "
+            f"of galleries that the {keep.sum():,} evaluation clips with sound are enough for"
+        )
     found, correction = learned(config)
     linear, grid = choose_cca(config.features)
     ours = {PAPER: found[PAPER], **linear, **found}
     methods = {**ours, **ceiling(config, clips)}
-    keep = ~clips.silent
-    sizes = [*config.galleries, int(keep.sum())]
     bar = tqdm(methods.items(), "ranking", disable=None)
     ranked = [rank_frame(m, sizes, keep, config.seed).assign(model=name) for name, m in bar]
     (best,) = list(found.values())[-1]

@@ -75,7 +75,8 @@ def by_category(
     """
     labels = features.labels
     own = ranks(query, gallery).hits(k).numpy()
-    precision = relevance(nearest(query, gallery, k)[1].numpy(), features).precision
+    found = nearest(query, gallery, min(k, len(gallery)))[1].numpy()
+    precision = relevance(found, features).precision
     lines = []
     frequency = labels.sum(axis=0)
     for column in np.argsort(-frequency, kind="stable")[: min(most, np.count_nonzero(frequency))]:
@@ -117,20 +118,21 @@ def errors(models: Mapping[str, Embeddings], features: FeatureSet, k: int = 10) 
         both = [_one_way(query, gallery, features, k) for _, query, gallery in directions(embedded)]
         lines.append({"method": name, **pd.DataFrame(both).mean().to_dict()})
     expected, count = 100 * chance_precision(features).mean(), len(features)
-    chance = {"method": "chance", "R@1": 100 / count, f"R@{k}": 100 * k / count}
+    chance = {"method": "chance", "R@1": 100 / count, f"R@{k}": 100 * min(k / count, 1)}
     shared = {"misses with a shared label": expected, f"precision@{k} of labels": expected}
     return pd.DataFrame([*lines, chance | shared])
 
 
 def _one_way(query: Tensor, gallery: Tensor, features: FeatureSet, k: int) -> dict[str, float]:
     """Return the line of `errors` of one model in one direction."""
-    own, retrieved = ranks(query, gallery), nearest(query, gallery, k)[1].numpy()
+    own = ranks(query, gallery)
+    retrieved = nearest(query, gallery, min(k, len(gallery)))[1].numpy()
     missed = retrieved[:, 0] != np.arange(len(retrieved))
     first, judged = relevance(retrieved[:, :1], features), relevance(retrieved, features)
     found = occurrence(retrieved, len(gallery))
     return {
         "R@1": 100 * own.hits(1).mean().item(),
-        "misses with a shared label": 100 * first.found[missed].mean(),
+        "misses with a shared label": 100 * first.found[missed].mean() if missed.any() else np.nan,
         f"R@{k}": 100 * own.hits(k).mean().item(),
         f"R@{k} of labels": 100 * judged.found.mean(),
         f"precision@{k} of labels": 100 * judged.precision.mean(),

@@ -61,7 +61,7 @@ def plain_loop(
 
     Parameters
     ----------
-    visual, audio : Tensor, float32, (clips, 1024) and (clips, 128)
+    visual, audio : Tensor, float32, (clips, visual_dim) and (clips, audio_dim)
         Row i of both is one clip's.
     steps, batch : int
         How many steps are taken, and clips in each; all clips if there are fewer.
@@ -78,8 +78,10 @@ def plain_loop(
         The loss of each step, and the two branches, whose outputs are not yet unit vectors.
     """
     torch.manual_seed(seed)
-    visual_net = nn.Sequential(nn.Linear(1024, 512), nn.ReLU(), nn.Linear(512, 128))
-    audio_net = nn.Sequential(nn.Linear(128, 512), nn.ReLU(), nn.Linear(512, 128))
+    visual_net, audio_net = (
+        nn.Sequential(nn.Linear(values.shape[1], 512), nn.ReLU(), nn.Linear(512, 128))
+        for values in (visual, audio)
+    )
     adam = torch.optim.Adam([*visual_net.parameters(), *audio_net.parameters()], lr=1e-3)
     losses = []
     for _ in range(steps):

@@ -10,7 +10,7 @@ from matplotlib.textpath import text_to_path
 
 from xmodal.config import InputError
 from xmodal.plots import sketch
-from xmodal.plots.style import HAIRLINE, MODALITIES, PAGE, QUIET, SMALL, figure, shorten
+from xmodal.plots.style import HAIRLINE, MODALITIES, PAGE, QUIET, SMALL, blank, figure, shorten
 
 # All lengths are inches. A side of the page holds the queries of one direction, one below the
 # other: on the left the query's card, on the right a flat one for each item it retrieved.
@@ -19,11 +19,8 @@ _FLAT, _GAP = 0.38, 0.025  # height of a retrieved item's card, and the space be
 _HEAD, _LINE, _MARGIN = 0.15, 0.113, 0.06
 _FIRST = 0.12  # from a card's upper edge to its first line of text
 
-_CLIPS = ["query_id", "query_labels", "match_id", "match_labels"]
-_NUMBERS = ["rank", "candidates", "place", "cosine", "own"]
 
-
-@figure(examples=["kind", "direction", *_CLIPS, *_NUMBERS])
+@figure()
 def retrieval(examples: pd.DataFrame, source: str) -> Figure:
     """Draw queries and what was retrieved for them as cards, one column for each direction.
 
@@ -39,6 +36,8 @@ def retrieval(examples: pd.DataFrame, source: str) -> Figure:
         (among how many), place (of the item, 1 is nearest), match_id, match_labels, cosine (of
         query and item), own (bool: the item is the query's own clip).
     """
+    if examples.empty:
+        return blank("No example was asked for.", source)
     sides = ("video→audio", "audio→video")
     if odd := sorted(set(examples["direction"].astype(str)) - set(sides)):
         raise InputError(

@@ -42,6 +42,10 @@ def measure_examples(config: RetrievalConfig) -> dict[str, pd.DataFrame]:
     }
 
 
+EXAMPLES = ["kind", "direction", "query_id", "query_labels", "rank", "candidates", "place"]
+EXAMPLES += ["match_id", "match_labels", "cosine", "own", "shared"]
+
+
 def examples(embedded: Embeddings, features: FeatureSet, config: RetrievalConfig) -> pd.DataFrame:
     """Pick queries in both directions and what they retrieve, as figure 2 of the paper shows.
 
@@ -66,9 +70,12 @@ def examples(embedded: Embeddings, features: FeatureSet, config: RetrievalConfig
         )
     rows: list[dict] = []
     for number, (direction, query, gallery) in enumerate(directions(embedded)):
-        cosine, item = (found.numpy() for found in nearest(query, gallery, SHOWN))
+        shown = min(SHOWN, len(gallery))
+        cosine, item = (found.numpy() for found in nearest(query, gallery, shown))
         rank = ranks(query, gallery).average().numpy()
-        lead = np.where(item[:, 0] == np.arange(len(item)), cosine[:, 0] - cosine[:, 1], -1.0)
+        lead = np.where(
+            item[:, 0] == np.arange(len(item)), cosine[:, 0] - cosine[:, :2][:, -1], -1.0
+        )
         from_median = np.abs(rank - np.median(rank[sound]))
         chosen = {
             kind: sound[np.argsort(order[sound], kind="stable")][: config.extremes]
@@ -95,7 +102,7 @@ def examples(embedded: Embeddings, features: FeatureSet, config: RetrievalConfig
                         "shared": int(common.sum()),
                     }
                 )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=EXAMPLES)
 
 
 NEAR_MISSES = ["label", "queries", "own first", "same label first", "same label by chance"]
