@@ -114,7 +114,11 @@ def recall(*found: Ranks, ks: Sequence[int] = (1, 5, 10), resamples: int = 1000)
         Values of K.
     resamples : int
         Of the bootstrap over queries; with 0 the bounds are the recall itself.
+
+    ValueError if there is no query.
     """
+    if not found or not len(found[0].better):
+        raise ValueError("there is no query to summarise: rank at least one clip")
     hits = torch.stack([torch.stack([r.hits(k) for k in ks], dim=1) for r in found]).mean(dim=0)
     low, high = bootstrap(hits, resamples) if resamples else (hits.mean(dim=0),) * 2
     average = torch.stack([r.average() for r in found])
@@ -135,7 +139,7 @@ def uniformity(embedding: Tensor, t: float = 2) -> float:
     """Return the log of the mean Gaussian potential over pairs of clips (Wang & Isola, 2020).
 
     Unit vectors, float32, (clips, embedding_dim); 0 if all are one point, the lower the more evenly
-    they cover the sphere. No clip is paired with itself.
+    they cover the sphere. No clip is paired with itself; of a single clip it is NaN.
     """
     n, total = len(embedding), torch.zeros((), dtype=torch.float64)
     for start in range(0, n, 1024):

@@ -14,6 +14,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
+from xmodal.config import InputError
 from xmodal.evaluation.recall import directions
 from xmodal.model import Embeddings
 
@@ -50,6 +51,8 @@ class Correction(NamedTuple):
 
 def attraction(embedded: Embeddings, bank: Embeddings, sharpness: float) -> list[Tensor]:
     """Return log(mean(exp(sharpness · cosine))) / sharpness of each video, and sound, to a bank."""
+    if not len(bank.visual):
+        raise InputError("the bank holds no query: give it some training clips to find hubs by")
     found = []
     for (_, queries, _), (_, _, items) in zip(directions(bank), directions(embedded), strict=True):
         parts = [

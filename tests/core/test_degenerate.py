@@ -1,0 +1,193 @@
+"""Metrics, objectives, CCA and hubs on what is barely data: few rows, equal rows, ties."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from by_hand import by_hand
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.nn.functional import normalize
+
+from xmodal.config import InputError, LossConfig
+from xmodal.contrastive import info_nce, sigmoid_loss, triplet_loss
+from xmodal.data.statistics import moments
+from xmodal.evaluation.cca import canonical_correlations, embed_cca, fit_cca
+from xmodal.evaluation.hubness import attraction, corrected, occurrence
+from xmodal.evaluation.recall import joined, mean_recall, nearest, rank_frame
+from xmodal.loss import Batch, objective
+from xmodal.metrics import alignment, galleries, gallery_ranks, ranks, recall, uniformity
+from xmodal.model import Embeddings, JointEmbedding
+from xmodal.negatives import Labels, Peers, draw_pairs
+
+# Few directions of few dimensions: equal rows, opposite rows, rows of zeros and ties are frequent.
+DIRECTIONS = torch.tensor([[1.0, 0, 0], [0, 1, 0], [-1, 0, 0], [0.6, 0.8, 0], [0, 0, 0]])
+rows = st.lists(st.integers(0, 4), min_size=1, max_size=9)
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=9))
+def test_ranks_and_recall_of_ties(chosen):
+    """The average rank is that of all orders of the ties, counted one by one."""
+    visual, audio = (DIRECTIONS[list(side)] for side in zip(*chosen, strict=True))
+    found, n = ranks(visual, audio), len(chosen)
+    for row in range(n):
+        cosine = [float(visual[row] @ other) for other in audio]
+        better = sum(value > cosine[row] + 1e-6 for value in cosine)
+        tied = sum(abs(value - cosine[row]) <= 1e-6 for value in cosine)
+        assert (found.better[row], found.tied[row]) == (better, tied)
+    measured = recall(found, ks=(1, n, n + 5), resamples=5)
+    assert measured.recall[1:] == (1, 1)  # among the first n are all
+    assert all(0 <= x <= 1 for x in (*measured.recall, *measured.low, *measured.high))
+    assert 1 <= measured.median_rank <= n
+
+
+@given(rows)
+def test_one_point_scores_chance(chosen):
+    n = len(chosen)
+    point = DIRECTIONS[[0] * n]
+    assert recall(ranks(point, point), ks=(1,), resamples=0).recall[0] == pytest.approx(1 / n)
+    assert "all visual and all audio" in Embeddings(point, point).collapse() or n == 1
+    if n > 1:
+        assert uniformity(point) == pytest.approx(0)
+    else:
+        assert math.isnan(uniformity(point))
+    assert alignment(point, point) == 0
+
+
+def test_only_what_is_one_point_has_collapsed():
+    near = normalize(torch.tensor([[1.0, 0.0], [1.0, 5e-4]]), dim=1)
+    apart = normalize(torch.tensor([[1.0, 0.0], [1.0, 5e-3]]), dim=1)
+    assert Embeddings(near, apart).collapse().startswith("all visual embeddings are one point")
+    assert Embeddings(apart, apart).collapse() == ""
+    assert Embeddings(near[:1], near[:1]).collapse() == ""
+
+
+def test_what_cannot_be_ranked_is_refused():
+    one, nan = torch.eye(3), torch.eye(3).index_fill(0, torch.tensor([1]), torch.nan)
+    for query, gallery, what in (
+        (one, nan, "item 1"),
+        (nan, one, "query 1"),
+        (one, nan.log(), "item"),
+    ):
+        with pytest.raises(InputError, match=f"embedding of {what} .* not finite"):
+            nearest(query, gallery, 1)
+    for clips, size in ((0, 1), (3, 0), (3, 4)):
+        with pytest.raises(ValueError, match=f"a gallery of {size} cannot be drawn from {clips}"):
+            galleries(clips, size)
+    with pytest.raises(ValueError, match="there is no query to summarise"):
+        recall()
+    with pytest.raises(InputError, match=r"of 3 clips 0 can be ranked .*gallery of 1 or 9"):
+        rank_frame([Embeddings(one, one)], [1, 9], np.zeros(3, bool))
+    with pytest.raises(InputError, match=r"of 3 clips 3 can be ranked .*gallery of 0 or 9"):
+        rank_frame([Embeddings(one, one)], [0, 9])
+    with pytest.raises(InputError, match="all 3 train clips are silent"):
+        mean_recall(Embeddings(one, one), by_hand([[0]] * 3))
+    with pytest.raises(InputError, match="the bank holds no query"):
+        attraction(Embeddings(one, one), Embeddings(one[:0], one[:0]), 7)
+    with pytest.raises(InputError, match="there is no model to join"):
+        joined([])
+
+
+def test_no_clips_are_no_embeddings():
+    model = JointEmbedding(visual_dim=5, audio_dim=4, classes=3)
+    embedded = model.embed(np.zeros((0, 5), np.float32), np.zeros((0, 4), np.float16))
+    assert [x.shape for x in embedded[:2]] == [(0, 250)] * 2
+    assert embedded.collapse() == ""
+
+
+@given(rows, st.integers(1, 9), st.integers(0, 5))
+def test_disjoint_galleries_hold_each_clip_once(chosen, size, seed):
+    clips = DIRECTIONS[chosen]
+    if size > len(chosen):
+        return
+    drawn = galleries(len(chosen), size, seed).flatten()
+    assert len(set(drawn.tolist())) == len(drawn) == len(chosen) // size * size
+    assert len(gallery_ranks(clips, clips, size, seed).better) == len(drawn)
+
+
+# --- objectives ----------------------------------------------------------------------------------
+
+labelled = st.lists(st.lists(st.integers(0, 2), max_size=2, unique=True), min_size=1, max_size=6)
+
+
+def as_labels(carried: list[list[int]]) -> Labels:
+    """Return labels as compressed sparse rows."""
+    indptr = np.cumsum([0, *map(len, carried)])
+    return Labels(torch.tensor(indptr), torch.tensor([c for row in carried for c in row]).long())
+
+
+@given(labelled, st.floats(0, 1), st.integers(0, 9))
+def test_negatives_are_strangers_where_there_are_any(carried, p_negative, seed):
+    pairs = draw_pairs(as_labels(carried), p_negative, torch.Generator().manual_seed(seed))
+    for clip, (other, negative) in enumerate(zip(pairs.audio, pairs.negative, strict=True)):
+        assert (other != clip) == negative
+        assert not negative or not set(carried[clip]) & set(carried[other])
+
+
+@given(
+    labelled,
+    st.sampled_from(["paper", "infonce", "sigmoid", "triplet"]),
+    st.sampled_from([{}, {"sqrt_cross_entropy": True}, {"mean_over_classes": True}]),
+    st.sampled_from([0.0, 1.0, 1e15]),
+)
+def test_losses_and_gradients_are_finite(carried, name, change, size):
+    """Of one clip, equal clips, clips of zeros, clips without labels, of the largest features."""
+    torch.manual_seed(0)
+    config = LossConfig(objective=name, class_weight=0.1, class_start_step=0, **change)
+    temperature = 0.07 if name in ("infonce", "sigmoid") else None
+    model = JointEmbedding(visual_dim=3, audio_dim=2, classes=3, temperature=temperature)
+    labels, n = as_labels(carried), len(carried)
+    drawn = torch.Generator().manual_seed(0)
+    features = torch.full((n, 3), size), torch.full((n, 2), size)
+    losses = objective(model, Batch(*features, labels, Peers(labels), drawn), 0, config)
+    losses.total.backward()
+    assert losses.total.isfinite()
+    for weight in model.parameters():
+        assert weight.grad is None or weight.grad.isfinite().all()
+
+
+@given(st.integers(1, 6))
+def test_objectives_of_equal_candidates(n):
+    """All alike: the choice among n costs log n, a hardest negative the margin, if there is one."""
+    cosine, match = torch.zeros(n, n), torch.arange(n)
+    assert info_nce(cosine, match).item() == pytest.approx(math.log(n), abs=1e-6)
+    assert sigmoid_loss(cosine, match).item() == pytest.approx(n * math.log(2))
+    assert triplet_loss(cosine, match).item() == pytest.approx(0.2 if n > 1 else 0)
+
+
+# --- CCA and hubs --------------------------------------------------------------------------------
+
+numbers = st.sampled_from([0.0, 1.0, -2.0, 0.5])
+
+
+@given(st.lists(st.lists(numbers, min_size=5, max_size=5), min_size=1, max_size=8), st.booleans())
+def test_cca_of_few_and_equal_clips(values, constant):
+    """Finite and no larger than 1, where features are constant, equal or fewer than dimensions."""
+    both = np.array(values, np.float32)
+    if constant:
+        both[:, 3:] = 0.3
+    clips = by_hand([[0]] * len(both), both[:, :3], both[:, 3:])
+    measured = moments(clips)
+    fitted = fit_cca(measured, ridge=0.01)
+    assert (np.abs(fitted.correlation) <= 1 + 1e-4).all()
+    if constant:
+        assert fitted.correlation == pytest.approx(0, abs=1e-6)
+    found = canonical_correlations(measured, clips)
+    assert np.isfinite(found).all() and (np.abs(found) <= 1 + 1e-6).all()
+    embedded = embed_cca(fitted, clips, 1.0)
+    assert embedded.visual.isfinite().all() and embedded.audio.isfinite().all()
+
+
+@given(rows, rows, st.sampled_from([7.0, 28.0]))
+def test_hubs_of_few_and_equal_clips(chosen, asked, sharpness):
+    clips = Embeddings(DIRECTIONS[chosen], DIRECTIONS[chosen])
+    bank = Embeddings(DIRECTIONS[asked], DIRECTIONS[asked])
+    pulled = attraction(clips, bank, sharpness)
+    for values in pulled:  # a mean of cosines, of whatever kind, is a cosine
+        assert (values.abs() <= 1 + 1e-5).all()
+    products = corrected(clips, pulled, 0.5)
+    assert (products.visual @ products.audio.T).isfinite().all()
+    found = occurrence(nearest(clips.visual, clips.audio, 1)[1].numpy(), len(chosen))
+    assert found.counts.sum() == len(chosen)
+    assert 0 <= found.never < 1 and math.isfinite(found.skewness)
