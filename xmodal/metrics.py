@@ -3,9 +3,12 @@
 The match of query i is item i of the gallery: video → audio is ``ranks(visual, audio)``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
+from itertools import product
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -28,33 +31,137 @@ class Ranks(NamedTuple):
         return ((k - self.better) / self.tied).clamp(0, 1)
 
 
-def ranks(query: Tensor, gallery: Tensor, chunk: int = 1024, tolerance: float = 1e-6) -> Ranks:
-    """Rank the true match of each query by cosine similarity.
+TOLERANCE = 1e-6
+"""Similarities closer than this are ties (our choice: float32 resolves no finer difference)."""
+
+
+def compare(similarity: Tensor, own: Tensor) -> Ranks:
+    """Compare the similarities of each query, a row, with ``own``, that of its match.
 
     The paper says nothing of ties. In the authors' code earlier items win, and a model that maps
     everything to one point looks perfect; averaged over the orders of ties it scores chance.
+    """
+    lead = similarity - own[:, None]
+    return Ranks((lead > TOLERANCE).sum(dim=1), (lead.abs() <= TOLERANCE).sum(dim=1))
+
+
+def ranks(query: Tensor, gallery: Tensor, chunk: int = 1024, cosine: bool = True) -> Ranks:
+    """Rank the true match of each query: the first of `both_ranks`."""
+    return both_ranks(query, gallery, chunk, cosine)[0]
+
+
+def both_ranks(
+    query: Tensor, gallery: Tensor, chunk: int = 1024, cosine: bool = True
+) -> tuple[Ranks, Ranks]:
+    """Rank the true match of each query by cosine similarity, and the query of each match.
+
+    It takes little longer than the product of all queries and items, of which it is made.
 
     Parameters
     ----------
     query, gallery : Tensor, float32, (clips, embedding_dim)
-        Unit vectors, finite and of one shape (else ValueError); row i of both is one clip's.
+        Finite, of one shape, and of length 1, or 0 where a ReLU silenced a clip; row i of both is
+        one clip's.
     chunk : int
-        Queries compared at a time; memory is chunk × clips.
-    tolerance : float
-        Similarities closer than this are ties (our choice: float32 resolves no finer difference).
+        Clips compared at a time: memory is chunk × chunk, or chunk × clips where the device is no
+        CPU.
+    cosine : bool
+        Whether to insist on the length; if not, vectors of any length are ranked by their products.
+
+    Returns
+    -------
+    Ranks, Ranks
+        Of the queries, and of the gallery's items as queries: one product serves both.
+
+    Raises
+    ------
+    ValueError
+        If the vectors are not as described.
     """
+    _require(query, gallery, cosine)
+    return _both_ranks(query, gallery, chunk)
+
+
+def _require(query: Tensor, gallery: Tensor, cosine: bool) -> None:
+    """Refuse what cannot be ranked."""
     if query.shape != gallery.shape:
         shapes = f"query {tuple(query.shape)} and gallery {tuple(gallery.shape)}"
         raise ValueError(f"{shapes} differ in shape")
-    if not (query.isfinite().all() and gallery.isfinite().all()):
-        raise ValueError("embeddings hold a value that is not finite; was the training stable?")
-    better, tied = [], []
+    for name, vectors in (("query", query), ("gallery", gallery)):
+        length = vectors.norm(dim=1)
+        if not length.isfinite().all():
+            raise ValueError("embeddings hold a value that is not finite; was the training stable?")
+        odd = (length > 1e-3) & ((length - 1).abs() > 1e-3)  # 0, or next to it: silenced
+        if cosine and odd.any():
+            row = int(odd.nonzero()[0, 0])
+            raise ValueError(
+                f"row {row} of {name} has length {length[row]:.4g}, not 1: normalise the rows, or "
+                "rank by products as they are with cosine=False"
+            )
+
+
+@torch.no_grad()
+def _both_ranks(query: Tensor, gallery: Tensor, chunk: int) -> tuple[Ranks, Ranks]:
+    """Return `both_ranks`, counted by compiled code where there is much to count."""
+    if len(query) > chunk and query.device.type == "cpu" and query.dtype == torch.float32:
+        return _counted(query, gallery, chunk)
+    return _plain(query, gallery, chunk), _plain(gallery, query, chunk)
+
+
+def _plain(query: Tensor, gallery: Tensor, chunk: int) -> Ranks:
+    """Return `ranks`, ``chunk`` queries at a time."""
+    parts = []
     for start in range(0, len(query), chunk):
         similarity = query[start : start + chunk] @ gallery.T
-        lead = similarity - similarity.diagonal(start)[:, None]
-        better.append((lead > tolerance).sum(dim=1))
-        tied.append((lead.abs() <= tolerance).sum(dim=1))
-    return Ranks(torch.cat(better), torch.cat(tied))
+        parts.append(compare(similarity, similarity.diagonal(start)))
+    return _joined(parts)
+
+
+def _counted(query: Tensor, gallery: Tensor, chunk: int) -> tuple[Ranks, Ranks]:
+    """Return what `_plain` does both ways: a part of the product is counted while it is in cache.
+
+    The diagonal is needed first, so it comes from small products of its own.
+    """
+    pairs = zip(query.split(64), gallery.split(64), strict=True)
+    own = torch.cat([(q @ g.T).diagonal() for q, g in pairs])
+    found = torch.zeros(4, len(query), dtype=torch.int32)
+    count, tolerance = _compiled(), np.float32(TOLERANCE)
+    spans = [slice(start, start + chunk) for start in range(0, len(query), chunk)]
+    for rows, columns in product(spans, spans):
+        similarity = query[rows] @ gallery[columns].T
+        if rows == columns:
+            similarity.diagonal().copy_(own[rows])
+        counts = *found[:2, rows], *found[2:, columns]
+        count(*(x.numpy() for x in (similarity, own[rows], own[columns], *counts)), tolerance)
+    better, tied, *back = found.long()
+    return Ranks(better, tied), Ranks(*back)
+
+
+def _count(similarity, own, own_back, better, tied, better_back, tied_back, tolerance):  # type: ignore
+    """Add what `compare` finds in a part of the similarities, by rows and back by columns."""
+    for i in range(similarity.shape[0]):
+        ahead = level = np.int32(0)  # the loop is as fast as its widest numbers
+        for j in range(similarity.shape[1]):
+            lead = similarity[i, j] - own[i]
+            ahead += np.int32(lead > tolerance)
+            level += np.int32(abs(lead) <= tolerance)
+            lead = similarity[i, j] - own_back[j]
+            better_back[j] += np.int32(lead > tolerance)
+            tied_back[j] += np.int32(abs(lead) <= tolerance)
+        better[i] += ahead
+        tied[i] += level
+
+
+@cache
+def _compiled() -> Callable[..., None]:
+    """Return `_count` compiled; the machine code is kept beside this file, or where numba can."""
+    from numba import njit  # slow to import: only where there is much to count
+
+    types = f"void(f4[:, ::1], {2 * 'f4[::1], '}{4 * 'i4[::1], '}f4)"
+    try:
+        return njit(types, cache=True)(_count)  # type: ignore[call-arg]
+    except (RuntimeError, OSError):  # nowhere to keep it
+        return njit(types)(_count)  # type: ignore[call-arg]
 
 
 def galleries(clips: int, size: int, seed: int = 0) -> Tensor:
@@ -68,10 +175,18 @@ def galleries(clips: int, size: int, seed: int = 0) -> Tensor:
     return order[: clips // size * size].reshape(-1, size)
 
 
-def gallery_ranks(query: Tensor, gallery: Tensor, size: int, seed: int = 0) -> Ranks:
-    """Rank within `galleries`, one after the other."""
+def gallery_ranks(
+    query: Tensor, gallery: Tensor, size: int, seed: int = 0, cosine: bool = True
+) -> tuple[Ranks, Ranks]:
+    """Return `both_ranks` within `galleries`, one after the other."""
     members = galleries(len(query), size, seed).to(query.device)
-    parts = [ranks(query[rows], gallery[rows]) for rows in members]
+    _require(query, gallery, cosine)
+    parts = [_both_ranks(query[rows], gallery[rows], 1024) for rows in members]
+    first, second = zip(*parts, strict=True)
+    return _joined(first), _joined(second)
+
+
+def _joined(parts: Sequence[Ranks]) -> Ranks:
     return Ranks(torch.cat([p.better for p in parts]), torch.cat([p.tied for p in parts]))
 
 

@@ -230,10 +230,7 @@ def validate(
         state["collapsed"] = True  # told once
         tqdm.write(f"{config.out}: at step {state['step']:,} {embedded.collapse()}")
     size = min(config.validation_gallery, len(clips))
-    both = [
-        recall(gallery_ranks(query, gallery, size), resamples=0).recall
-        for query, gallery in ((visual, audio), (audio, visual))
-    ]
+    both = [recall(way, resamples=0).recall for way in gallery_ranks(visual, audio, size)]
     recalls = {f"recall_at_{k}": sum(r) / 2 for k, *r in zip((1, 5, 10), *both, strict=True)}
     if recalls["recall_at_1"] > state["best_recall"]:
         state["best_recall"], state["best_step"] = recalls["recall_at_1"], state["step"]

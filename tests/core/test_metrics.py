@@ -2,18 +2,23 @@
 
 import math
 
+import numba
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 from torch.nn.functional import normalize
 from torchmetrics.functional.retrieval import retrieval_recall
 
+from xmodal import metrics
 from xmodal.metrics import (
     Ranks,
     alignment,
     bootstrap,
+    both_ranks,
+    compare,
     gallery_ranks,
     ranks,
     recall,
@@ -41,9 +46,68 @@ def test_ranks_equal_brute_force_at_any_chunk(n, chunk, seed, with_ties):
     query, gallery = unit(n, seed=seed), unit(n, seed=seed + 1)
     if with_ties:
         gallery[n // 2 :] = gallery[0]
-    found = ranks(query, gallery, chunk)
-    expected = brute_force(query.numpy(), gallery.numpy())
-    assert list(zip(found.better.tolist(), found.tied.tolist(), strict=True)) == expected
+    found, back = (list(zip(*map(Tensor.tolist, way))) for way in both_ranks(query, gallery, chunk))
+    assert found == brute_force(query.numpy(), gallery.numpy())
+    assert back == brute_force(gallery.numpy(), query.numpy())
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_what_compiled_code_counts_is_what_is_defined(tied):
+    """Of some clips more than one chunk, so that there are whole parts, partial ones, and rows."""
+    query = unit(1300, 250)
+    gallery = normalize(query + 0.2 * torch.randn(1300, 250), dim=1)
+    if tied:
+        gallery[::3], query[650:] = gallery[0], query[:650].clone()
+    similarity = query @ gallery.T
+    own = similarity.diagonal()
+    expected = compare(similarity, own), compare(similarity.T, own)
+    for chunk in (1299, 1024, 100):
+        for found, wanted in zip(both_ranks(query, gallery, chunk), expected):
+            assert found.better.equal(wanted.better) and found.tied.equal(wanted.tied)
+    assert (expected[0].tied.max() > 1) == tied and expected[0].better.max() > 10
+
+
+def test_other_numbers_than_float32_are_ranked_too():
+    query, gallery = unit(90).double(), unit(90, seed=1).double()
+    found, single = (both_ranks(q, g, 32) for q, g in ((query, gallery), (query.float(),) * 2))
+    assert found[0].better.equal(ranks(query, gallery).better)
+    assert single[1].tied.dtype == found[1].tied.dtype == torch.int64
+
+
+def test_ranks_are_counted_where_machine_code_cannot_be_kept(monkeypatch):
+    """A read-only installation, or a full disk."""
+    compile_ = numba.njit
+
+    def full(types, cache=False):
+        if cache:
+            raise OSError("no space left on device")
+        return compile_(types)
+
+    monkeypatch.setattr(numba, "njit", full)
+    metrics._compiled.cache_clear()
+    found = ranks(unit(40), unit(40, seed=1), 32)
+    metrics._compiled.cache_clear()
+    assert found.better.equal(ranks(unit(40), unit(40, seed=1), 40).better)
+
+
+@pytest.mark.parametrize("rank", [ranks, both_ranks, lambda q, g: gallery_ranks(q, g, 2)])
+def test_vectors_that_are_not_of_length_one_are_refused(rank):
+    query = unit(3)
+    rank(query * 1.0005, query)  # bfloat16 is no nearer
+    for other in (2 * query, query * torch.tensor([[1.0], [0.99], [1.0]])):
+        with pytest.raises(ValueError, match=r"row \d of query has length .*, not 1: normalise"):
+            rank(other, query)
+    with pytest.raises(ValueError, match="row 0 of gallery has length 2"):
+        rank(query, 2 * query)
+
+
+def test_vectors_of_any_length_are_ranked_by_products_if_asked():
+    """Products 2 · 0.6, 0 and 0.8 · 3: the longest item comes first."""
+    query = torch.tensor([[0.6, 0.8], [0.0, 1.0], [1.0, 0.0]])
+    gallery = torch.tensor([[2.0, 0.0], [0.5, 0.0], [0.0, 3.0]])
+    with pytest.raises(ValueError, match="cosine=False"):
+        ranks(query, gallery)
+    assert ranks(query, gallery, cosine=False).average().tolist() == [2, 2.5, 3]
 
 
 def test_hand_made_ranks():
@@ -87,7 +151,7 @@ def test_a_perfect_model_is_always_first():
 
 
 def test_unrelated_embeddings_score_chance():
-    found = gallery_ranks(unit(6000, 16), unit(6000, 16, seed=1), 100)
+    found, _ = gallery_ranks(unit(6000, 16), unit(6000, 16, seed=1), 100)
     hits = found.hits(10)
     assert hits.mean().item() == pytest.approx(0.1, abs=5 * (0.09 / 6000) ** 0.5)
 
@@ -103,17 +167,20 @@ def test_ranks_do_not_depend_on_the_order_of_clips(n, seed):
 
 def test_galleries_are_disjoint_whole_and_of_their_size():
     """Clips are told apart by a basis: only members of the same gallery can be tied at zero."""
-    found = gallery_ranks(torch.zeros(25, 3), torch.zeros(25, 3), size=10)
+    found, _ = gallery_ranks(torch.zeros(25, 3), torch.zeros(25, 3), size=10)
     assert found.tied.tolist() == [10] * 20  # two whole galleries; five clips left out
     query, gallery = unit(24, 4), unit(24, 4, seed=1)
     order = torch.randperm(24, generator=torch.Generator().manual_seed(3))
+    found, back = gallery_ranks(query, gallery, 8, seed=3)
     by_hand = [ranks(query[rows], gallery[rows]).better for rows in order.split(8)]
-    assert gallery_ranks(query, gallery, 8, seed=3).better.equal(torch.cat(by_hand))
+    assert found.better.equal(torch.cat(by_hand))
+    by_hand = [ranks(gallery[rows], query[rows]).better for rows in order.split(8)]
+    assert back.better.equal(torch.cat(by_hand))
 
 
 def test_a_gallery_of_all_clips_is_the_plain_ranking():
     query, gallery = unit(40), unit(40, seed=1)
-    whole = gallery_ranks(query, gallery, 40)
+    whole, _ = gallery_ranks(query, gallery, 40)
     assert whole.better.sort().values.equal(ranks(query, gallery).better.sort().values)
 
 

@@ -66,9 +66,9 @@ def test_recall_frame_is_the_metrics_in_percent():
     models = [related(50, 0), related(50, 5)]
     frame = recall_frame(models, [10, 25], seed=3, resamples=20)
     assert list(frame["galleries"].unique()) == [5, 2]
-    for direction, order in ((VIDEO_TO_AUDIO, (0, 1)), (AUDIO_TO_VIDEO, (1, 0))):
+    for way, direction in enumerate((VIDEO_TO_AUDIO, AUDIO_TO_VIDEO)):
         for size in (10, 25):
-            found = [gallery_ranks(m[order[0]], m[order[1]], size, 3) for m in models]
+            found = [gallery_ranks(m.visual, m.audio, size, 3)[way] for m in models]
             expected = recall(*found, resamples=20)
             part = frame[(frame["direction"] == direction) & (frame["gallery"] == size)]
             assert part["k"].tolist() == [1, 5, 10]

@@ -72,8 +72,8 @@ def by_hand() -> Embeddings:
     0.8   0.64  0.0     ranks last: worst
     ====  ====  ====
     """
-    visual = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.8, 0.0]])
-    audio = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0]])
+    visual = torch.tensor([[1.0, 0.0, 0.0], [0.6, 0.8, 0.0], [0.8, 0.0, 0.6]])
+    audio = torch.tensor([[1.0, 0.0, 0.0], [0.8, 0.6, 0.0], [0.0, 1.0, 0.0]])
     return Embeddings(visual, audio)
 
 
@@ -119,7 +119,8 @@ def test_the_median_query_has_the_middle_rank():
     for row, count in enumerate(before):
         cosines[row, [other for other in range(5) if other != row][:count]] = 0.9
         cosines[row, row] = 0.5
-    frame = examples(Embeddings(cosines, torch.eye(5)), clips(5), RetrievalConfig(seeded=0))
+    embedded = Embeddings(normalize(cosines, dim=1), torch.eye(5))
+    frame = examples(embedded, clips(5), RetrievalConfig(seeded=0))
     median = one_way(frame, VIDEO_TO_AUDIO, "median")
     assert set(median["query_id"]) == {"clip3"}
     assert set(median["rank"]) == {3.0}

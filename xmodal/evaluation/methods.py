@@ -82,7 +82,7 @@ def learned(config: MethodsConfig) -> tuple[Methods, hubness.Correction]:
         joined([embed_run(run, part) for run in config.recipe]) for part in (train, validation)
     )
     correction = hubness.choose_correction(
-        held_out, bank, lambda embedded: mean_recall(embedded, validation)
+        held_out, bank, lambda embedded: mean_recall(embedded, validation, cosine=False)
     )
     ensemble, name = joined(members), f"{RECIPE}, {len(members)} joined"
     attractions = hubness.attraction(ensemble, bank, correction.sharpness)
@@ -140,7 +140,9 @@ def measure_methods(config: MethodsConfig) -> dict[str, pd.DataFrame]:
     ours = {PAPER: found[PAPER], **linear, **found}
     methods = {**ours, **ceiling(config, clips)}
     bar = tqdm(methods.items(), "ranking", disable=None)
-    ranked = [rank_frame(m, sizes, keep, config.seed).assign(model=name) for name, m in bar]
+    ranked = [
+        rank_frame(m, sizes, keep, config.seed, cosine=False).assign(model=name) for name, m in bar
+    ]
     (best,) = list(found.values())[-1]
     return {
         "ranks": pd.concat(ranked, ignore_index=True),

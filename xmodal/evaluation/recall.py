@@ -85,6 +85,7 @@ def rank_frame(
     sizes: Sequence[int],
     keep: np.ndarray | None = None,
     seed: int = 0,
+    cosine: bool = True,
 ) -> pd.DataFrame:
     """Rank the match of every query in both directions at several gallery sizes.
 
@@ -98,6 +99,8 @@ def rank_frame(
         Clips that take part, as query and as candidate; all if not given.
     seed : int
         Draws the galleries.
+    cosine : bool
+        Whether embeddings must be of length 1: see `both_ranks`.
 
     Returns
     -------
@@ -114,20 +117,20 @@ def rank_frame(
             f"of {count} clips {len(rows)} can be ranked (silent ones cannot), too few for a "
             f"gallery of {' or '.join(map(str, sizes))}: use a larger feature set"
         )
+    found = {
+        (size, member): gallery_ranks(one.audio[rows], one.visual[rows], size, seed, cosine)
+        for size, (member, one) in product(sizes, enumerate(models))
+        if 1 <= size <= len(rows)
+    }
     parts = []
-    for same_way in zip(*map(directions, models), strict=True):
-        for size, (member, one) in product(
-            [n for n in sizes if 1 <= n <= len(rows)], enumerate(same_way)
-        ):
-            direction, query, items = one
-            found = gallery_ranks(query[rows], items[rows], size, seed)
+    for way, direction in enumerate((AUDIO_TO_VIDEO, VIDEO_TO_AUDIO)):
+        for (size, member), both in found.items():
             columns = {
                 "member": member,
                 "direction": direction,
                 "gallery": size,
                 "clip": rows[galleries(len(rows), size, seed).flatten()],
-                "better": found.better,
-                "tied": found.tied,
+                **both[way]._asdict(),
             }
             parts.append(pd.DataFrame(columns))
     return pd.concat(parts, ignore_index=True)
@@ -186,17 +189,16 @@ def recall_frame(
     return recall_of(rank_frame(models, sizes, keep, seed), resamples)
 
 
-def mean_recall(embedded: Embeddings, features: FeatureSet, gallery: int = 1024) -> float:
+def mean_recall(
+    embedded: Embeddings, features: FeatureSet, gallery: int = 1024, cosine: bool = True
+) -> float:
     """Return Recall@1 over clips that are not silent, the mean of both directions, in percent."""
     keep = ~features.silent
     size = min(gallery, int(keep.sum()))
     if not size:
         raise InputError(f"all {len(keep)} {features.split} clips are silent: none can be ranked")
-    both = [
-        recall(gallery_ranks(query[keep], items[keep], size), ks=(1,), resamples=0).recall[0]
-        for _, query, items in directions(embedded)
-    ]
-    return 50 * sum(both)
+    both = gallery_ranks(embedded.audio[keep], embedded.visual[keep], size, cosine=cosine)
+    return 50 * sum(recall(way, ks=(1,), resamples=0).recall[0] for way in both)
 
 
 def find_runs(config: RecallConfig) -> list[Path]:

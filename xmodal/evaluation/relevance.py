@@ -14,7 +14,7 @@ from torch import Tensor
 from xmodal.data.features import FeatureSet
 from xmodal.evaluation.hubness import occurrence
 from xmodal.evaluation.recall import directions, nearest
-from xmodal.metrics import ranks
+from xmodal.metrics import Ranks, both_ranks, ranks
 from xmodal.model import Embeddings
 
 
@@ -74,7 +74,7 @@ def by_category(
         relevant (percent of the first k that share any label with the query).
     """
     labels = features.labels
-    own = ranks(query, gallery).hits(k).numpy()
+    own = ranks(query, gallery, cosine=False).hits(k).numpy()  # or with hubs corrected
     found = nearest(query, gallery, min(k, len(gallery)))[1].numpy()
     precision = relevance(found, features).precision
     lines = []
@@ -115,7 +115,11 @@ def errors(models: Mapping[str, Embeddings], features: FeatureSet, k: int = 10) 
     """
     lines = []
     for name, embedded in models.items():
-        both = [_one_way(query, gallery, features, k) for _, query, gallery in directions(embedded)]
+        own = both_ranks(embedded.audio, embedded.visual, cosine=False)
+        both = [
+            _one_way(found, query, gallery, features, k)
+            for found, (_, query, gallery) in zip(own, directions(embedded), strict=True)
+        ]
         lines.append({"method": name, **pd.DataFrame(both).mean().to_dict()})
     expected, count = 100 * chance_precision(features).mean(), len(features)
     chance = {"method": "chance", "R@1": 100 / count, f"R@{k}": 100 * min(k / count, 1)}
@@ -123,9 +127,10 @@ def errors(models: Mapping[str, Embeddings], features: FeatureSet, k: int = 10) 
     return pd.DataFrame([*lines, chance | shared])
 
 
-def _one_way(query: Tensor, gallery: Tensor, features: FeatureSet, k: int) -> dict[str, float]:
+def _one_way(
+    own: Ranks, query: Tensor, gallery: Tensor, features: FeatureSet, k: int
+) -> dict[str, float]:
     """Return the line of `errors` of one model in one direction."""
-    own = ranks(query, gallery)
     retrieved = nearest(query, gallery, min(k, len(gallery)))[1].numpy()
     missed = retrieved[:, 0] != np.arange(len(retrieved))
     first, judged = relevance(retrieved[:, :1], features), relevance(retrieved, features)

@@ -111,7 +111,7 @@ def plain_frame(features: Path, clips: int = 2000, gallery: int = 256) -> pd.Dat
         pairs = zip(nets, _tensors(validation), strict=True)
         v, a = (normalize(net(values), dim=1) for net, values in pairs)
     size = min(gallery, len(validation))
-    both = gallery_ranks(v, a, size), gallery_ranks(a, v, size)
+    both = gallery_ranks(v, a, size)
     frame = pd.DataFrame({"step": range(1, len(losses) + 1), "loss": losses})
     frame.loc[len(losses) - 1, "recall_at_1"] = 100 * recall(*both, ks=(1,), resamples=0).recall[0]
     return frame.assign(gallery=size)

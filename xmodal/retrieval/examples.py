@@ -11,7 +11,7 @@ from xmodal.config import InputError
 from xmodal.data.features import FeatureSet, open_features
 from xmodal.evaluation.config import RunFigureConfig
 from xmodal.evaluation.recall import directions, embed_run, nearest
-from xmodal.metrics import ranks
+from xmodal.metrics import both_ranks
 from xmodal.model import Embeddings
 
 SHOWN = 3
@@ -69,10 +69,11 @@ def examples(embedded: Embeddings, features: FeatureSet, config: RetrievalConfig
             "prepare more shards or ask for fewer"
         )
     rows: list[dict] = []
+    both = both_ranks(embedded.audio, embedded.visual)
     for number, (direction, query, gallery) in enumerate(directions(embedded)):
         shown = min(SHOWN, len(gallery))
         cosine, item = (found.numpy() for found in nearest(query, gallery, shown))
-        rank = ranks(query, gallery).average().numpy()
+        rank = both[number].average().numpy()
         lead = np.where(
             item[:, 0] == np.arange(len(item)), cosine[:, 0] - cosine[:, :2][:, -1], -1.0
         )

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from xmodal.data.features import FeatureSet, open_features
 from xmodal.evaluation.recall import directions, embed_run, nearest
-from xmodal.metrics import ranks
+from xmodal.metrics import both_ranks
 from xmodal.model import Embeddings
 from xmodal.retrieval.examples import RetrievalConfig
 from xmodal.retrieval.projection import (
@@ -100,8 +100,9 @@ def explore(
     for rows, by in held_out or [(np.arange(len(features)), embedded)]:
         cosine = (by.visual * by.audio).sum(dim=1).numpy().round(4)
         points.setdefault("cosine", np.zeros_like(cosine))[rows] = cosine[rows]
-        for direction, query, gallery in directions(by):
-            rank = ranks(query, gallery).average().numpy()
+        both = both_ranks(by.audio, by.visual)
+        for own, (direction, query, gallery) in zip(both, directions(by), strict=True):
+            rank = own.average().numpy()
             points.setdefault(direction, np.zeros_like(rank))[rows] = rank[rows]
             cosine, item = (part.numpy() for part in nearest(query[rows], gallery, k))
             columns = {

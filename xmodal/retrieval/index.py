@@ -322,7 +322,7 @@ def _hubs(
     correction = hubness.choose_correction(
         model.embed(validation.visual, validation.audio),
         bank,
-        lambda embedded: mean_recall(embedded, validation, gallery),
+        lambda embedded: mean_recall(embedded, validation, gallery, cosine=False),
     )
     return correction, bank
 

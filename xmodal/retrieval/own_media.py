@@ -21,10 +21,10 @@ from xmodal.data.prepare import PrepareConfig, prepare
 from xmodal.evaluation.cca import LINEAR, best_cca, embed_cca
 from xmodal.evaluation.config import FigureConfig
 from xmodal.evaluation.methods import RECIPE
-from xmodal.evaluation.recall import KS, directions, joined, nearest, rank_frame
+from xmodal.evaluation.recall import KS, joined, nearest, rank_frame
 from xmodal.media.encoders import open_encoders
 from xmodal.media.extract import ExtractConfig, embed_file, find_media
-from xmodal.metrics import ranks
+from xmodal.metrics import both_ranks
 from xmodal.model import Embeddings
 from xmodal.retrieval.explorer import ExplorerConfig, explore
 from xmodal.train import train
@@ -190,7 +190,7 @@ def fitted(fold: Fold, config: OwnMediaConfig) -> Iterator[tuple[str, Embed]]:
 def normalised_rank(embedded: Embeddings, rows: np.ndarray) -> float:
     """Return where the match stands among some clips, both ways: 0 first, 1 last, 0.5 by chance."""
     some = Embeddings(embedded.visual[rows], embedded.audio[rows])
-    averages = [ranks(query, items).average().mean().item() for _, query, items in directions(some)]
+    averages = [way.average().mean().item() for way in both_ranks(some.audio, some.visual)]
     return (sum(averages) / 2 - 1) / (len(rows) - 1)
 
 
