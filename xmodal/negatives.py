@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import embedding_bag
 
 
 class Labels(NamedTuple):
@@ -54,17 +55,19 @@ def draw_pairs(labels: Labels, p_negative: float, generator: torch.Generator) ->
     """
     device, clips = labels.indptr.device, len(labels.indptr) - 1
     present, column = labels.indices.unique(return_inverse=True)
-    incidence = torch.zeros(clips, len(present), device=device)
-    incidence[labels.rows(), column] = 1
+    carriers = torch.zeros(max(1, len(present)), clips, device=device)
+    carriers[column, labels.rows()] = 1
 
     chance, choice = torch.rand(2, clips, dtype=torch.float64, generator=generator)
     chosen = (chance < p_negative).nonzero().squeeze(1)
     drawn = chosen.to(device)
-    strangers = incidence[drawn] @ incidence.T == 0
-    strangers[torch.arange(len(drawn), device=device), drawn] = False
-    count = strangers.sum(dim=1)
-    nth = (choice[chosen] * count.cpu()).int().to(device) + 1
-    swapped = (strangers.cumsum(dim=1, dtype=torch.int32) == nth[:, None]).byte().argmax(dim=1)
+    own = Labels(labels.indptr, column).take(drawn)
+    shared = embedding_bag(own.indices, carriers, own.indptr[:-1], mode="sum")  # labels: each pair
+    shared[torch.arange(len(drawn), device=device), drawn] = 1
+    nth = (shared == 0).cumsum(dim=1, dtype=torch.int32)
+    count = nth[:, -1]
+    place = (choice[chosen] * count.cpu()).int().to(device) + 1
+    swapped = torch.searchsorted(nth, place[:, None]).squeeze(1)
 
     audio = torch.arange(clips, device=device)
     negative = torch.zeros(clips, dtype=torch.bool, device=device)

@@ -295,6 +295,18 @@ def test_negatives_share_no_label_and_positives_are_the_clip_itself(clips, p, se
             assert i == j
 
 
+@settings(max_examples=200, deadline=None)
+@given(clips_with_labels, st.floats(0, 1), st.integers(0, 1000))
+def test_negatives_are_those_that_a_loop_over_rows_draws(clips, p, seed):
+    pairs = draw_pairs(labels_of(*clips), p, seeded(seed))
+    chance, choice = torch.rand(2, len(clips), dtype=torch.float64, generator=seeded(seed)).tolist()
+    for i, own in enumerate(clips):
+        strangers = [j for j, other in enumerate(clips) if j != i and not {*own} & {*other}]
+        drawn = chance[i] < p and strangers
+        expected = strangers[int(choice[i] * len(strangers))] if drawn else i
+        assert (pairs.audio[i], pairs.negative[i]) == (expected, bool(drawn))
+
+
 def test_a_batch_of_one_label_has_no_negative():
     pairs = draw_pairs(labels_of(*[[3]] * 10), 1.0, seeded())
     assert not pairs.negative.any()
