@@ -86,12 +86,15 @@ book: .venv/installed  ## the executed notebooks, results and documents as a sit
 	$(BIN)/sphinx-build --fail-on-warning --quiet -c docs build/book/source build/book/html
 	@echo "Open build/book/html/index.html"
 
-bench: .venv/installed  ## speed and size, for an hour: make bench SHARDS=folder VOCABULARY=file
+bench: .venv/installed  ## speed side by side, ten minutes; SHARDS=folder VOCABULARY=file: and size, an hour
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[bench]'
+	$(BIN)/python benchmarks/fast.py data/bench/fast
+ifdef SHARDS
 	$(BIN)/python benchmarks/readers.py $(SHARDS)
 	$(BIN)/python benchmarks/storage.py $(SHARDS) $(VOCABULARY) data/bench
 	$(BIN)/python benchmarks/scale.py $(SHARDS) $(VOCABULARY) data/bench
 	$(BIN)/python benchmarks/search.py data/bench/search
+endif
 
 soak: .venv/installed  ## whether memory or files grow when all is repeated under pressure: make soak MINUTES=60
 	$(BIN)/pip install --quiet --disable-pip-version-check 'psutil>=6'

@@ -33,7 +33,8 @@ PARTS = {
         *(Path(folder, "README.md") for folder in ("data", "profiles/cluster")),
     ],
     "Speed": [
-        Path("benchmarks", f"{name}.md") for name in ("readers", "storage", "scale", "search")
+        Path("benchmarks", f"{name}.md")
+        for name in ("fast", "readers", "storage", "scale", "search")
     ],
     "Carry on": [Path("CONTRIBUTING.md"), Path("CHANGELOG.md")],
 }

@@ -3,13 +3,17 @@
 import importlib.util
 import json
 import math
+import random
 from pathlib import Path
 from types import ModuleType
 
+import pandas as pd
 import pytest
 import torch
 
+from xmodal.config import TrainConfig
 from xmodal.data.batches import Drawn
+from xmodal.data.features import open_features
 from xmodal.model import Embeddings
 
 ROOT = Path(__file__).parents[1]
@@ -94,3 +98,79 @@ def test_ideas_change_the_loss_as_they_say() -> None:
     queue = ideas.Objective(ideas.IDEAS["queue"], [])
     assert queue(embedded, drawn).item() == pytest.approx(plain)
     assert queue(embedded, drawn).item() == pytest.approx(math.log(2 * e + 4) - 1)
+
+
+# --- side by side --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def fast(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The benchmark of what is done most, with little to do."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    module = load("fast")
+    for name, value in {"CLASSES": 12, "BATCH": 16, "CLIPS": 700}.items():
+        monkeypatch.setattr(module, name, value)
+    return module
+
+
+def test_ratios_are_those_of_the_same_round(fast: ModuleType) -> None:
+    """Rounds 2/1, 9/3 and 4/4: medians of the times would give 4/3."""
+    times = {"ours": [2.0, 9.0, 4.0], "theirs": [1.0, 3.0, 4.0]}
+    assert fast.ratio(times, "ours", "theirs") == {"ratio": 2, "low": 1, "high": 3, "rounds": 3}
+    (row,) = fast.rows_of("work", times, "ours", {"theirs": 1.5})
+    assert (row["ratio"], row["goal"], row["milliseconds"]) == (2, 1.5, 4000)
+
+
+def test_ways_take_turns_and_the_first_round_does_not_count(fast: ModuleType) -> None:
+    calls: list[str] = []
+    ways = {name: lambda name=name: calls.append(name) for name in "ab"}
+    times = fast.in_turns(ways, 3)
+    assert calls == list("ab") * 4
+    assert [len(some) for some in times.values()] == [3, 3]
+
+
+def test_ranks_and_negatives_are_compared(fast: ModuleType) -> None:
+    rows = fast.rank_part(50, 1, 20)
+    assert [row["against"] for row in rows] == [
+        "the bare product",
+        "faiss, flat, first ten",
+        "full argsort",
+        "torchmetrics, recall at 10",
+    ]
+    assert all(row["ratio"] > 0 for row in rows)
+    (row,) = fast.negative_part(1)
+    assert row["goal"] == 0.02
+    sets = [{1}, {1, 2}, {3}]
+    drawn = [fast.draw_in_a_loop(sets, 1.0, random.Random(seed)) for seed in range(20)]
+    assert {audio[0] for audio in drawn} == {2} and {audio[2] for audio in drawn} == {0, 1}
+
+
+def test_a_step_is_timed_beside_others_in_the_loop_itself(fast: ModuleType, tmp_path: Path) -> None:
+    config = fast.step_config(tmp_path, 2, recipe="best", visual_hidden=(8,), audio_hidden=(8,))
+    train = open_features(config.features, "train")
+    sizes = {"visual_dim": 1024, "audio_dim": 128, "classes": len(train.label_names)}
+    assert sizes["classes"] == 12
+    plain = fast.plain_steps(TrainConfig(batch_size=16), train, sizes)
+    others = {
+        "bare": fast.products(config, sizes, bf16=False),
+        "plain": lambda: next(plain),
+    }
+    times = fast.steps_beside(config, others, 2)
+    assert {name: len(some) for name, some in times.items()} == {"step": 2, "bare": 2, "plain": 2}
+    assert sum(times["step"]) > 0
+
+
+def test_the_page_quotes_ratios_and_slopes(fast: ModuleType, tmp_path: Path) -> None:
+    """A cost of size to the 1.5th; a ratio above its goal and one below."""
+    row = {"work": "w", "low": 0.5, "high": 3.0, "milliseconds": 1.0}
+    rows = [{**row, "against": "a", "ratio": r, "goal": 1.3} for r in (1.2, 1.4)]
+    kept = {"what": "ranks", "against": "clips", "low": 1, "high": 1}
+    sizes = [{**kept, "size": n, "milliseconds": n**1.5} for n in (100, 200, 800)]
+    parts = {part: [] for part in fast.PARTS} | {"ranks": rows, "slopes": sizes}
+    found = {"parts": parts, "machine": fast.machine(), "memory": {"clips": 5, "mb": 7.0}}
+    page = fast.page(found)
+    assert (
+        "| 1.2 (0.5 to 3)  | ≤ 1.3  | yes   |" in page and "| 1.4 (0.5 to 3)  | ≤ 1.3  | no" in page
+    )
+    assert fast.slopes(sizes)[["slope", "slope at the end"]].iloc[0].tolist() == [1.5, 1.5]
+    fast.slope_figure(pd.DataFrame(sizes)).savefig(tmp_path / "slopes.png")
