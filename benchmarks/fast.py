@@ -104,7 +104,7 @@ def rank_ways(clips: int, some: int) -> dict[str, tuple[Callable[[], Any], float
     }
 
 
-def rank_part(clips: int, rounds: int, some: int) -> list[dict[str, Any]]:
+def rank_part(clips: int, rounds: int, some: int = 1024) -> list[dict[str, Any]]:
     """Compare ranks with the bare product and with other ways: each as if of all queries."""
     ways = rank_ways(clips, min(some, clips))
     first = int(clips <= 10_000)
@@ -539,12 +539,13 @@ def main() -> None:
     parser.add_argument("--many", type=int, default=100_000, help="clips of the part many")
     parser.add_argument("--out", type=Path, default=HERE, help="folder of the results")
     told = parser.parse_args()
+    told.out.mkdir(parents=True, exist_ok=True)
     kept = told.out / "fast.json"
     found: dict[str, Any] = json.loads(kept.read_text()) if kept.exists() else {"parts": {}}
     found["machine"] = machine()
     measure: dict[str, Callable[[], list[dict[str, Any]]]] = {
-        "ranks": lambda: rank_part(told.clips, told.rounds, told.clips),
-        "many": lambda: rank_part(told.many, 2, 1024),
+        "ranks": lambda: rank_part(told.clips, told.rounds),
+        "many": lambda: rank_part(told.many, 2),
         "negatives": lambda: negative_part(told.rounds),
         "step": lambda: step_part(told.work, told.rounds),
         "start": lambda: start_part(told.rounds),
