@@ -28,11 +28,14 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 @pytest.mark.parametrize("data", SETS)
 def test_all_is_drawn_again_the_same(project: Project, data: str):
+    """As in a clone: no shards, no features, no weights."""
     drawn, kept = (root / "figures" / data for root in (project.folder, ROOT))
     shutil.copytree(ROOT / "data/results" / data, project.folder / "data/results" / data)
     words = ["--configfile", f"profiles/{data}.yaml", "--config", "draw=true", "--cores", "2"]
     told = project.run(*project.command(*words))
     assert told.returncode == 0, told.stderr[-5000:]
+    assert {path.name for path in (project.folder / "runs" / data).iterdir()} == {"notebooks"}
+    assert not (project.folder / "data" / data).exists()
     names, committed = (
         {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()} - LOCAL
         for folder in (drawn, kept)

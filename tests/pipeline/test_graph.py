@@ -9,10 +9,11 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import no_umap
 import pytest
 import yaml
 from by_hand import leave_run
@@ -71,9 +72,15 @@ class Project:
         return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
+def without_umap(folder: Path) -> Project:
+    """Copy the project, with a stand-in for UMAP, which would compile for most of a minute."""
+    shutil.copy(no_umap.__file__, folder / "umap.py")
+    return Project(folder)
+
+
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    made = Project(tmp_path_factory.mktemp("project"))
+    made = without_umap(tmp_path_factory.mktemp("project"))
     told = made.snakemake()
     assert told.returncode == 0, told.stderr[-5000:]
     return made
@@ -105,6 +112,7 @@ def test_every_notebook_was_run_to_its_end(project):
         )  # dates, addresses
 
 
+@pytest.mark.slow  # what was measured of real clips is drawn again in test_drawn.py
 def test_all_is_drawn_again_from_the_measurements_alone(project, tmp_path):
     """As in a clone: no shards, no features, no weights."""
     clone = Project(tmp_path)
@@ -129,7 +137,7 @@ def test_a_second_batch_is_refused_and_names_the_first(project):
 @pytest.mark.slow
 def test_a_batch_killed_again_and_again_ends_as_an_undisturbed_one(project, tmp_path):
     """All of its processes at once, at moments drawn from the time that a batch takes."""
-    killed = Project(tmp_path)
+    killed = without_umap(tmp_path)
     words = ["--configfile", "profiles/smoke.yaml", "--cores", "2", "--rerun-incomplete"]
     words = killed.command(*words, "--nolock", "--quiet", "all")
     env = {**os.environ, "PYTHONPATH": str(killed.folder)}
@@ -161,64 +169,70 @@ def test_a_second_run_does_nothing(project):
     assert project.planned() == set()
 
 
+@pytest.fixture(scope="module")
+def inputs(project) -> dict[str, set[str]]:
+    """Give the files that each rule's results are made from, as Snakemake says."""
+    told = project.snakemake("--detailed-summary")
+    found: dict[str, set[str]] = {}
+    for line in csv.DictReader(told.stdout.splitlines(), delimiter="\t"):
+        found.setdefault(line["rule"], set()).update(line["input-file(s)"].split(","))
+    return found
+
+
 @contextmanager
-def changed(project, *paths: str) -> Iterator[None]:
-    """Change the text of some modules for as long as the block runs."""
-    before = {path: (project.folder / path).read_text() for path in paths}
+def changed(path: Path, change: Callable[[str], str]) -> Iterator[None]:
+    """Change the text of a file for as long as the block runs."""
+    before = path.read_text()
     try:
-        for path, code in before.items():
-            (project.folder / path).write_text(code + "\n# changed\n")
+        path.write_text(change(before))
         yield
     finally:
-        for path, code in before.items():
-            (project.folder / path).write_text(code)
+        path.write_text(before)
 
 
 TRAININGS = {"train"}
 
 
+def test_a_change_of_code_makes_again_what_uses_it_and_what_uses_that(project):
+    code = project.folder / "xmodal/retrieval/projection.py"
+    with changed(code, lambda text: text + "\n# changed\n"):
+        planned = project.planned()
+    assert planned == {"measure_umap", "umap", "measure_explorer", "retrieval", "report", "all"}
+
+
 @pytest.mark.parametrize(
-    "module, again, left",
+    "module, used, unused",
     [
-        ("plots/style.py", FIGURE_RULES, {"features"} | MEASURE_RULES),
+        ("plots/style.py", STAGES | {"paper"}, {"features"} | MEASURE_RULES),
         ("evaluation/cca.py", {"measure_data", "measure_beyond"}, {"features", "measure_umap"}),
         ("evaluation/controls.py", {"measure_recall", "measure_beyond"}, {"measure_umap"}),
         ("synthetic/likelihood.py", {"measure_beyond"}, {"measure_umap", "retrieval", "paper"}),
-        (
-            "retrieval/projection.py",
-            {"measure_umap", "umap", "measure_explorer", "retrieval"},
-            STAGES - {"umap", "retrieval"},
-        ),
     ],
 )
-def test_a_change_of_code_makes_again_what_uses_it(
-    project, module: str, again: set[str], left: set[str]
+def test_code_is_an_input_of_what_uses_it(
+    inputs: dict[str, set[str]], module: str, used: set[str], unused: set[str]
 ):
-    with changed(project, f"xmodal/{module}"):
-        planned = project.planned()
-    assert again <= planned and not planned & (left | TRAININGS)
+    found = {rule for rule, files in inputs.items() if f"xmodal/{module}" in files}
+    assert used <= found and not found & (unused | TRAININGS)
 
 
-def test_a_change_of_the_training_code_trains_nothing_but_its_version_everything(project):
-    code = [f"xmodal/{part}.py" for part in ("train", "loss", "model", "checkpoint")]
-    with changed(project, *code):
-        assert not project.planned() & (TRAININGS | {"features"})
-    path = project.folder / "xmodal/checkpoint.py"
-    text = path.read_text()
-    raised, found = re.subn(r"^(TRAINING_VERSION = )(\d+)", r"\g<1>1\2", text, flags=re.M)
-    assert found == 1
-    try:
-        path.write_text(raised)
+def test_a_change_of_the_training_code_trains_nothing_but_its_version_everything(
+    project, inputs: dict[str, set[str]]
+):
+    assert inputs["train"] == {"data/smoke/features/manifest.json"}  # no code
+    training = {f"xmodal/{part}.py" for part in ("train", "loss", "model", "checkpoint")}
+    assert not inputs["features"] & training
+    version = r"^(TRAINING_VERSION = )(\d+)"
+    code = project.folder / "xmodal/checkpoint.py"
+    with changed(code, lambda text: re.sub(version, r"\g<1>1\2", text, flags=re.M)):
         planned = project.planned()
-    finally:
-        path.write_text(text)
     assert TRAININGS | {"recall", "umap", "beyond"} <= planned and "features" not in planned
 
 
 # What a notebook or a module really imports, each apart; third-party modules are there already.
 LOADED = """
 import ast, json, os, sys
-import IPython.display, matplotlib.pyplot, pandas, scipy.stats, seaborn, torch, umap
+import IPython.display, matplotlib.pyplot, pandas, scipy.stats, seaborn, torch
 
 def imports(path):
     if not path.endswith(".ipynb"):
@@ -241,12 +255,8 @@ print(json.dumps(loaded))
 """
 
 
-def test_a_stage_depends_on_all_code_that_it_loads(project):
+def test_a_stage_depends_on_all_code_that_it_loads(project, inputs: dict[str, set[str]]):
     """As Snakemake says it depends, and as Python says it loads: no list is kept by hand."""
-    told = project.snakemake("--detailed-summary")
-    inputs: dict[str, set[str]] = {}
-    for line in csv.DictReader(told.stdout.splitlines(), delimiter="\t"):
-        inputs.setdefault(line["rule"], set()).update(line["input-file(s)"].split(","))
     starts = {
         rule: next((path for path in files if path.endswith(".ipynb")), None)
         for rule, files in inputs.items()
@@ -265,19 +275,21 @@ def test_a_stage_depends_on_all_code_that_it_loads(project):
 
 
 def test_a_failed_stage_says_why_and_the_next_run_goes_on_to_the_same_bytes(project):
-    before = project.figures()
-    run = "runs/smoke/dim1024-seed0/result.json"
-    history = (project.folder / "runs/smoke/dim1024-seed0/history.jsonl").read_bytes()
-    told = project.snakemake("--config", "train={batch_size: 100000}", "--", run)
+    run = project.folder / "runs/smoke/dim1024-seed0"
+    left = ("history.jsonl", "model.safetensors")
+    before = [(run / name).read_bytes() for name in left]
+    target = "runs/smoke/dim1024-seed0/result.json"
+    told = project.snakemake("--config", "train={batch_size: 100000}", "--", target)
     assert told.returncode != 0
     assert "training clips, fewer than one batch of 100000" in told.stderr
 
-    told = project.snakemake()  # the training, and what uses it: recall, report
+    assert project.planned() == {"train", "measure_recall", "recall", "report", "all"}
+    told = project.snakemake("--", target)
     assert told.returncode == 0, told.stderr
-    assert (project.folder / "runs/smoke/dim1024-seed0/history.jsonl").read_bytes() == history
-    assert project.figures() == before
+    assert [(run / name).read_bytes() for name in left] == before
 
 
+@pytest.mark.slow  # test_batch.py tries a small notebook that fails
 def test_a_notebook_that_fails_is_kept_and_says_where(project):
     before = project.figures()
     path = project.folder / "data/results/smoke/04_umap/points.csv"
@@ -290,8 +302,21 @@ def test_a_notebook_that_fails_is_kept_and_says_where(project):
     kept = re.search(r"notebook is kept: (\S+)", told.stderr)[1]
     assert "not as it was measured" in (project.folder / kept).read_text()
     path.write_text(content)
-    told = project.snakemake()
+    told = project.snakemake("--", "umap")
     assert told.returncode == 0 and project.figures() == before
+
+
+@pytest.mark.slow
+def test_the_maps_of_the_batch_are_those_of_umap(project):
+    """After all that compares the figures with others, which are made without UMAP."""
+    before = project.figures()
+    (project.folder / "umap.py").unlink()
+    told = project.snakemake("--forcerun", "measure_umap", "measure_explorer")
+    assert told.returncode == 0, told.stderr[-5000:]
+    after = project.figures()
+    assert {f"{stem}.png" for stem in ("umap", "spaces")} | {"explorer.html"} <= {
+        name for name in before if after[name] != before[name]
+    }
 
 
 def test_a_mistyped_parameter_stops_the_batch_before_any_data_is_read(project):
@@ -333,10 +358,9 @@ def test_the_study_is_told_from_what_was_measured(project):
 
 @pytest.mark.slow
 def test_the_study_is_trained_when_it_is_asked_for(project):
-    for folder in ("paper", "recipe"):
-        shutil.rmtree(project.folder / "runs/smoke" / folder, ignore_errors=True)
-    shutil.rmtree(project.folder / "data/results/smoke/07_study")  # or what was measured is kept
-    (project.folder / "figures/smoke/needs.md").unlink()
+    for made in ("runs/smoke/paper", "runs/smoke/recipe", "data/results/smoke/07_study"):
+        shutil.rmtree(project.folder / made, ignore_errors=True)  # what was measured is kept
+    (project.folder / "figures/smoke/needs.md").unlink(missing_ok=True)
     assert "train" in project.planned("--", "study")
     assert study_files(project) == set()
 
