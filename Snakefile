@@ -170,17 +170,6 @@ ON_REQUEST = {"own_media"} if STUDIED else {"own_media", "study"}
 SHOWN = profile.stages or [stage for stage in NOTEBOOKS if stage not in ON_REQUEST]
 
 
-HELD = ExitStack()
-
-
-onstart:
-    # A second batch of this name is refused; unlike Snakemake's own lock, this one ends with its process.
-    try:
-        HELD.enter_context(locked(Path(RUNS)))
-    except InputError as error:
-        raise WorkflowError(str(error))
-
-
 rule all:
     default_target: True
     input:
@@ -244,9 +233,18 @@ SETS["explorer"] = (
     {"features": DATA, "run": EXPLORED},
 )
 
-onstart:
-    for name, _, parameters in SETS.values():  # a typo is told before any job, not by its own
-        stage_config(name, {**parameters, **folders()})
+
+HELD = ExitStack()
+
+
+onstart:  # there can be one of these
+    try:
+        for name, _, parameters in SETS.values():  # a typo is told before any job, not by its own
+            stage_config(name, {**parameters, **folders()})
+        # A second batch of this name is refused; Snakemake's own lock would outlive a killed process.
+        HELD.enter_context(locked(Path(RUNS)))
+    except InputError as error:
+        raise WorkflowError(str(error))
 
 
 if not profile.draw:

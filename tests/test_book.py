@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = [
     "index.html",
     *(
-        f"figures/yt8m/notebooks/{path.stem}.html"
+        f"figures/{'media' if path.stem == '08_own_media' else 'yt8m'}/notebooks/{path.stem}.html"
         for path in sorted(ROOT.glob("notebooks/*.ipynb"))
     ),
     "figures/yt8m/README.html",
