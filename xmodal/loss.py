@@ -112,8 +112,7 @@ def classification_term(
     visual = cross_entropy(embedded.visual_logits, batch.labels, config.mean_over_classes)
     audio = cross_entropy(embedded.audio_logits, labels, config.mean_over_classes)
     both = visual.mean() + audio.mean()
-    # where no clip has a label it is 0, and the slope of a root there infinite
-    return both.clamp_min(1e-30).sqrt() if config.sqrt_cross_entropy else both
+    return both.sqrt() if config.sqrt_cross_entropy else both
 
 
 @torch.no_grad()
