@@ -4,17 +4,21 @@ import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import pandas as pd
 import yaml
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, StringConstraints
 
 from xmodal.config import InputError, StageConfig
 from xmodal.evaluation.config import FigureConfig
 from xmodal.evaluation.recall import APART, KS
 
 COLUMNS = ["row", "seed", "clips", "step", "split", "gallery", "galleries", "k", "recall"]
+
+
+FolderName = Annotated[str, StringConstraints(pattern=r"^\w[\w.+-]*$")]
+"""Of a study or of a row in it: part of the name of a folder, and never a path."""
 
 
 class AblationRow(StageConfig):
@@ -28,7 +32,7 @@ class Ablation(StageConfig):
     """Trainings that each make one change to a common base, to compare with one another."""
 
     base: dict[str, Any] = Field(description="TrainConfig of all rows")
-    rows: dict[str, AblationRow] = Field(
+    rows: dict[FolderName, AblationRow] = Field(
         min_length=1, description="by name; the first is the reference"
     )
     seeds: list[int] = Field([0], min_length=1, description="each row is trained once a seed")

@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from xmodal.config import InputError, StageConfig, TrainConfig
-from xmodal.evaluation.ablation import Ablation
+from xmodal.evaluation.ablation import Ablation, FolderName
 from xmodal.pipeline.options import validated
 
 
@@ -25,7 +25,7 @@ class Profile(StageConfig):
     seeds: list[int] = Field([0], min_length=1, description="each model is trained once a seed")
     threads: int = Field(1, gt=0, description="processor cores per training")
     recipe: dict[str, Any] = Field({"recipe": "best"}, description="TrainConfig of each member")
-    studies: dict[str, Ablation] = Field({}, description="by name: what each choice does")
+    studies: dict[FolderName, Ablation] = Field({}, description="by name: what each choice does")
     recall: dict[str, Any] = Field({}, description="RecallConfig")
     projection: dict[str, Any] = Field({}, description="ProjectionConfig")
     retrieval: dict[str, Any] = Field({}, description="RetrievalConfig")
