@@ -116,7 +116,8 @@ class RunFolder:
         """Return the content of one of the JSON files; InputError if it is damaged."""
         try:
             content = json.loads((self.path / name).read_text())
-            if all(isinstance(content.get(key), kind) for key, kind in HOLDS[name].items()):
+            sound = all(isinstance(content.get(key), kind) for key, kind in HOLDS[name].items())
+            if sound and all(content[key] >= 0 for key, kind in HOLDS[name].items() if kind is int):
                 return content
         except (OSError, ValueError, AttributeError):
             pass
@@ -206,7 +207,7 @@ def load_run(run: Path | str) -> tuple[JointEmbedding, TrainConfig]:
     try:
         config = TrainConfig(**stored["config"])
         model = build_model(config, stored["sizes"])
-    except (ValidationError, TypeError):
+    except (ValidationError, TypeError, RuntimeError):  # of torch: sizes that no network has
         raise folder.damaged("config.json") from None
     folder.load_weights(model)
     return model.eval(), config
