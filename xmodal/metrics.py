@@ -87,6 +87,8 @@ def _require(query: Tensor, gallery: Tensor, cosine: bool) -> None:
     if query.shape != gallery.shape:
         shapes = f"query {tuple(query.shape)} and gallery {tuple(gallery.shape)}"
         raise ValueError(f"{shapes} differ in shape")
+    if not len(query):
+        raise ValueError("there is no clip to rank")
     for name, vectors in (("query", query), ("gallery", gallery)):
         length = vectors.norm(dim=1)
         if not length.isfinite().all():

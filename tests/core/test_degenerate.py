@@ -75,6 +75,8 @@ def test_what_cannot_be_ranked_is_refused():
     for clips, size in ((0, 1), (3, 0), (3, 4)):
         with pytest.raises(ValueError, match=f"a gallery of {size} cannot be drawn from {clips}"):
             galleries(clips, size)
+    with pytest.raises(ValueError, match="there is no clip to rank"):
+        ranks(one[:0], one[:0])
     with pytest.raises(ValueError, match="there is no query to summarise"):
         recall()
     with pytest.raises(InputError, match=r"of 3 clips 0 can be ranked .*gallery of 1 or 9"):
