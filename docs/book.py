@@ -107,8 +107,8 @@ def with_links(text: str, page: Path, source: Path) -> str:
         if mark and path.suffix == ".png" and (ROOT / path).with_suffix(".svg").exists():
             path = path.with_suffix(".svg")
         if path not in PAGES:
-            if not (ROOT / path).is_file():
-                return words  # a folder has no page
+            if not (ROOT / path).is_file() or path.suffix == ".html":
+                return words  # a folder has no page, and a page of one's own machine is not ours
             (source / path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / path, source / path)
         place = PAGES.get(path, path)
