@@ -86,7 +86,8 @@ def test_each_python_makes_the_same_weights(tiny: Tiny, tmp_path: Path, version:
         [python, "-c", "import torch, accelerate, pydantic, safetensors; print(torch.__version__)"],
         capture_output=True, text=True,
     )  # fmt: skip
-    if not ready or ready.stdout.strip() != torch.__version__:
+    build = torch.__version__.partition("+")[0]  # for CUDA or not: on a CPU it is the same code
+    if not ready or ready.stdout.strip().partition("+")[0] != build:
         pytest.skip(f"there is no python{version} with the packages of this one")
     ours, theirs = tiny(tmp_path / "ours"), tiny(tmp_path / "theirs")
     train(ours)
