@@ -65,7 +65,7 @@ def test_a_browser_shows_every_page_without_error_or_request(book: Path, browser
             lambda said, errors=errors: said.type == "error" and errors.append(said.text),
         )
         tab.on("request", lambda request, asked=asked: asked.append(request.url))
-        tab.goto((book / page).as_uri(), wait_until="load")
+        tab.goto((book / page).as_uri(), wait_until="load", timeout=120_000)
         tab.wait_for_timeout(300)
         for width in (390, 1280):
             tab.set_viewport_size({"width": width, "height": 900})
@@ -84,7 +84,7 @@ def test_every_page_is_accessible(book: Path, browser, page: str):
     from axe_playwright_python.sync_playwright import Axe
 
     tab = browser.new_page(viewport={"width": 1280, "height": 900})
-    tab.goto((book / page).as_uri(), wait_until="load")
+    tab.goto((book / page).as_uri(), wait_until="load", timeout=120_000)
     tab.wait_for_timeout(300)
     found = Axe().run(tab).response["violations"]
     assert not [(one["id"], one["nodes"][0]["html"][:200]) for one in found]

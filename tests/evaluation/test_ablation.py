@@ -59,6 +59,14 @@ def test_a_profile_says_which_studies_there_are(tmp_path: Path):
     assert list(found) == ["first", "second"] and found["first"] == Ablation(**ABLATION)
     with pytest.raises(InputError, match="there is no profile"):
         read_ablations(tmp_path / "other.yaml")
+    for studies, told in (
+        ({"first": {**ABLATION, "sees": [0]}}, "studies, sees: Extra inputs"),
+        ([ABLATION], "studies are names"),
+        ({"first": 3}, "studies are names"),
+    ):
+        profile.write_text(yaml.safe_dump({"studies": studies}))
+        with pytest.raises(InputError, match=told):
+            read_ablations(profile)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import test_fuzz
 from hypothesis import HealthCheck, settings
 
 SECONDS = 40
-TESTS = [name for name in vars(test_fuzz) if name.startswith("test_")]
+TESTS = [name for name, test in vars(test_fuzz).items() if hasattr(test, "hypothesis")]
 GUIDED = """
 import sys
 import atheris

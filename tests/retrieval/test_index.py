@@ -1,10 +1,12 @@
 """The index on disk: what it finds against a plain search, and what it refuses."""
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -186,3 +188,24 @@ def test_the_clips_of_the_package_are_an_index() -> None:
     assert "6,000 clips, searched one and all; hubs not corrected" in index.described()
     query = index.query(np.ones(1024))
     assert len(index.found(query, "audio", 3)) == 3
+
+
+@pytest.mark.parametrize("rows", [[-1, -1, -1], [5, -1, 2], [5, 5, 5], [5, 2, 10**6]])
+def test_where_the_cells_looked_at_hold_too_few_all_are_searched(
+    index: Index, rows: list[int]
+) -> None:
+    class Cells:
+        def search(self, asked: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+            return np.zeros((1, k)), np.array([rows])
+
+    in_part = dataclasses.replace(index, parts=(Cells(), Cells()))
+    clip = str(index.ids[0])
+    pd.testing.assert_frame_equal(in_part.search(video=clip, k=3), index.search(video=clip, k=3))
+
+
+def test_ids_that_are_no_text_are_told(index: Index) -> None:
+    ids = index.ids.copy()
+    ids.view(np.uint32)[:] = 0x7FFFFFFF
+    damaged = dataclasses.replace(index, ids=ids)
+    with pytest.raises(InputError, match="the ids of the clips are damaged"):
+        damaged.search(video="0", k=3)

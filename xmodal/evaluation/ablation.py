@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar
 
 import pandas as pd
 import yaml
-from pydantic import Field, PositiveInt, StringConstraints
+from pydantic import Field, PositiveInt, StringConstraints, ValidationError
 
 from xmodal.config import InputError, StageConfig
 from xmodal.evaluation.config import FigureConfig
@@ -118,7 +118,16 @@ def read_profile(path: Path) -> dict[str, Any]:
 def read_ablations(profile: Path) -> dict[str, Ablation]:
     """Read the ablations of a profile, by name; InputError if there is no such profile."""
     studies = read_profile(profile).get("studies", {})
-    return {name: Ablation(**values) for name, values in studies.items()}
+    try:
+        return {name: Ablation(**values) for name, values in studies.items()}
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise InputError(f"{profile}: studies, {place}: {first['msg']}") from None
+    except (AttributeError, TypeError):
+        raise InputError(
+            f"{profile}: studies are names, each with its seeds, base and rows"
+        ) from None
 
 
 def ablation_frame(runs: Path, ablation: Ablation) -> pd.DataFrame:

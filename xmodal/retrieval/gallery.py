@@ -1,5 +1,6 @@
 """Embedded clips to search among: those of a feature set, or those that come with the weights."""
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -46,7 +47,9 @@ class Gallery:
         """Return the row of a clip; InputError if there is none of that id."""
         found = np.flatnonzero(self.ids == clip)
         if not len(found):
-            raise InputError(f"no clip has the id {clip!r}: the nearest is {near(clip, self.ids)}")
+            raise InputError(
+                f"no clip has the id {clip!r}: the nearest is {near(clip, texts(self.ids))}"
+            )
         return int(found[0])
 
     def carrying(self, label: str | int) -> list[int]:
@@ -127,7 +130,7 @@ class Gallery:
         return pd.DataFrame(
             {
                 "rank": range(1, len(rows) + 1),
-                "id": self.ids[rows.numpy()],
+                "id": texts(self.ids[rows.numpy()]),
                 "labels": ["; ".join(map(self.called, self.labels[row])) for row in rows],
                 "cosine": cosine.numpy(),
             },
@@ -149,6 +152,13 @@ def side_of(find: str) -> int:
     if find not in ("video", "audio"):
         raise InputError(f"{find!r} cannot be found: find 'audio' or 'video'")
     return int(find == "audio")
+
+
+def texts(ids: np.ndarray) -> list[str]:
+    """Return ids as Python's text; InputError if they are damaged."""
+    if np.ascontiguousarray(ids).view(np.uint32).max(initial=0) > sys.maxunicode:
+        raise InputError("the ids of the clips are damaged: make the index again")
+    return ids.tolist()
 
 
 def near(word: str, known: Iterable[str]) -> str:

@@ -199,11 +199,12 @@ class Index(Gallery):
             raise InputError(
                 f"asked for {k} neighbours of a gallery of {self.there[side]}: lower k"
             )
+        rows = torch.zeros(0, dtype=torch.int64)
         if self.parts:
             asked = torch.cat([query, -torch.ones(1)])[None].numpy()
             rows = torch.from_numpy(self.parts[side].search(asked, k)[1][0])
-            rows = rows[rows >= 0]
-        else:
+            rows = rows[(rows >= 0) & (rows < len(items))]
+        if len(rows.unique()) < k:  # all are searched, or those cells hold too few
             rows = (items @ query - penalty).topk(k).indices
         cosine = items[rows] @ query
         if not cosine.isfinite().all():
