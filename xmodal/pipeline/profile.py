@@ -32,7 +32,7 @@ class Profile(StageConfig):
     methods: dict[str, Any] = Field({}, description="MethodsConfig")
     study: dict[str, Any] = Field({}, description="AblationConfig")
     own_media: dict[str, Any] = Field({}, description="OwnMediaConfig")
-    members: int = Field(2, gt=0, description="runs of the recipe, which are joined")
+    members: int = Field(2, gt=0, le=1000, description="runs of the recipe, which are joined")
 
     @model_validator(mode="after")
     def _trainings_are_sound(self) -> "Profile":
