@@ -79,13 +79,13 @@ def test_a_wheel_works_where_the_project_is_not(wheel: Path, tmp_path: Path):
     own = subprocess.run([python, "-c", ask], capture_output=True, text=True, check=True)
     borrowed = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
     (Path(own.stdout.strip()) / "borrowed.pth").write_text("\n".join(sorted(borrowed)))
+    variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     pip = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet"]
-    subprocess.run([*pip, "--no-deps", "--no-index", wheel], check=True)
+    subprocess.run([*pip, "--no-deps", "--no-index", wheel], check=True, env=variables)
 
     folder = tmp_path / "elsewhere"
     shutil.copytree(ROOT / "figures" / "yt8m", folder / "figures")
     (folder / "figures" / "README.md").unlink()
-    variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 
     def run(*words: str | Path) -> str:
         done = subprocess.run(words, cwd=folder, env=variables, capture_output=True, text=True)
