@@ -129,7 +129,7 @@ def test_a_full_disk_is_told_with_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=said), locked(tmp_path / "out"):
         raise OSError(28, "No space left on device")
     with pytest.raises(
-        InputError, match=r"needs 1000000000.0 GB and the disk has .* GB left; free"
+        InputError, match=r"needs 1,000,000,000,000.00 MB and the disk has .* MB left; free"
     ):
         require_room(tmp_path / "not" / "there", 10**18)
     require_room(tmp_path, 1)

@@ -195,6 +195,6 @@ def require_room(path: Path, need: int, written: int = 0, hint: str = "") -> Non
     free = shutil.disk_usage(place).free + written
     if need > free:
         raise InputError(
-            f"{path}: needs {need / 1e9:.1f} GB and the disk has {free / 1e9:.1f} GB left; free "
+            f"{path}: needs {need / 1e6:,.2f} MB and the disk has {free / 1e6:,.2f} MB left; free "
             f"some space or choose another folder{hint}."
         )

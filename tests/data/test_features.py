@@ -429,7 +429,7 @@ def test_a_disk_too_small_is_told_beforehand(
     config: PrepareConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(9, 9, 1000))
-    with pytest.raises(InputError, match=r"needs 0\.0 GB and the disk has 0\.0 GB left"):
+    with pytest.raises(InputError, match=r"needs 0\.[1-9]. MB and the disk has 0\.00 MB left"):
         prepare(config)
     assert not config.out.exists()
 

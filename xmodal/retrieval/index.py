@@ -258,18 +258,18 @@ def build_index(config: IndexConfig) -> Index:
         require_empty(folder, "an index")
     with locked(folder), whole(folder, FILES) as work:
         work.mkdir()
-        about = made_from | _write(work, config, sets)
+        about = made_from | _write(work, folder, config, sets)
         text = json.dumps(about, indent=1, ensure_ascii=False)
         (work / NOTE).write_text(text + "\n", encoding="utf-8")
     return Index.open(folder)
 
 
-def _write(work: Path, config: IndexConfig, sets: list[FeatureSet]) -> dict[str, Any]:
-    """Write the arrays of an index; return what is noted of them."""
+def _write(work: Path, folder: Path, config: IndexConfig, sets: list[FeatureSet]) -> dict[str, Any]:
+    """Write the arrays of an index that will be ``folder``; return what is noted of them."""
     counts = [len(clips) for clips in sets]
     model, settings = load_run(config.run)
     shape = (sum(counts), settings.embedding_dim)
-    require_room(work, 4 * math.prod(shape) * (4 if sum(counts) > config.exact else 2))
+    require_room(folder, 4 * math.prod(shape) * (4 if sum(counts) > config.exact else 2))
     penalties = [np.zeros(sum(counts), np.float32) for _ in SIDES]
     correction, bank = _hubs(model, config)
     row = 0
