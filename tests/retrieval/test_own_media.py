@@ -109,9 +109,9 @@ def test_the_shuffled_control_trains_on_other_sounds_and_is_evaluated_on_true_pa
         fold = write_fold(pairs, first, second, config, f"fold{shuffle}", shuffle)
         kept = {}
         for split in ("train", "validation", "evaluation"):
-            ids = np.load(fold.features / split / "ids.npy")
+            ids = np.load(fold / "features" / split / "ids.npy")
             rows = [list(pairs.ids).index(name) for name in ids]
-            audio = np.load(fold.features / split / "audio.npy")
+            audio = np.load(fold / "features" / split / "audio.npy")
             kept[split] = (audio == pairs.audio[rows]).all(axis=1).mean()
             expected = {"train": third, "validation": second, "evaluation": first}[split]
             assert set(rows) == set(expected)

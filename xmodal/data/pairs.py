@@ -5,7 +5,7 @@ no pair, so of no split. What must not be on both sides of a split is dealt out 
 one group, and clips with the same visual or the same audio features.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,9 +37,21 @@ class Pairs(NamedTuple):
     split: np.ndarray | None = None
 
     @property
+    def label_names(self) -> list[str]:
+        """The names of all labels, each once, in their order."""
+        return sorted({name for names in self.labels for name in names})
+
+    @property
     def whole(self) -> np.ndarray:
         """Which clips have both modalities: bool, (n,)."""
         return ~(np.isnan(self.visual[:, 0]) | np.isnan(self.audio[:, 0]))
+
+
+def numbered(labels: Sequence[list[str]], names: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Return labels as the places of their names, in sparse rows: starts, int64, places, int32."""
+    place = {name: number for number, name in enumerate(names)}
+    places = [place[name] for some in labels for name in some]
+    return np.cumsum([0, *map(len, labels)]), np.array(places, np.int32)
 
 
 def is_paired(path: Path) -> bool:

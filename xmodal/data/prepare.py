@@ -26,7 +26,7 @@ from xmodal.data.features import (
     row_hashes,
 )
 from xmodal.data.framing import first_payload, scan_records, shards_below
-from xmodal.data.pairs import Pairs, deal_out, is_paired, read_pairs
+from xmodal.data.pairs import Pairs, deal_out, is_paired, numbered, read_pairs
 from xmodal.data.parallel import each, processes
 from xmodal.data.schema import AUDIO_DIM, CLASSES, VISUAL_DIM, labelled_release, read_columns
 from xmodal.data.vocabulary import read_vocabulary
@@ -127,7 +127,7 @@ def prepare(config: PrepareConfig) -> dict[str, Any]:
         if "source" not in config.model_fields_set:
             config = config.model_copy(update={"source": config.shards.stem})
         pairs = read_pairs(config.shards)
-        label_names = sorted({name for names in pairs.labels for name in names})
+        label_names = pairs.label_names
         given = [] if pairs.split is None else [pairs.split]
         found = [_digest(*pairs[:3], pairs.group.astype(str), *given), pairs.labels]
     else:
@@ -201,13 +201,8 @@ def _write_pairs(
 ) -> dict[str, Any]:
     """Write the arrays of a split; return what the manifest notes of it."""
     split.mkdir(parents=True, exist_ok=True)
-    numbers = {name: number for number, name in enumerate(label_names)}
-    labels = [[numbers[name] for name in pairs.labels[row]] for row in rows]
-    arrays = {
-        "ids": pairs.ids[rows],
-        "label_indptr": np.cumsum([0, *map(len, labels)]),
-        "label_indices": np.array([number for some in labels for number in some], np.int32),
-    }
+    starts, places = numbered([pairs.labels[row] for row in rows], label_names)
+    arrays = {"ids": pairs.ids[rows], "label_indptr": starts, "label_indices": places}
     for name, values in (("visual", pairs.visual), ("audio", pairs.audio)):
         path = split / f"{name}.npy"
         _copy_rows(path, values, rows, storage)

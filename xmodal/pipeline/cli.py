@@ -345,9 +345,6 @@ def main() -> None:
     except KeyboardInterrupt:
         message = "xmodal: stopped; the same command goes on where it was."
         print(message, file=sys.stderr, flush=True)
-        if name in (
-            "download",
-            "resolve",
-        ):  # Python would wait for threads that hear from no server
+        if name in ("download", "resolve"):  # Python would wait for threads that hear no server
             os._exit(130)
         sys.exit(130)

@@ -6,7 +6,7 @@ Every clip is evaluated once, by a model of its fold that has not seen it. All o
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,7 @@ from scipy.sparse import csr_array
 from xmodal.checkpoint import load_run
 from xmodal.config import InputError, TrainConfig
 from xmodal.data.features import SPLITS, FeatureSet, read_manifest
-from xmodal.data.pairs import Pairs, read_pairs, together
+from xmodal.data.pairs import Pairs, numbered, read_pairs, together
 from xmodal.data.prepare import PrepareConfig, prepare
 from xmodal.evaluation.cca import LINEAR, best_cca, embed_cca
 from xmodal.evaluation.config import FigureConfig
@@ -56,14 +56,6 @@ class OwnMediaConfig(FigureConfig):
     seed: int = Field(0, ge=0, description="of folds, trainings and the map")
 
 
-class Fold(NamedTuple):
-    """The clips of one fold, and the feature set and the run that have not seen them."""
-
-    rows: np.ndarray
-    features: Path
-    run: Path
-
-
 def measure_own_media(config: OwnMediaConfig) -> dict[str, pd.DataFrame]:
     """Measure retrieval among pairs by folds, and look for the sounds that fit a video.
 
@@ -91,37 +83,36 @@ def measure_own_media(config: OwnMediaConfig) -> dict[str, pd.DataFrame]:
     pairs = Pairs(visual, audio, ids, labels, pairs.group[whole])
     members = deal_folds(pairs, config)
     fewest = min(map(len, members))
-    sizes, choices, ranked, held_out = [], [], [], []
+    sizes, choices, ranked, models, held_out = [], [], [], [], []
     for number, rows in enumerate(members):
         validation = members[(number + 1) % config.folds]
         fold = write_fold(pairs, rows, validation, config, f"fold{number}")
-        manifest = read_manifest(fold.features)["splits"]
+        manifest = read_manifest(fold / "features")["splits"]
         sizes += [(number, split, manifest[split]["clips"]) for split in SPLITS]
         methods = dict(fitted(fold, config))
-        scores = {
-            name: normalised_rank(embed(pairs), validation) for name, embed in methods.items()
-        }
+        embedded = {name: embed(pairs) for name, embed in methods.items()}
+        scores = {name: normalised_rank(found, validation) for name, found in embedded.items()}
         choices += [(number, name, score) for name, score in scores.items()]
-        methods[CHOSEN] = methods[min(scores, key=lambda name: scores[name])]
+        chosen = min(scores, key=lambda name: scores[name])
+        embedded[CHOSEN] = embedded[chosen]
         control = write_fold(pairs, rows, validation, config, f"shuffled{number}", shuffle=True)
-        methods[f"{RECIPE}, {SHUFFLED}"] = dict(fitted(control, config))[RECIPE]
+        embedded[f"{RECIPE}, {SHUFFLED}"] = dict(fitted(control, config))[RECIPE](pairs)
         keep = np.isin(np.arange(len(pairs.ids)), rows)
-        for name, embed in methods.items():
-            embedded = embed(pairs)
-            among = rank_frame([embedded], [fewest], keep, config.seed)
-            among_all = rank_frame([embedded], [len(keep)], None, config.seed)
+        for name, found in embedded.items():
+            among = rank_frame([found], [fewest], keep, config.seed)
+            among_all = rank_frame([found], [len(keep)], None, config.seed)
             both = pd.concat([among, among_all[keep[among_all["clip"]]]])
             ranked.append(both.assign(model=name))
-        held_out.append((rows, methods[CHOSEN]))
-    everything = joined([embed(pairs) for _, embed in held_out])
+        models.append(methods[chosen])
+        held_out.append((rows, embedded[CHOSEN]))
+    everything = joined([found for _, found in held_out])
     shown = ExplorerConfig(k=config.k, seed=config.seed)
-    by_fold = [(rows, embed(pairs)) for rows, embed in held_out]
     return {
         "folds": pd.DataFrame(sizes, columns=["fold", "split", "clips"]),
         "choice": pd.DataFrame(choices, columns=["fold", "model", "normalised rank"]),
         "ranks": pd.concat(ranked, ignore_index=True),
-        **explore(everything, as_features(pairs, config), shown, by_fold),
-        "found": find_sounds(pairs, [embed for _, embed in held_out], everything, config),
+        **explore(everything, as_features(pairs, config), shown, held_out),
+        "found": find_sounds(pairs, models, everything, config),
     }
 
 
@@ -148,8 +139,8 @@ def write_fold(
     config: OwnMediaConfig,
     name: str,
     shuffle: bool = False,
-) -> Fold:
-    """Prepare the feature set of a fold, the sounds of its training clips shuffled if so wished."""
+) -> Path:
+    """Prepare the features of a fold, the sounds of its training clips shuffled if so wished."""
     work = config.features.parent / "folds" / name
     split = np.full(len(pairs.ids), "train", "<U10")
     split[rows], split[validation] = "evaluation", "validation"
@@ -161,18 +152,18 @@ def write_fold(
     work.mkdir(parents=True, exist_ok=True)
     np.savez(work / "pairs.npz", **arrays)  # type: ignore[arg-type]
     prepare(PrepareConfig(shards=work / "pairs.npz", out=work / "features", source="a fold"))
-    return Fold(rows, work / "features", work / "run")
+    return work
 
 
-def fitted(fold: Fold, config: OwnMediaConfig) -> Iterator[tuple[str, Embed]]:
+def fitted(fold: Path, config: OwnMediaConfig) -> Iterator[tuple[str, Embed]]:
     """Fit both methods to a fold; yield the name of each, and what embeds pairs with it."""
-    cca, power = best_cca(fold.features)[0][LINEAR]
+    cca, power = best_cca(fold / "features")[0][LINEAR]
     yield LINEAR, lambda pairs: embed_cca(cca, pairs, power)
     train(
         TrainConfig(
             recipe="best",
-            features=fold.features,
-            out=fold.run,
+            features=fold / "features",
+            out=fold / "run",
             steps=config.steps,
             batch_size=config.batch_size,
             warmup_steps=max(config.steps // 20, 1),
@@ -183,7 +174,7 @@ def fitted(fold: Fold, config: OwnMediaConfig) -> Iterator[tuple[str, Embed]]:
             progress=False,
         )
     )
-    model = load_run(fold.run)[0]
+    model = load_run(fold / "run")[0]
     yield RECIPE, lambda pairs: model.embed(pairs.visual, pairs.audio)
 
 
@@ -236,10 +227,8 @@ def normalised_ranks(recalls: pd.DataFrame) -> pd.DataFrame:
 
 def as_features(pairs: Pairs, config: OwnMediaConfig) -> FeatureSet:
     """Return all pairs as one set of clips."""
-    names = sorted({name for some in pairs.labels for name in some})
-    number = {name: place for place, name in enumerate(names)}
-    indices = np.array([number[name] for some in pairs.labels for name in some], np.int32)
-    starts = np.cumsum([0, *map(len, pairs.labels)])
+    names = pairs.label_names
+    starts, indices = numbered(pairs.labels, names)
     ones, shape = np.ones(len(indices), np.float32), (len(pairs.ids), len(names))
     labels = csr_array((ones, indices, starts.astype(np.int32)), shape)
     manifest = read_manifest(config.features)
