@@ -21,16 +21,8 @@ def measure_study(config: AblationConfig) -> dict[str, pd.DataFrame]:
     that are kept in the folder of results, with the commit that measured them, if they were
     measured on the same evaluation clips.
 
-    Returns
-    -------
-    dict of DataFrame
-        ``runs``: `ablation_frame` of all, with columns study and commit; ``cca``: the learning
-        curve of linear CCA, see `cca_points`; ``controls``.
-
-    Raises
-    ------
-    InputError
-        If there is no such profile, or no run was measured, now or earlier.
+    The frames are ``runs``, the `ablation_frame` of all, with columns study and commit; ``cca``,
+    see `cca_points`; and ``controls``.
     """
     ablations, clips = read_ablations(config.profile), open_features(config.features, "evaluation")
     kept = config.results / "07_study"
@@ -45,12 +37,9 @@ def measure_study(config: AblationConfig) -> dict[str, pd.DataFrame]:
     if before and before.origin.fingerprint == clips.fingerprint:
         earlier = before["runs"]
         numbers = [name for name in earlier if name != "commit"]
-        same = found.round(9).merge(
-            earlier.round(9)[numbers], on=numbers, how="left", indicator=True
-        )
-        again = same.loc[same["_merge"] == "both", RUN].drop_duplicates()
+        again = found.round(9).merge(earlier.round(9)[numbers], on=numbers)
         found = _without(found, again)  # measured again to the same numbers: the commit stays
-        found = pd.concat([_without(earlier, found[RUN].drop_duplicates()), found])
+        found = pd.concat([_without(earlier, found), found])
     if found.empty:
         raise InputError(f"{config.runs_folder} holds no measured run of a study: make study")
     order = [
@@ -59,10 +48,7 @@ def measure_study(config: AblationConfig) -> dict[str, pd.DataFrame]:
         for row in ablation.rows
         for seed in ablation.seeds
     ]
-    places = {run: place for place, run in enumerate(order)}
-    at = [places.get(run, -1) for run in found[RUN].itertuples(index=False, name=None)]
-    found = found.assign(at=at).query("at >= 0").sort_values("at", kind="stable")
-    found = found.drop(columns="at").reset_index(drop=True)
+    found = pd.DataFrame(order, columns=RUN).merge(found, on=RUN)[found.columns]
     linear, _ = choose_cca(config.features)
     return {
         "runs": found,
@@ -73,5 +59,5 @@ def measure_study(config: AblationConfig) -> dict[str, pd.DataFrame]:
 
 def _without(frame: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     """Leave some runs out."""
-    marked = frame.merge(runs.assign(gone=True), on=RUN, how="left")
-    return marked[marked["gone"].isna()].drop(columns="gone")
+    known, others = (pd.MultiIndex.from_frame(some[RUN]) for some in (frame, runs))
+    return frame[~known.isin(others)]
