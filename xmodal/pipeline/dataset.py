@@ -10,9 +10,6 @@ from xmodal.data.prepare import PrepareConfig, prepare
 from xmodal.evaluation.config import FigureConfig
 from xmodal.synthetic.sample import SampleConfig, write_sample
 
-PREPARED = {"shards", "vocabulary", "source", "split_seed", "storage"}
-PREPARED |= {"evaluation_clips", "evaluation_shards", "validation_clips", "validation_shards"}
-
 
 class DataConfig(FigureConfig):
     """Where the clips come from and how they are split."""
@@ -43,11 +40,6 @@ def make_data(config: DataConfig) -> dict[str, Any]:
     """Write the synthetic sample if one is asked for, then the feature set; return its manifest.
 
     What is there already, from the same configuration, is left as it is.
-
-    Raises
-    ------
-    InputError
-        If the shards cannot be read or split.
     """
     if config.sample_clips is not None:
         write_sample(
@@ -58,17 +50,12 @@ def make_data(config: DataConfig) -> dict[str, Any]:
                 seed=config.sample_seed,
             )
         )
-    return prepare(PrepareConfig(out=config.features, **config.model_dump(include=PREPARED)))
+    shared = config.model_dump(include=set(PrepareConfig.model_fields))
+    return prepare(PrepareConfig(out=config.features, **shared))
 
 
 def need_features(features: Path) -> None:
-    """Make sure that a feature set is there; that of the sample is made when it is missing.
-
-    Raises
-    ------
-    InputError
-        If a feature set is missing that is not the sample's.
-    """
+    """Make the sample's feature set when it is missing; InputError if another set is."""
     if (features / "manifest.json").exists():
         return
     default = DataConfig()
