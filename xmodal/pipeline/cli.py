@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+from contextlib import redirect_stderr
 from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,15 +81,13 @@ def train(line: CommandLine) -> None:
     config = line.read(TrainConfig)
     from xmodal.train import train
 
-    stderr = sys.stderr
+    stderr: Any = sys.stderr
     if config.progress == "lines":
         from xmodal.pipeline.batch import Ticker
 
-        sys.stderr = Ticker(config.out.name, stderr)
-    try:
+        stderr = Ticker(config.out.name, sys.stderr)
+    with redirect_stderr(stderr):
         result = train(config)
-    finally:
-        sys.stderr = stderr  # where it is told why it failed
     print(
         f"{config.out}: {result['step']} steps; best validation Recall@1 "
         f"{100 * result['best_recall']:.1f} % at step {result['best_step']}"
@@ -150,11 +149,9 @@ def query_of(given: SearchConfig) -> np.ndarray:
     """Embed the file that is the query: what it shows to find audio, what it sounds like else."""
     from xmodal.media.encoders import open_encoders
     from xmodal.media.extract import embed_file
-    from xmodal.retrieval.gallery import side_of
-    from xmodal.retrieval.index import SIDES
 
     assert given.file is not None
-    modality = SIDES[1 - side_of(given.find)]
+    modality = "visual" if given.find == "audio" else "audio"
     return embed_file(given.file, modality, open_encoders(given.encoders, given.encoder_files))
 
 
