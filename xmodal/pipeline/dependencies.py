@@ -11,12 +11,8 @@ def code_of(start: str) -> list[str]:
     """Return the files of the package that a notebook or a module uses, directly or by others.
 
     Imports inside functions count too, and so does the page that a module of its name fills. Paths
-    are relative to the working directory, which is the project's folder.
-
-    Parameters
-    ----------
-    start : str
-        Path of a notebook, or name of a module such as "xmodal.results.page".
+    are relative to the working directory, which is the project's folder. ``start`` is the path of a
+    notebook, or the name of a module such as "xmodal.results.page".
     """
     found: set[Path] = set()
     waiting = [Path(start)] if start.endswith(".ipynb") else list(_files(start))

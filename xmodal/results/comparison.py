@@ -22,24 +22,8 @@ def check_results(committed: Path, fresh: Path) -> str:
     floats are measured: their numbers must agree within the committed protocol's tolerance, but
     for bounds and deviations, which are free. All other columns name the rows and must be the
     same: text, counts and sizes. The numbers of tables that are missing, of other features or of
-    another protocol are not compared.
-
-    Parameters
-    ----------
-    committed, fresh : Path
-        Folders of tables, as `xmodal.results.tables.save_table` writes them.
-
-    Returns
-    -------
-    str
-        What was compared, and the largest difference.
-
-    Raises
-    ------
-    DifferenceError
-        If anything differs; all differences are listed.
-    InputError
-        If a folder or a file cannot be used, or there is nothing to compare.
+    another protocol are not compared. Returned is what was compared, and the largest difference;
+    if anything differs, a DifferenceError lists it all.
     """
     for folder in (committed, fresh):
         if not folder.is_dir():

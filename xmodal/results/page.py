@@ -137,22 +137,9 @@ written by the run that made table1.
 
 
 def write_report(figures: Path) -> str:
-    """Write ``README.md`` beside a batch's tables and pictures.
+    """Write ``README.md`` beside a batch's tables and pictures; return a summary for the terminal.
 
-    Parameters
-    ----------
-    figures : Path
-        Folder with the tables and figures of the notebooks. Those of the study may be missing.
-
-    Returns
-    -------
-    str
-        A short summary for the terminal.
-
-    Raises
-    ------
-    InputError
-        If a table is missing, or the note of where it comes from.
+    Tables of the study may be missing; InputError if any other is, or the note of its origin.
     """
     verdict = _read(figures / "verdict.md")
     origin = read_provenance(figures / "table1.json")
@@ -233,17 +220,8 @@ def fill_page(page: Path) -> None:
 
     A mark is a comment with a path relative to the page, ``<!-- figures/yt8m/table1.md -->``, and
     lasts until ``<!-- end -->``; so the page's numbers are those that a command wrote. Behind the
-    path may stand a heading of the second level: then only what is under it is taken.
-
-    Parameters
-    ----------
-    page : Path
-        A Markdown file.
-
-    Raises
-    ------
-    InputError
-        If a file or a heading that it names is missing.
+    path may stand a heading of the second level: then only what is under it is taken. InputError
+    if a file or a heading is missing.
     """
     marked = re.compile(r"(<!-- (\S+\.md)(?: (\w[^\n]*?))? -->\n).*?(<!-- end -->)", re.DOTALL)
     filled = marked.sub(

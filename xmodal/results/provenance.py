@@ -54,10 +54,10 @@ def project_commit() -> str:
     if not (_ROOT / ".git").exists():
         return "unknown"
     code = ["xmodal", "notebooks", "profiles", "Snakefile", "pyproject.toml"]
+    env = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
     run = functools.partial(
-        subprocess.run, cwd=_ROOT, capture_output=True, text=True, check=True, timeout=30
+        subprocess.run, cwd=_ROOT, env=env, capture_output=True, text=True, check=True, timeout=30
     )
-    run.keywords["env"] = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
     try:
         commit = run(["git", "describe", "--always"]).stdout.strip()
         changed = run(["git", "status", "--porcelain", "--", *code]).stdout
@@ -107,14 +107,8 @@ class Provenance(StageConfig):
 def origin_of(notebook: str, config: StageConfig, features: FeatureSet | None) -> Provenance:
     """Return where what a notebook shows comes from: data, parameters, seeds and command.
 
-    Parameters
-    ----------
-    notebook : str
-        Its name, without suffix; or that of a further set it shows, measured by `xmodal results`.
-    config : StageConfig
-        Its parameters.
-    features : FeatureSet, optional
-        The data it shows; none for what is drawn from the paper alone, which no commit measured.
+    A further set of a notebook, which is no notebook, is measured by `xmodal results`. What is
+    drawn from the paper alone has no features, and no commit measured it.
     """
     settings = json.loads(config.model_dump_json())
     differing = json.loads(config.model_dump_json(exclude_defaults=True))
@@ -144,26 +138,9 @@ def read_provenance(path: Path) -> Provenance:
 
 
 def save_figure(figure: "Figure", stem: Path, provenance: Provenance) -> "Image":
-    """Write ``stem``.pdf, .svg, .png and .json, all whole before the first takes its place.
+    """Write ``stem``.pdf, .svg, .png and .json, and return the PNG for a notebook to show.
 
-    Parameters
-    ----------
-    figure
-        A figure of `xmodal.plots`, or any other.
-    stem
-        The files' common path without suffix; missing folders are made.
-    provenance
-        Goes into the JSON file.
-
-    Returns
-    -------
-    Image
-        The PNG file's content: as the last expression of a notebook cell it is shown.
-
-    Raises
-    ------
-    InputError
-        When the files cannot be written there.
+    All are written before the first takes its place. Any figure of matplotlib will do.
     """
     import matplotlib.style  # slow to import, like IPython
     from IPython.display import Image

@@ -37,18 +37,10 @@ CARD = Path(__file__).with_name("card.md")
 
 
 def ship(config: ShipConfig) -> str:
-    """Write the best of some runs in float16, with a card and the embedded evaluation clips.
+    """Write the best of some runs in float16, with the embedded evaluation clips; return the card.
 
-    Returns
-    -------
-    str
-        The card.
-
-    Raises
-    ------
-    InputError
-        If float16 moves a recall by more than `ALLOWED` points, a run is not finished, or ``out``
-        holds something else.
+    InputError if float16 moves a recall by more than `ALLOWED` points, a run is not finished, or
+    ``out`` holds something else.
     """
     if not (config.out / "manifest.json").exists():
         require_empty(config.out, "weights to ship")
