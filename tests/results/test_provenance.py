@@ -118,7 +118,6 @@ class Stage(StageConfig):
     [
         (Path("/home/someone/yt8m"), "yt8m"),
         ("/home/someone/yt8m", "yt8m"),
-        (r"C:\data\yt8m", "yt8m"),
         (xmodal.results.provenance._ROOT / "data" / "sample", "data/sample"),
         ("data/sample", "data/sample"),
         ("audio→video", "audio→video"),

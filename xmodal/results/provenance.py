@@ -11,7 +11,7 @@ import os
 import shlex
 import subprocess
 from collections.abc import Mapping
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, ValidationError, field_validator
@@ -174,10 +174,7 @@ def _portable(value: Any) -> Any:
     path, root = PurePosixPath(value), _ROOT.as_posix()
     if path.is_relative_to(root):
         return path.relative_to(root).as_posix()
-    if path.is_absolute():
-        return path.name or value
-    windows = PureWindowsPath(value)
-    return windows.name if windows.is_absolute() else value
+    return path.name or value if path.is_absolute() else value
 
 
 def _portable_word(word: str) -> str:
