@@ -147,14 +147,13 @@ def test_an_executed_notebook_has_one_cell_of_parameters_with_its_remarks():
     assert len(cells) == 2
 
 
-def test_text_that_came_in_pieces_is_one():
-    cell = nbformat.v4.new_code_cell("print(1); print(2)")
-    pieces = [nbformat.v4.new_output("stream", name="stdout", text=f"{n}\n") for n in (1, 2)]
-    cell.outputs = [*pieces, nbformat.v4.new_output("stream", name="stderr", text="bar")]
-    kernel = {"name": "python3", "display_name": "Python 3"}
-    book = nbformat.v4.new_notebook(cells=[cell], metadata={"kernelspec": kernel})
-    (kept,) = nbformat.reads(cleaned(nbformat.writes(book)), 4).cells[0].outputs
-    assert kept.text == "1\n2\n"
+def test_text_that_came_in_pieces_is_one(tmp_path: Path):
+    pieces = "import sys, time\nfor n in '12':\n    print(n, flush=True)\n    time.sleep(0.5)\n"
+    notebook = write_notebook(
+        tmp_path / "a.ipynb", "a = 1", f"{pieces}    print(3, file=sys.stderr)"
+    )
+    run_notebook(notebook, tmp_path / "b.ipynb", {})
+    assert printed(tmp_path / "b.ipynb") == ["1\n2\n"]
 
 
 def test_links_that_a_cell_shows_are_those_of_the_executed_copy():

@@ -39,6 +39,7 @@ def run_notebook(notebook: Path, out: Path, values: dict[str, Any]) -> None:
                 out,
                 parameters=values,
                 progress_bar=False,
+                coalesce_streams=True,  # how text comes in pieces is a matter of time
                 extra_arguments=["--log-level=CRITICAL"],  # the kernel's own remarks
                 stderr_file=Ticker(out.stem, sys.stderr),
                 # with TCP, two notebooks that start together may be given the same port
@@ -81,16 +82,10 @@ def cleaned(text: str) -> str:
         if cell.cell_type == "markdown":
             cell.source = cell.source.replace("](../", "](../../../")
         else:
-            outputs = [out for out in cell.outputs if out.get("name") != "stderr"]
-            for output in outputs:
+            cell.outputs = [out for out in cell.outputs if out.get("name") != "stderr"]
+            for output in cell.outputs:
                 if text := output.get("data", {}).get("text/markdown"):
                     output["data"]["text/markdown"] = text.replace("](../", "](../../../")
-            cell.outputs = outputs[:1]
-            for output in outputs[1:]:  # how text comes in pieces is a matter of time
-                if output.get("name") == "stdout" == cell.outputs[-1].get("name"):
-                    cell.outputs[-1].text += output.text
-                else:
-                    cell.outputs.append(output)
     for number, cell in enumerate(book.cells):
         cell.id = f"cell-{number:02}"
     return nbformat.writes(book) + "\n"
