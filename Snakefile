@@ -25,10 +25,11 @@ for path in workflow.configfiles:
     update_config(words, read_profile(path))
 update_config(words, workflow.config_settings.config)
 profile = validated(Profile, words)
-NAME, MODELS = profile.name, profile.models()
+NAME, MODELS = profile.name, list(profile.model_runs())
 DATA, RUNS = f"data/{NAME}/features", f"runs/{NAME}"
 FIGURES = str(profile.figures or f"figures/{NAME}")
 RESULTS = str(profile.results or f"data/results/{NAME}")  # what is measured; all is drawn from it
+FOLDERS = {"results": RESULTS, "figures": FIGURES}
 MANIFEST = f"{DATA}/manifest.json"
 RUN = f"{RUNS}/{MODELS[0]}"  # the paper's dimension, first seed: the one that is looked at
 XMODAL = f"{shlex.quote(sys.executable)} -m xmodal"
@@ -68,9 +69,9 @@ def finished(*runs):
     return expand("{run}/result.json", run=runs)
 
 
-def values(**parameters):
+def values(parameters):
     """The parameters of a notebook as JSON."""
-    return json.dumps(parameters, default=str)
+    return json.dumps({**parameters, **FOLDERS}, default=str)
 
 
 def as_is(text):
@@ -78,18 +79,12 @@ def as_is(text):
     return lambda wildcards: text
 
 
-def folders():
-    """Where a notebook finds what is measured, and leaves its pictures and tables."""
-    return {"results": RESULTS, "figures": FIGURES}
-
-
 def options(**fields):
     """Fields of a configuration as words of the command line."""
-    words = {
-        name: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return shlex.join(
+        f"{name}={value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
         for name, value in fields.items()
-    }
-    return shlex.join(f"{name}={word}" for name, word in words.items())
+    )
 
 
 # A rule each: its notebook, what is measured for it beside its own code, what it leaves, its parameters.
@@ -240,7 +235,7 @@ HELD = ExitStack()
 onstart:  # there can be one of these
     try:
         for name, _, parameters in SETS.values():  # a typo is told before any job, not by its own
-            stage_config(name, {**parameters, **folders()})
+            stage_config(name, {**parameters, **FOLDERS})
         # A second batch of this name is refused; Snakemake's own lock would outlive a killed process.
         HELD.enter_context(locked(Path(RUNS)))
     except InputError as error:
@@ -260,7 +255,7 @@ if not profile.draw:
                 update(f"{RESULTS}/{name}/manifest.json"),  # of runs that are gone, too
             params:
                 name=name,
-                values=as_is(values(**parameters, **folders())),
+                values=as_is(values(parameters)),
             shell:
                 "{XMODAL} results {params.name} {params.values:q}"
 
@@ -279,7 +274,7 @@ for stage, (notebook, _, outputs, parameters) in NOTEBOOKS.items():
             outputs,
             executed=f"{FIGURES}/notebooks/{notebook}.ipynb",
         params:
-            values=as_is(values(**parameters, **folders())),
+            values=as_is(values(parameters)),
         log:
             f"{RUNS}/notebooks/{notebook}.ipynb",  # kept also when a cell fails
         shell:

@@ -728,7 +728,7 @@ PROFILES = [path.read_bytes() for path in sorted((ROOT / "profiles").glob("*.yam
 def use_profile(content: Any) -> None:
     profile = validated(Profile, content)
     assert re.fullmatch("[a-z0-9_]+", profile.name)
-    assert profile.models() and len(profile.model_runs()) >= 1
+    assert profile.model_runs()
     assert all("/" in run for run in (*profile.study_runs(), *profile.recipe_runs()))
 
 

@@ -27,11 +27,11 @@ PROFILE: dict[str, Any] = {
 
 def test_a_profile_names_its_models_the_papers_first():
     profile = Profile(**{**PROFILE, "dimensions": [1024, 250, 256], "seeds": [0, 2]})
-    assert profile.models() == [
+    assert list(profile.model_runs()) == [
         *("dim250-seed0", "dim250-seed2"),
         *("dim1024-seed0", "dim1024-seed2", "dim256-seed0", "dim256-seed2"),
     ]
-    assert Profile(**PROFILE).models() == ["dim250-seed0", "dim256-seed0"]
+    assert list(Profile(**PROFILE).model_runs()) == ["dim250-seed0", "dim256-seed0"]
 
 
 def test_a_profile_names_the_runs_of_its_studies_and_of_the_recipe():

@@ -119,7 +119,7 @@ def test_run_all_and_make_paper_train_the_same_model():
     """A reader who opens 02_train after `make paper` finds its model there, complete."""
     profile = Profile(**yaml.safe_load((ROOT / "profiles" / "sample.yaml").read_text()))
     batch = TrainConfig(
-        **profile.model_runs()[profile.models()[0]], features="data/sample/features"
+        **next(iter(profile.model_runs().values())), features="data/sample/features"
     )
     ignored = {"out", "overwrite", "results", "figures"}
     notebook = TrainingConfig(**parameters_of("02_train"))

@@ -44,10 +44,6 @@ class Profile(StageConfig):
                 raise ValueError(f"{run}: {error}") from None
         return self
 
-    def models(self) -> list[str]:
-        """Return the names of the paper's training runs, its own dimension first."""
-        return list(self.model_runs())
-
     def model_runs(self) -> dict[str, dict[str, Any]]:
         """Return the TrainConfig fields of the paper's training runs, its own dimension first."""
         dimensions = dict.fromkeys([self.dimension, *self.dimensions])
