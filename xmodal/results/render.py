@@ -64,13 +64,12 @@ def without_tags(text: str) -> str:
 
 
 def flat(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the frame with each head in one line: "audio→video R@1", or "R@1, N = 1,024"."""
-    return frame.set_axis([_in_one_line(*head) for head in _heads(frame)], axis=1)
-
-
-def _in_one_line(group: str, name: str) -> str:
-    """Put a condition, such as "N = 256", behind the name, and any other group before it."""
-    return f"{name}, {group}" if " = " in group else f"{group} {name}".strip()
+    """Return the frame with each head in one line: "audio→video R@1"; conditions: "R@1, N = 9"."""
+    names = [
+        f"{name}, {group}" if " = " in group else f"{group} {name}".strip()
+        for group, name in _heads(frame)
+    ]
+    return frame.set_axis(names, axis=1)
 
 
 def _heads(frame: pd.DataFrame) -> list[tuple[str, str]]:

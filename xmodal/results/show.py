@@ -64,17 +64,17 @@ class Show:
             When the files cannot be written.
         """
         origin, path = origin or self.origin, self.folder / stem
+        below = [f"**What we see.** {see}"] if see else []
         if isinstance(shown, Figure):
-            origin = origin.model_copy(update={"caption": caption})
+            origin, sentence = origin.model_copy(update={"caption": caption}), caption.rstrip(".")
             image = save_figure(shown, path, origin)
-            image.alt = f"{caption.rstrip('.')}. {see}".strip()
+            image.alt = f"{sentence}. {see}".strip()
             display(image)
-            see = f"*{caption.rstrip('.')}. Source: {origin.source}.*\n\n{seen(see)}"
+            below.insert(0, f"*{sentence}. Source: {origin.source}.*")
         else:
             display(save_table(shown, path, origin, caption, decimals, layout))
-            see = seen(see)
-        if see.strip():
-            display(Markdown(without_tags(see.strip())))
+        if below:
+            display(Markdown(without_tags("\n\n".join(below))))
 
     def text(self, stem: str, text: str) -> Any:
         """Show a paragraph made from the measurements, and save it as ``stem``.md."""
@@ -87,8 +87,3 @@ class Show:
         path = self.folder / stem
         write_together(path, {".html": page.encode(), ".json": self.origin.as_json().encode()})
         return Markdown(f"[{words}]({os.path.relpath(path, 'notebooks')}.html)")
-
-
-def seen(text: str) -> str:
-    """Return a paragraph that begins with "What we see", or nothing."""
-    return f"**What we see.** {text}" if text else ""

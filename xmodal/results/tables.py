@@ -132,6 +132,11 @@ def interval(value: float, low: float, high: float) -> str:
     return f"{value:.1f}" if np.isnan(low) else f"{value:.1f} [{low:.1f}, {high:.1f}]"
 
 
+def _intervals(frame: pd.DataFrame) -> list[str]:
+    """Return each recall with its interval."""
+    return [interval(*row) for row in frame[["recall", "low", "high"]].itertuples(index=False)]
+
+
 def recall_layout(tidy: pd.DataFrame) -> pd.DataFrame:
     """Lay recalls out as the paper does: a column per direction and K.
 
@@ -143,9 +148,8 @@ def recall_layout(tidy: pd.DataFrame) -> pd.DataFrame:
     """
     rows = [name for name in tidy.columns if name not in RECALL_COLUMNS]
     frame = tidy.reindex(columns=[*rows, *RECALL_COLUMNS]).sort_values(rows[0], kind="stable")
-    numbers = frame[["recall", "low", "high"]].itertuples(index=False, name=None)
     frame["column"] = frame["direction"] + " R@" + frame["k"].astype(str)
-    frame["cell"] = [interval(*values) for values in numbers]
+    frame["cell"] = _intervals(frame)
     return _grouped(_spread(frame, rows, "column", "cell"), r"(?P<group>.+) (?P<name>R@\d+)")
 
 
@@ -199,11 +203,7 @@ def scaling_layout(frame: pd.DataFrame) -> pd.DataFrame:
 
     More than a billion clips are left empty, as is a target that is never reached.
     """
-    cells = [
-        interval(*numbers)
-        for numbers in zip(frame["recall"], frame["low"], frame["high"], strict=True)
-    ]
-    shown = frame.assign(cell=cells, column=frame["clips"].map("{:,} clips".format))
+    shown = frame.assign(cell=_intervals(frame), column=frame["clips"].map("{:,} clips".format))
     table = _spread(shown, ["law", "method", "sizes", "scatter"], "column", "cell")
     if "target" in frame:
         once = frame.drop_duplicates(["method", "law"])
@@ -216,14 +216,9 @@ def scaling_layout(frame: pd.DataFrame) -> pd.DataFrame:
 
 def held_back_layout(frame: pd.DataFrame) -> pd.DataFrame:
     """Return `hold_back` with a line a method: what was measured, and each law's prediction."""
-    cells = [interval(*n) for n in frame[["recall", "low", "high"]].itertuples(index=False)]
-    named = frame.assign(cell=cells, column="predicted by a " + frame["law"])
-    return _spread(
-        named.rename(columns={"clips": "training clips"}),
-        ["method", "training clips", "measured"],
-        "column",
-        "cell",
-    )
+    named = frame.rename(columns={"clips": "training clips"})
+    named = named.assign(cell=_intervals(frame), column="predicted by a " + frame["law"])
+    return _spread(named, ["method", "training clips", "measured"], "column", "cell")
 
 
 def _spread(frame: pd.DataFrame, rows: list[str], column: str, cell: str) -> pd.DataFrame:
