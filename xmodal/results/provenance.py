@@ -110,20 +110,20 @@ def origin_of(notebook: str, config: StageConfig, features: FeatureSet | None) -
     A further set of a notebook, which is no notebook, is measured by `xmodal results`. What is
     drawn from the paper alone has no features, and no commit measured it.
     """
-    settings = json.loads(config.model_dump_json())
-    differing = json.loads(config.model_dump_json(exclude_defaults=True))
+    settings = config.model_dump(mode="json")
+    differing = config.model_dump(mode="json", exclude_defaults=True)
+    if (_ROOT / "notebooks" / f"{notebook}.ipynb").exists():
+        command = ["papermill", f"notebooks/{notebook}.ipynb", f"runs/{notebook}.ipynb"]
+        command += ["-y", json.dumps(differing)] if differing else []
+    else:
+        command = ["xmodal", "results", notebook, json.dumps(differing)]
     return Provenance(
         source=features.source if features else "the paper",
         fingerprint=features.fingerprint if features else "",
         parameters=settings,
         seeds={key: value for key, value in settings.items() if key.endswith("seed")},
         commit=project_commit() if features else "",  # nothing was measured
-        command=shlex.join(
-            ["papermill", f"notebooks/{notebook}.ipynb", f"runs/{notebook}.ipynb"]
-            + (["-y", json.dumps(differing)] if differing else [])
-            if (_ROOT / "notebooks" / f"{notebook}.ipynb").exists()
-            else ["xmodal", "results", notebook, json.dumps(differing)]
-        ),
+        command=shlex.join(command),
     )
 
 
