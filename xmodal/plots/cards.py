@@ -43,10 +43,9 @@ def retrieval(examples: pd.DataFrame, source: str) -> Figure:
         raise InputError(
             f"the examples have directions {', '.join(odd)}: write video→audio or audio→video."
         )
-    queries = dict(list(examples.groupby(["direction", "kind", "query_id"], sort=False)))
-    shown = {side: [found for key, found in queries.items() if key[0] == side] for side in sides}
-    most = examples.groupby(["direction", "kind", "query_id"]).size().max()
-    row = _HEAD + most * (_FLAT + _GAP) + 0.05
+    queries = list(examples.groupby(["direction", "kind", "query_id"], sort=False))
+    shown = {side: [found for key, found in queries if key[0] == side] for side in sides}
+    row = _HEAD + max(len(found) for _, found in queries) * (_FLAT + _GAP) + 0.05
     height = 0.5 + max(map(len, shown.values())) * row
     page, axis = sketch.page(height, source)
     for column, side in enumerate(sides):

@@ -25,7 +25,7 @@ def box(axis: Axes, corner: Point, width: float, height: float, colour: str, fac
     axis.add_patch(FancyBboxPatch(corner, width, height, **look))
 
 
-def arrow(axis: Axes, start: Point, end: Point, colour: str = INK, head: float = 7) -> None:
+def arrow(axis: Axes, start: Point, end: Point, colour: str = INK) -> None:
     """Draw a straight arrow from ``start`` to ``end``."""
     look: Look = {"arrowstyle": "-|>", "linewidth": 1, "shrinkA": 0, "shrinkB": 0}
-    axis.add_patch(FancyArrowPatch(start, end, mutation_scale=head, color=colour, **look))
+    axis.add_patch(FancyArrowPatch(start, end, mutation_scale=7, color=colour, **look))
