@@ -77,7 +77,8 @@ def cleaned(text: str) -> str:
     language = {"name": "python"}
     book.metadata = {"kernelspec": book.metadata.kernelspec, "language_info": language}
     merge_parameters(book.cells)
-    for cell in book.cells:
+    for number, cell in enumerate(book.cells):
+        cell.id = f"cell-{number:02}"
         cell.metadata = {"tags": cell.metadata["tags"]} if cell.metadata.get("tags") else {}
         if cell.cell_type == "markdown":
             cell.source = cell.source.replace("](../", "](../../../")
@@ -86,8 +87,6 @@ def cleaned(text: str) -> str:
             for output in cell.outputs:
                 if text := output.get("data", {}).get("text/markdown"):
                     output["data"]["text/markdown"] = text.replace("](../", "](../../../")
-    for number, cell in enumerate(book.cells):
-        cell.id = f"cell-{number:02}"
     return nbformat.writes(book) + "\n"
 
 

@@ -64,10 +64,8 @@ def literal_names(cell: str) -> set[str]:
 
 def project_folder(start: Path) -> Path:
     """Return the nearest folder at or above ``start`` that holds the notebooks; else ``start``."""
-    for folder in (start, *start.parents):
-        if (folder / "notebooks" / "02_train.ipynb").exists():
-            return folder
-    return start
+    above = (start, *start.parents)
+    return next((f for f in above if (f / "notebooks" / "02_train.ipynb").exists()), start)
 
 
 def source_of(*functions: Callable) -> Markdown:
