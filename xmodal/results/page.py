@@ -180,8 +180,7 @@ def _runs(figures: Path) -> pd.DataFrame:
     for path in sorted(made):
         note = read_provenance(path.with_suffix(".json"))
         named = re.search(r"(\w+)\.ipynb|^xmodal results (\w+)", note.command)
-        name = next(filter(None, named.groups())) if named else note.command
-        name = without_tags(name)
+        name = without_tags(named[1] or named[2] if named else note.command)
         link = f"[{path.stem}]({path.stem}.json)"
         notes.append((name, note.commit, note.fingerprint[:16], note.command, link))
     frame = pd.DataFrame(notes, columns=["run", "commit", "features", "command", "made"])

@@ -29,14 +29,10 @@ def recall_protocol(
 
     Parameters
     ----------
-    clips : str
-        Which clips took part, in words.
+    clips, seeds, tolerance
+        See `Protocol`.
     frame : DataFrame
         Columns gallery and galleries, among others.
-    seeds : str
-        What the seeds draw, in words.
-    tolerance : float
-        Points of recall: how far a number may lie from the committed one.
     resamples : int, optional
         Of the bootstrap.
 

@@ -142,7 +142,8 @@ def as_html(shown: pd.DataFrame, caption: str, name: str) -> "Styler":
     grouped = any(group for group, _ in heads)
     cells = _cells(shown, _HTML_MARKUP)
     cells.columns = pd.MultiIndex.from_tuples(heads) if grouped else [name for _, name in heads]
-    texts = {i: shown.iloc[:, i] for i, number in enumerate(_numeric(shown)) if not number}
+    texts = [i for i, number in enumerate(_numeric(shown)) if not number]
+    long = [i for i in texts if shown.iloc[:, i].str.len().max() > 30]
     rules = [
         ("", "border-collapse: collapse"),
         ("caption", "text-align: left"),
@@ -150,11 +151,7 @@ def as_html(shown: pd.DataFrame, caption: str, name: str) -> "Styler":
         ("td", "vertical-align: top; white-space: nowrap"),
         ("th", "vertical-align: bottom"),
         *[(f".col{i}", "text-align: left") for i in texts],
-        *[
-            (f".col{i}", "white-space: normal; min-width: 14em")
-            for i in texts
-            if texts[i].str.len().max() > 30
-        ],
+        *[(f".col{i}", "white-space: normal; min-width: 14em") for i in long],
     ]
     if grouped:
         rules.append((".level0", "text-align: center"))

@@ -127,14 +127,12 @@ def _as_text(column: pd.Series, decimals: int) -> pd.Series:
     return column.astype(object).map(form.format, na_action="ignore").fillna("–").replace("", "–")
 
 
-def interval(value: float, low: float, high: float) -> str:
-    """Return a number with its interval, such as "9.0 [8.3, 9.7]"; alone if that is missing."""
-    return f"{value:.1f}" if np.isnan(low) else f"{value:.1f} [{low:.1f}, {high:.1f}]"
-
-
 def _intervals(frame: pd.DataFrame) -> list[str]:
-    """Return each recall with its interval."""
-    return [interval(*row) for row in frame[["recall", "low", "high"]].itertuples(index=False)]
+    """Return recalls with their intervals, such as "9.0 [8.3, 9.7]"; alone if that is missing."""
+    return [
+        f"{recall:.1f}" if np.isnan(low) else f"{recall:.1f} [{low:.1f}, {high:.1f}]"
+        for recall, low, high in frame[["recall", "low", "high"]].itertuples(index=False)
+    ]
 
 
 def recall_layout(tidy: pd.DataFrame) -> pd.DataFrame:
