@@ -4,20 +4,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
-from pydantic import Field
 
 from xmodal.config import TrainConfig
+from xmodal.evaluation.config import FigureConfig
 from xmodal.evaluation.description import describe
 from xmodal.evaluation.training import history_frame, plain_frame, training_frame
 from xmodal.pipeline.dataset import DataConfig, make_data, need_features
 from xmodal.train import train
 
 
-class TrainingConfig(TrainConfig):
+class TrainingConfig(TrainConfig, FigureConfig):
     """How the model of notebook 02 is trained, and where its course is kept."""
-
-    results: Path = Field(Path("data/results/sample"), description="folder for what is measured")
-    figures: Path = Field(Path("figures/sample"), description="folder for pictures")
 
     def trained(self) -> list[Path]:
         """Return its run."""
@@ -39,7 +36,7 @@ def measure_training(
     `history_frame` of the run, and `plain_frame`.
     """
     need_features(config.features)
-    settings = config.model_dump(exclude={"results", "figures"})
+    settings = config.model_dump(include=set(TrainConfig.model_fields))
     settings["progress"] = watch is None and config.progress
     train(TrainConfig(**settings), watch)
     return {
