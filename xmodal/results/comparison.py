@@ -31,11 +31,9 @@ def check_results(committed: Path, fresh: Path) -> str:
     if committed.samefile(fresh):
         raise InputError(f"{committed} cannot be compared with itself: make the tables elsewhere")
     paths = sorted(committed.rglob("*.csv"))
-    notes = {path: _note(path) for path in paths}
+    notes = {path: note for path in paths if (note := _note(path))}
     problems, gaps = list[str](), dict[str, float]()
     for path, note in notes.items():
-        if note is None:
-            continue
         name = path.relative_to(committed).as_posix()
         found, near = _compare(path, note, fresh / name)
         problems += [f"{name}: {problem}" for problem in found]
@@ -47,7 +45,7 @@ def check_results(committed: Path, fresh: Path) -> str:
         raise InputError(f"{committed} holds no table with a protocol: there is nothing to compare")
     largest = max(gaps, key=gaps.__getitem__)
     return (
-        f"{len(gaps)} numbers in {sum(map(bool, notes.values()))} of {len(paths)} tables were "
+        f"{len(gaps)} numbers in {len(notes)} of {len(paths)} tables were "
         f"compared, those with a protocol; the largest difference is {gaps[largest]:.4g} "
         f"({largest})"
     )

@@ -178,13 +178,13 @@ def _broken(head: str, width: float) -> list[str]:
 
 @dataclass
 class _Column:
-    """A column as LaTeX sets it: its heads, its cells and their parts, its width in points."""
+    """A column as LaTeX sets it: heads, cells and their parts, side (l or r), width in points."""
 
     group: str
     name: str
     cells: list[str]
     parts: list[list[str]]
-    numeric: bool
+    side: str
     shared: bool
     width: float = 0.0
     cut: bool = False
@@ -193,11 +193,6 @@ class _Column:
         """Make room for the widest part, and for the longest word of the head."""
         self.width = max((_width(*parts) for parts in self.parts), default=0.0)
         self.width = max(self.width, *map(_width, _broken(self.name, self.width)))
-
-    @property
-    def side(self) -> str:
-        """The side that the cells keep to."""
-        return "r" if self.numeric else "l"
 
     @property
     def kind(self) -> str:
@@ -226,7 +221,7 @@ def _columns(shown: pd.DataFrame) -> list[_Column]:
             *heads,
             cells=cells[i].tolist(),
             parts=[re.split(r" (?=\[|±)", text) if number else [text] for text in shown.iloc[:, i]],
-            numeric=number,
+            side="r" if number else "l",
             shared=bool(shared[i]) and not (number and i),
         )
         for i, (heads, number) in enumerate(zip(_heads(shown), _numeric(shown), strict=True))
@@ -251,7 +246,7 @@ def _fit(columns: list[_Column]) -> tuple[list[_Column], list[_Column]]:
     columns = [column for column in columns if column not in above]
     for group, own in _spans(columns):
         own[-1].width += max(0.0, _width(group) - sum(column.width for column in own))
-    texts = [column for column in columns if not column.numeric]
+    texts = [column for column in columns if column.side == "l"]
     while texts and _total(columns) > _TEXT_WIDTH:
         widest = max(texts, key=lambda column: column.width)
         widest.width, widest.cut = widest.width - 1, True
