@@ -85,10 +85,9 @@ def feature_norms(visual_norms: np.ndarray, audio_norms: np.ndarray, source: str
     if visual.std() > 0 and audio.std() > 0:
         grey = sns.light_palette(INK, as_cmap=True)
         shades = right.hexbin(visual, audio, gridsize=34, mincnt=1, cmap=grey, linewidths=0.1)
-        bar = figure.colorbar(shades, ax=right, pad=0.02, aspect=28, label="clips")
+        look: Look = {"pad": 0.02, "aspect": 28, "ticks": MaxNLocator(5, integer=True)}
+        bar = figure.colorbar(shades, ax=right, label="clips", **look)
         bar.outline.set_visible(False)
-        bar.locator = MaxNLocator(5, integer=True)
-        bar.update_ticks()
         relation = f"correlation {np.corrcoef(visual, audio)[0, 1]:+.2f}".replace("-", "−")
     else:
         right.plot(visual, audio, ".", color=INK)
