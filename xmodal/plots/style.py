@@ -41,7 +41,6 @@ _TICKS |= {"major.size": 3, "minor.size": 1.6}
 _HOUSE: dict[str, Any] = {
     **sns.axes_style("ticks"),
     **{f"{side}tick.{name}": value for side in "xy" for name, value in _TICKS.items()},
-    "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],  # ships with matplotlib, so a figure is the same anywhere
     "font.size": SMALL,
     "axes.titlesize": 8,

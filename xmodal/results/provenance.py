@@ -40,7 +40,6 @@ _SAVING = {
     "svg.hashsalt": "xmodal",
     "pdf.fonttype": 42,  # TrueType: journals refuse Type 3
     "savefig.dpi": 140,
-    "font.sans-serif": ["DejaVu Sans"],  # ships with matplotlib
 }
 
 
