@@ -138,14 +138,11 @@ def _inside_script(text: str) -> str:
 
 def _policy(page: str, local: bool) -> str:
     """Return what the page may load: its own script and style, players, and files beside it."""
-    allowed = {"default-src": "'none'"}
+    allowed = ["default-src 'none'"]
     for kind in ("script", "style"):
         (own,) = re.findall(rf"<{kind}>(.*?)</{kind}>", page, re.DOTALL)
         digest = b64encode(sha256(own.encode()).digest()).decode()
-        allowed[f"{kind}-src"] = f"'sha256-{digest}'"
-    if local:
-        allowed |= {"img-src": "'self' file:", "media-src": "'self' file:"}
-    else:
-        allowed["frame-src"] = "https://www.youtube-nocookie.com"
-    allowed |= {"base-uri": "'none'", "form-action": "'none'"}
-    return "; ".join(f"{name} {value}" for name, value in allowed.items())
+        allowed.append(f"{kind}-src 'sha256-{digest}'")
+    files = "img-src 'self' file:; media-src 'self' file:"
+    allowed.append(files if local else "frame-src https://www.youtube-nocookie.com")
+    return "; ".join([*allowed, "base-uri 'none'", "form-action 'none'"])
