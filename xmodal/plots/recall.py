@@ -160,11 +160,10 @@ def categories(frame: pd.DataFrame, source: str, k: int = 10) -> Figure:
     figure, axes = style.sheet(0.9 + 0.155 * len(ordered), source)
     axis, places = axes[0, 0], range(len(ordered))
     dots.rows(axis, [f"{style.shorten(r.label, 34)} ({r.clips:,})" for r in ordered.itertuples()])
-    for column, label, look in (
-        ("relevant", f"of the first {k}, those that share a label", 1),
-        ("recall", f"queries whose own clip is among the first {k}", 0),
+    for column, label, look, face in (
+        ("relevant", f"of the first {k}, those that share a label", 1, "white"),
+        ("recall", f"queries whose own clip is among the first {k}", 0, PALETTE[0]),
     ):
-        face = PALETTE[0] if column == "recall" else "white"
         kind: Look = {"color": PALETTE[look], "marker": MARKERS[look], "markerfacecolor": face}
         dots.dots(axis, ordered, places, column, markersize=4.2, label=label, **kind)
     axis.set(xlabel="%", xlim=(0, 100))

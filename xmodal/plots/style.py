@@ -15,7 +15,6 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backend_bases import RendererBase
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import LogLocator
 
 from xmodal.config import InputError
@@ -123,8 +122,7 @@ def sheet(
     """Return an empty figure of page width, ``height`` inches high, and its panels."""
     page = PageFigure(figsize=(PAGE, height))
     strip = write_source(page, source) / height
-    room: Look = {"rect": (0, strip, 1, 1 - strip), "w_pad": 0.06, "h_pad": 0.05}
-    page.set_layout_engine(ConstrainedLayoutEngine(**room))
+    page.set_layout_engine("constrained", rect=(0, strip, 1, 1 - strip), w_pad=0.06, h_pad=0.05)
     return page, page.subplots(rows, columns, squeeze=False, **options)
 
 
