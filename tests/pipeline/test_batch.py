@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from xmodal.config import InputError
 from xmodal.evaluation.ablation import read_profile
-from xmodal.pipeline.batch import INLINE, Ticker, cleaned, merge_parameters, run_notebook
+from xmodal.pipeline.batch import INLINE, Ticker, cleaned, run_notebook
 from xmodal.pipeline.options import validated
 from xmodal.pipeline.profile import Profile
 from xmodal.pipeline.stages import stage_config
@@ -132,19 +132,21 @@ def printed(path: Path) -> list[str]:
 
 def test_an_executed_notebook_has_one_cell_of_parameters_with_its_remarks():
     own = 'seed = 0  # of the order\nrun = "a"  # model\nsizes = [\n    1,\n]  # π\nk = 5_000'
-    given = '# Parameters\nseed = 0\nrun = "b"\nsizes = [2, 3]\nk = 5000\n'
-    cells = [
-        nbformat.v4.new_code_cell(own, metadata={"tags": ["parameters"]}),
-        nbformat.v4.new_code_cell(given, metadata={"tags": ["injected-parameters"]}),
-        nbformat.v4.new_code_cell("print(seed)"),
-    ]
-    merge_parameters(cells)
-    assert [cell.source for cell in cells] == [
-        'seed = 0  # of the order\nrun = "b"  # model\nsizes = [2, 3]  # π\nk = 5_000',
-        "print(seed)",
-    ]
-    merge_parameters(cells)  # nothing was given: nothing changes
-    assert len(cells) == 2
+    values = {"seed": 0, "run": "b", "sizes": [2, 3], "k": 5000}
+    kernel = {"name": "python3", "display_name": "Python 3"}
+    book = nbformat.v4.new_notebook(
+        cells=[
+            nbformat.v4.new_code_cell(own, metadata={"tags": ["parameters"]}),
+            nbformat.v4.new_code_cell("seed = 0\n", metadata={"tags": ["injected-parameters"]}),
+            nbformat.v4.new_code_cell("print(seed)"),
+        ],
+        metadata={"kernelspec": kernel},
+    )
+    text = nbformat.writes(book)
+    given = 'seed = 0  # of the order\nrun = "b"  # model\nsizes = [2, 3]  # π\nk = 5_000'
+    for given_values, expected in ((values, given), ({}, own)):
+        executed = nbformat.reads(cleaned(text, given_values), 4)
+        assert [cell.source for cell in executed.cells] == [expected, "print(seed)"]
 
 
 def test_text_that_came_in_pieces_is_one(tmp_path: Path):
@@ -162,7 +164,7 @@ def test_links_that_a_cell_shows_are_those_of_the_executed_copy():
         cells=[nbformat.v4.new_code_cell("a", outputs=[link])],
         metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}},
     )
-    (kept,) = nbformat.reads(cleaned(nbformat.writes(book)), 4).cells[0].outputs
+    (kept,) = nbformat.reads(cleaned(nbformat.writes(book), {}), 4).cells[0].outputs
     assert kept.data["text/markdown"] == "[a](../../../figures/a.html)"
 
 

@@ -59,7 +59,7 @@ def run_notebook(notebook: Path, out: Path, values: dict[str, Any]) -> None:
             f"  {error.ename}: {ESCAPES.sub('', error.evalue)}\n"
             f"  The executed notebook is kept: {out}"
         ) from None
-    out.write_text(cleaned(out.read_text(encoding="utf-8")), encoding="utf-8")
+    out.write_text(cleaned(out.read_text(encoding="utf-8"), values), encoding="utf-8")
     print(f"{out.stem}: done in {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
 
 
@@ -68,18 +68,23 @@ def short_folder() -> str | None:
     return "/tmp" if len(os.fsencode(tempfile.gettempdir())) > 60 else None
 
 
-def cleaned(text: str) -> str:
+def cleaned(text: str, values: dict[str, Any]) -> str:
     """Return an executed notebook without its dates, progress and versions.
 
-    Links out of the folder of notebooks are made those of an executed copy, two folders deeper.
+    The values that it was given stand in its own cell of parameters, not in papermill's. Links out
+    of the folder of notebooks are made those of an executed copy, two folders deeper.
     """
     book = nbformat.reads(text, as_version=4)
     language = {"name": "python"}
     book.metadata = {"kernelspec": book.metadata.kernelspec, "language_info": language}
-    merge_parameters(book.cells)
-    for number, cell in enumerate(book.cells):
+    tagged = [(cell, cell.metadata.get("tags", [])) for cell in book.cells]
+    tagged = [(cell, tags) for cell, tags in tagged if "injected-parameters" not in tags]
+    book.cells = [cell for cell, _ in tagged]
+    for number, (cell, tags) in enumerate(tagged):
         cell.id = f"cell-{number:02}"
-        cell.metadata = {"tags": cell.metadata["tags"]} if cell.metadata.get("tags") else {}
+        cell.metadata = {"tags": tags} if tags else {}
+        if "parameters" in tags:
+            cell.source = with_values(cell.source, values)
         if cell.cell_type == "markdown":
             cell.source = cell.source.replace("](../", "](../../../")
         else:
@@ -90,17 +95,10 @@ def cleaned(text: str) -> str:
     return nbformat.writes(book) + "\n"
 
 
-def merge_parameters(cells: list[Any]) -> None:
-    """Put the values that papermill gave in place of the notebook's own, with their remarks."""
-    tags = [cell.metadata.get("tags", []) for cell in cells]
-    if not any("injected-parameters" in tag for tag in tags):
-        return
-    own = next(cell for cell, tag in zip(cells, tags, strict=True) if "parameters" in tag)
-    given = cells.pop(next(n for n, tag in enumerate(tags) if "injected-parameters" in tag))
-    values: dict[str, Any] = {}
-    exec(given.source, {}, values)  # literals alone
-    lines = own.source.splitlines()
-    for statement in reversed(ast.parse(own.source).body):
+def with_values(source: str, values: dict[str, Any]) -> str:
+    """Return the source of a cell of parameters with other values, and its remarks."""
+    lines = source.splitlines()
+    for statement in reversed(ast.parse(source).body):
         match statement:
             case ast.Assign([ast.Name(name)], value) if name in values:
                 first, last = statement.lineno - 1, statement.end_lineno or statement.lineno
@@ -108,7 +106,7 @@ def merge_parameters(cells: list[Any]) -> None:
                 new = pprint.pformat(values[name], width=96, compact=True).replace("'", '"')
                 if values[name] != ast.literal_eval(value):
                     lines[first:last] = [f"{name} = {new}{remark}"]
-    own.source = "\n".join(lines)
+    return "\n".join(lines)
 
 
 class Ticker:
