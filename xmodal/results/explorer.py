@@ -22,7 +22,6 @@ MOST = 65_535
 """Clips that a page can hold: rows are written in two bytes."""
 COLOURS = 8
 """Labels that have a colour, as on the static map."""
-_SIDES = ("visual", "audio")
 
 
 def explorer_page(
@@ -81,7 +80,8 @@ def _data(points: pd.DataFrame, neighbours: pd.DataFrame) -> dict:
     number = {name: place for place, name in enumerate(names)}
     colours = label_colours(points, COLOURS)
     group = {name: place for place, name in enumerate(colours)}
-    places = np.concatenate([points[[f"{side}_x", f"{side}_y"]].to_numpy(float) for side in _SIDES])
+    maps = [["visual_x", "visual_y"], ["audio_x", "audio_y"]]
+    places = np.concatenate([points[columns].to_numpy(float) for columns in maps])
     places -= places.min(axis=0)
     data = {
         "ids": points["clip"].tolist(),

@@ -228,9 +228,8 @@ def _spread(frame: pd.DataFrame, rows: list[str], column: str, cell: str) -> pd.
 
 def _grouped(table: pd.DataFrame, pattern: str) -> pd.DataFrame:
     """Part the heads that match a pattern into their group and their name; no other has a group."""
-    found = [re.fullmatch(pattern, name) for name in table.columns]
     heads = [
-        (match["group"], match["name"]) if match else ("", name)
-        for match, name in zip(found, table.columns, strict=True)
+        (found["group"], found["name"]) if (found := re.fullmatch(pattern, name)) else ("", name)
+        for name in table.columns
     ]
     return table.set_axis(pd.MultiIndex.from_tuples(heads), axis=1)
