@@ -1,21 +1,24 @@
 """How fast is what is done most, side by side with what it is made of and with other ways.
 
-    python benchmarks/fast.py WORK [--parts ranks many negatives step start slopes] [--rounds 7]
+    python benchmarks/fast.py WORK [--parts ranks many negatives step start ...] [--rounds 7]
 
-Ranks, drawing negatives, training steps, starting the command line, and how cost grows with size.
-A part that is not named keeps the numbers it has in `benchmarks/fast.json`; `fast.md`, which quotes
-them, and the figure `fast_slopes` are written again. WORK holds a feature set and runs.
+Ranks, drawing negatives, training steps, starting the command line, a whole batch, what a plain
+step learns, and how cost grows with size. A part that is not named keeps the numbers it has in
+`benchmarks/fast.json`; `fast.md`, which quotes them, and the figure `fast_slopes` are written
+again. WORK holds feature sets, runs and a clone, which the batch runs in.
 """
 
 import argparse
 import json
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from itertools import count, islice
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -27,7 +30,7 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 from side_by_side import Times, in_turns, machine, ratio
-from torch import Tensor, nn
+from torch import Tensor, nn, profiler
 from torch.nn.functional import binary_cross_entropy_with_logits, cosine_embedding_loss, normalize
 from torchmetrics.functional.retrieval import retrieval_recall
 
@@ -37,13 +40,19 @@ from xmodal.checkpoint import build_model
 from xmodal.config import TrainConfig
 from xmodal.data.features import FeatureSet, open_features
 from xmodal.data.prepare import PrepareConfig, prepare
-from xmodal.metrics import both_ranks
+from xmodal.evaluation.recall import directions, embed_run
+from xmodal.metrics import both_ranks, gallery_ranks, recall
+from xmodal.model import Embeddings, JointEmbedding
 from xmodal.negatives import Labels, draw_pairs
 from xmodal.plots import style
 from xmodal.plots.curves import band, curve, log_axes
+from xmodal.retrieval.explorer import ExplorerConfig, explore
+from xmodal.retrieval.projection import draw_clips
+from xmodal.synthetic.sample import SampleConfig, write_sample
 
 HERE = Path(__file__).parent
-PARTS = ("ranks", "many", "negatives", "step", "start", "slopes")
+RATIOS = ("ranks", "many", "negatives", "step", "start", "batch")
+PARTS = (*RATIOS, "shares", "recall", "slopes")
 DIMENSION, CLASSES, BATCH, CLIPS = 250, 3862, 1024, 9000
 LESS = 200  # queries of those ways that rank one query after the other
 
@@ -242,6 +251,12 @@ def products(config: TrainConfig, sizes: dict[str, int], bf16: bool) -> Callable
     return run
 
 
+def sizes_of(clips: FeatureSet) -> dict[str, int]:
+    """Return the sizes that a network for some clips is built with."""
+    dims = {"visual_dim": clips.visual.shape[1], "audio_dim": clips.audio.shape[1]}
+    return dims | {"classes": len(clips.label_names)}
+
+
 class Dense(torch.utils.data.Dataset):
     """Clips one by one, with dense multi-hot targets."""
 
@@ -260,14 +275,14 @@ class Dense(torch.utils.data.Dataset):
 
 
 def plain_steps(
-    config: TrainConfig, features: FeatureSet, sizes: dict[str, int]
+    config: TrainConfig, features: FeatureSet, model: JointEmbedding
 ) -> Iterator[float]:
     """Train the paper's network as most would write it: float32, a DataLoader, a loss each step."""
-    model = build_model(config, sizes)
     adam = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
     loader = torch.utils.data.DataLoader(
         Dense(features), config.batch_size, shuffle=True, drop_last=True
     )
+    steps = count()
     while True:
         for visual, audio, target in loader:
             negative = torch.rand(len(visual)) < config.p_negative
@@ -275,7 +290,7 @@ def plain_steps(
             v, a = model.visual(visual), model.audio(audio)
             sign = torch.where(negative, -1, 1)
             total = cosine_embedding_loss(v, a[other], sign, config.margin)
-            for side in (v, a):
+            for side in (v, a) if next(steps) >= config.class_start_step else ():
                 logits = model.classifier(normalize(side, dim=1))
                 each = binary_cross_entropy_with_logits(logits, target, reduction="none")
                 total = total + config.class_weight * each.sum(dim=1).mean()
@@ -329,7 +344,7 @@ def step_part(work: Path, rounds: int) -> list[dict[str, Any]]:
     """Compare a step with the bare products of its layers, and the paper's with a plain one."""
     rows = []
     train = open_features(feature_set(work), "train")
-    sizes = {"visual_dim": 1024, "audio_dim": 128, "classes": len(train.label_names)}
+    sizes = sizes_of(train)
     bf16 = machine()["bf16_units"]
     for recipe, name in (("paper", "the paper's step, both losses"), ("best", "the recipe's step")):
         for precision, goal in (("fp32", 1.1), *[("bf16", 1.25)] * bf16):
@@ -339,7 +354,7 @@ def step_part(work: Path, rounds: int) -> list[dict[str, Any]]:
                 next(iter(goals)): products(config, sizes, precision == "bf16")
             }
             if recipe == "paper":
-                plain = plain_steps(config, train, sizes)
+                plain = plain_steps(config, train, build_model(config, sizes))
                 others["a plain PyTorch step"] = lambda plain=plain: next(plain)
                 goals["a plain PyTorch step"] = 1 / 3 if precision == "bf16" else 1 / 1.5
                 others["drawing"] = drawing()
@@ -352,12 +367,115 @@ def step_part(work: Path, rounds: int) -> list[dict[str, Any]]:
     return rows
 
 
+KINDS = {
+    "bare products": "mm|addmm|bmm",
+    "random numbers of dropout": "bernoulli_",
+    "cross entropies": "log_sigmoid.*|_log_softmax.*|sigmoid.*",
+    "optimiser": "_fused_adamw?_",
+}
+
+
+def share_part(work: Path, rounds: int) -> list[dict[str, Any]]:
+    """Tell how much of a step's time each kind of work takes, in percent, as PyTorch tells."""
+    rows = []
+    for recipe, name in (("paper", "the paper's, both losses"), ("best", "the recipe's")):
+        for precision in ("fp32", *["bf16"] * machine()["bf16_units"]):
+            config = step_config(work, rounds, recipe=recipe, precision=precision)
+            profile, begun = profiler.profile(), count()
+
+            def objective(*given: Any, profile: Any = profile, begun: Any = begun) -> loss.Losses:
+                number = next(begun)
+                if number == 2:
+                    profile.start()
+                elif number == 2 + rounds:
+                    profile.stop()
+                return loss.objective(*given)
+
+            shutil.rmtree(config.out, ignore_errors=True)
+            with patch.object(training, "objective", objective):
+                training.train(config)
+            spent = {one.key: one.self_cpu_time_total for one in profile.key_averages()}
+            share = {
+                kind: sum(t for op, t in spent.items() if re.fullmatch(f"aten::({names})", op))
+                for kind, names in KINDS.items()
+            }
+            share["all else"] = sum(spent.values()) - sum(share.values())
+            total = sum(spent.values()) / 100
+            step = {"step": f"{name}, {precision}"}
+            rows.append(step | {kind: round(t / total, 1) for kind, t in share.items()})
+    return rows
+
+
+def recall_part(work: Path, steps: int) -> list[dict[str, Any]]:
+    """Train on the synthetic sample, plainly and by `train`; tell what each retrieves by then."""
+    out = work / "sample"
+    write_sample(SampleConfig(out=out))
+    prepare(
+        PrepareConfig(
+            shards=out / "shards", vocabulary=out / "vocabulary.csv", out=out / "features"
+        )
+    )
+    known, asked = (open_features(out / "features", split) for split in ("train", "evaluation"))
+    late = {"features": out / "features", "class_start_step": steps * 5 // 6}
+    late |= {"steps": steps, "validate_every": steps}
+    config = step_config(work, steps, precision="fp32", **late)
+    torch.manual_seed(config.seed)
+    model = build_model(config, sizes_of(known))
+    for _ in islice(plain_steps(config, known, model), steps):
+        pass
+    ways = {"a plain PyTorch step": model.eval().embed(asked.visual, asked.audio)}
+    for precision in ("fp32", *["bf16"] * machine()["bf16_units"]):
+        shutil.rmtree(config.out, ignore_errors=True)
+        training.train(config.model_copy(update={"precision": precision}))
+        ways[f"`train`, {precision}"] = embed_run(config.out, asked)
+    rows = []
+    for way, embedded in ways.items():
+        sound = torch.from_numpy(~asked.silent)
+        both = gallery_ranks(embedded.audio[sound], embedded.visual[sound], BATCH)
+        for (direction, *_), found in zip(directions(asked), both, strict=True):
+            measured = recall(found)
+            for k, *value in zip(measured.ks, *measured[1:4], strict=True):
+                named = dict(zip(("recall", "low", "high"), value, strict=True))
+                rows.append({"way": way, "steps": steps, "direction": direction, "k": k, **named})
+    return rows
+
+
+# --- a whole batch -------------------------------------------------------------------------------
+
+
+def batch_part(work: Path) -> list[dict[str, Any]]:
+    """Compare `make paper`, in a clone of the last commit, with its trainings and fits, bare."""
+    tree, bare = work / "clone", work / "bare"
+    for old in (tree, bare):
+        shutil.rmtree(old, ignore_errors=True)
+    subprocess.run(["git", "clone", "--quiet", str(HERE.parent), str(tree)], check=True)
+    options = ["--configfile", "profiles/sample.yaml", "--cores", "all", "--quiet", "all"]
+    begun = time.perf_counter()
+    subprocess.run(
+        [sys.executable, "-m", "snakemake", *options],
+        cwd=tree,
+        env=surroundings(tree),
+        check=True,
+    )
+    whole = time.perf_counter() - begun
+    alone = subprocess.run(
+        [sys.executable, str(HERE / "bare.py"), str(bare)],
+        env=surroundings(),
+        check=True,
+        stdout=subprocess.PIPE,
+    )
+    spent = json.loads(alone.stdout.splitlines()[-1])
+    against = "its trainings and fits, bare"
+    times = {"batch": [whole], against: [spent["trainings"] + spent["fits"]]}
+    return rows_of("`make paper`, installed", times, "batch", {against: 1.5})
+
+
 # --- starting ------------------------------------------------------------------------------------
 
 
-def surroundings() -> dict[str, str]:
-    """Return an environment in which a child imports this tree."""
-    return {**os.environ, "PYTHONPATH": str(HERE.parent)}
+def surroundings(tree: Path = HERE.parent) -> dict[str, str]:
+    """Return an environment in which a child imports this tree, or another."""
+    return {**os.environ, "PYTHONPATH": str(tree.resolve())}
 
 
 def start_part(rounds: int) -> list[dict[str, Any]]:
@@ -391,6 +509,7 @@ CHANGED = {
 KNOWN = [240, 480, 960, 1920, 3840]
 RANKED = [1500, 3000, 6000, 12_000, 24_000]
 PREPARED = [2000, 4000, 8000, 16_000]
+EXPLORED = [375, 750, 1500, 3000, 6000]
 
 
 def slope_part(work: Path, rounds: int) -> list[dict[str, Any]]:
@@ -422,6 +541,12 @@ def slope_part(work: Path, rounds: int) -> list[dict[str, Any]]:
             feature_set(work, size)
 
         add("preparation", "clips", size, in_turns({"": again}, rounds)[""])
+    clips = open_features(feature_set(work), "train")
+    for size in EXPLORED:
+        config = ExplorerConfig(clips=size)
+        given = Embeddings(*vectors(size)), draw_clips(clips, config), config
+        times = in_turns({"": lambda given=given: explore(*given)}, rounds, size == EXPLORED[0])
+        add("explorer", "points", 2 * size, times[""])
     return rows
 
 
@@ -485,6 +610,24 @@ Ranking {clips:,} clips takes {memory:.0f} MB beyond the vectors themselves (goa
 - *A plain PyTorch step*: float32, `CosineEmbeddingLoss`, dense targets made row by row, a
   `DataLoader`, `.item()` at each step.
 - A *step* is timed in `train` itself, from one call of the objective to the next.
+- *Trainings and fits, bare*: all trainings of the batch and all that is measured for its notebooks,
+  one after the other in one process, with nothing drawn or written for a reader; data as made.
+
+## Where the time of a step goes
+
+In percent of a step's time on the CPU, as PyTorch's profiler tells it:
+
+{shares}
+
+On processors that are not Intel's, PyTorch draws the random numbers of dropout one after another on
+one core. Cheaper ones would be others, and with them every number measured of the recipe.
+
+## What a plain step learns
+
+Recall in percent among {gallery:,} of the sample's evaluation clips, with 95 % intervals, after
+{steps} steps of the paper's training, λ on for the last sixth:
+
+{recalls}
 
 [Reading shards](readers.md), [searching a million clips](search.md) and
 [preparing and training on a million](scale.md) have pages of their own.
@@ -504,7 +647,7 @@ Versions: {versions}.
 
 def page(found: dict[str, Any]) -> str:
     """Write what was measured as Markdown."""
-    frame = pd.DataFrame([row for part in PARTS[:-1] for row in found["parts"][part]])
+    frame = pd.DataFrame([row for part in RATIOS for row in found["parts"][part]])
     table = pd.DataFrame(
         {
             "work": frame["work"],
@@ -517,13 +660,23 @@ def page(found: dict[str, Any]) -> str:
             "ms": frame["milliseconds"].map("{:,.0f}".format),
         }
     )
-    about = found["machine"]
+    about, learnt = found["machine"], pd.DataFrame(found["parts"]["recall"])
+    learnt["said"] = [
+        f"{100 * one.recall:.1f} [{100 * one.low:.1f}, {100 * one.high:.1f}]"
+        for one in learnt.itertuples()
+    ]
+    learnt["measure"] = [f"{one.direction} R@{one.k}" for one in learnt.itertuples()]
+    recalls = learnt.pivot(index="way", columns="measure", values="said")
     names = ("python", "torch", "numpy", "numba", "faiss-cpu", "torchmetrics")
     return PAGE_TEXT.format(
         **{name: about[name] for name in ("processor", "cores", "threads")},
         table=table.to_markdown(index=False),
         clips=found["memory"]["clips"],
         memory=found["memory"]["mb"],
+        shares=pd.DataFrame(found["parts"]["shares"]).to_markdown(index=False),
+        gallery=BATCH,
+        steps=learnt["steps"].iloc[0],
+        recalls=recalls[learnt["measure"].unique()].loc[learnt["way"].unique()].to_markdown(),
         slopes=slopes(found["parts"]["slopes"]).to_markdown(index=False),
         versions=", ".join(f"{name} {about[name]}" for name in names),
     )
@@ -532,11 +685,12 @@ def page(found: dict[str, Any]) -> str:
 def main() -> None:
     """Measure the parts that are named, keep the others, and write all files."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("work", type=Path, help="folder for some 300 MB")
+    parser.add_argument("work", type=Path, help="folder for some 600 MB")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--clips", type=int, default=6000, help="of the part ranks")
     parser.add_argument("--many", type=int, default=100_000, help="clips of the part many")
+    parser.add_argument("--steps", type=int, default=360, help="of the part recall")
     parser.add_argument("--out", type=Path, default=HERE, help="folder of the results")
     told = parser.parse_args()
     told.out.mkdir(parents=True, exist_ok=True)
@@ -549,6 +703,9 @@ def main() -> None:
         "negatives": lambda: negative_part(told.rounds),
         "step": lambda: step_part(told.work, told.rounds),
         "start": lambda: start_part(told.rounds),
+        "batch": lambda: batch_part(told.work),
+        "shares": lambda: share_part(told.work, told.rounds),
+        "recall": lambda: recall_part(told.work, told.steps),
         "slopes": lambda: slope_part(told.work, max(1, told.rounds // 2)),
     }
     for part in told.parts:

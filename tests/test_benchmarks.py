@@ -4,6 +4,7 @@ import importlib.util
 import json
 import math
 import random
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -11,10 +12,13 @@ import pandas as pd
 import pytest
 import torch
 
+from xmodal.checkpoint import build_model
 from xmodal.config import TrainConfig
 from xmodal.data.batches import Drawn
 from xmodal.data.features import open_features
+from xmodal.data.prepare import PrepareConfig
 from xmodal.model import Embeddings
+from xmodal.synthetic.sample import SampleConfig
 
 ROOT = Path(__file__).parents[1]
 
@@ -148,9 +152,9 @@ def test_ranks_and_negatives_are_compared(fast: ModuleType) -> None:
 def test_a_step_is_timed_beside_others_in_the_loop_itself(fast: ModuleType, tmp_path: Path) -> None:
     config = fast.step_config(tmp_path, 2, recipe="best", visual_hidden=(8,), audio_hidden=(8,))
     train = open_features(config.features, "train")
-    sizes = {"visual_dim": 1024, "audio_dim": 128, "classes": len(train.label_names)}
-    assert sizes["classes"] == 12
-    plain = fast.plain_steps(TrainConfig(batch_size=16), train, sizes)
+    sizes = fast.sizes_of(train)
+    assert sizes == {"visual_dim": 1024, "audio_dim": 128, "classes": 12}
+    plain = fast.plain_steps(TrainConfig(batch_size=16), train, build_model(config, sizes))
     others = {
         "bare": fast.products(config, sizes, bf16=False),
         "plain": lambda: next(plain),
@@ -160,17 +164,61 @@ def test_a_step_is_timed_beside_others_in_the_loop_itself(fast: ModuleType, tmp_
     assert sum(times["step"]) > 0
 
 
+def test_kinds_of_work_share_the_time_of_a_step(
+    fast: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = {"visual_hidden": (8,), "audio_hidden": (8,), "embedding_dim": 8}
+    config = fast.step_config
+    monkeypatch.setattr(fast, "step_config", lambda *args, **kw: config(*args, **kw | small))
+    rows = fast.share_part(tmp_path, 1)
+    for row in rows:
+        assert sum(share for name, share in row.items() if name != "step") == pytest.approx(100, 1)
+        assert row["bare products"] > 0 and row["cross entropies"] > 0 and row["optimiser"] > 0
+    dropout = {row["step"]: row["random numbers of dropout"] for row in rows}
+    assert dropout["the recipe's, fp32"] > 0 == dropout["the paper's, both losses, fp32"]
+
+
+def test_a_plain_step_and_ours_learn_from_the_same_sample(
+    fast: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, few = fast.step_config, {"evaluation_clips": 64, "validation_clips": 64}
+    monkeypatch.setattr(fast, "SampleConfig", partial(SampleConfig, clips=400, clips_per_shard=40))
+    monkeypatch.setattr(fast, "PrepareConfig", partial(PrepareConfig, **few))
+    small = {"visual_hidden": (8,), "audio_hidden": (8,)}
+    monkeypatch.setattr(fast, "step_config", lambda *args, **kw: config(*args, **kw | small))
+    found = pd.DataFrame(fast.recall_part(tmp_path, 6))
+    assert len(found) % 6 == 0 and found["way"].nunique() >= 2
+    assert found["recall"].between(found["low"], found["high"]).all()
+
+
+@pytest.mark.slow
+def test_trainings_and_fits_are_timed_bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bare = load("bare")
+    monkeypatch.chdir(tmp_path)
+    spent = bare.bare(bare.validated(bare.Profile, bare.read_profile(ROOT / "profiles/smoke.yaml")))
+    assert spent.keys() == {"data", "trainings", "fits"} and min(spent.values()) > 0
+    assert len(list(tmp_path.glob("runs/*/result.json"))) == 4
+    assert len(list(tmp_path.glob("runs/best/*/result.json"))) == 2
+
+
 def test_the_page_quotes_ratios_and_slopes(fast: ModuleType, tmp_path: Path) -> None:
     """A cost of size to the 1.5th; a ratio above its goal and one below."""
     row = {"work": "w", "low": 0.5, "high": 3.0, "milliseconds": 1.0}
     rows = [{**row, "against": "a", "ratio": r, "goal": 1.3} for r in (1.2, 1.4)]
     kept = {"what": "ranks", "against": "clips", "low": 1, "high": 1}
     sizes = [{**kept, "size": n, "milliseconds": n**1.5} for n in (100, 200, 800)]
-    parts = {part: [] for part in fast.PARTS} | {"ranks": rows, "slopes": sizes}
+    parts = {part: [] for part in fast.RATIOS} | {"ranks": rows, "slopes": sizes}
+    parts["shares"] = [{"step": "s", "bare products": 60.0}]
+    value = {"recall": 0.5, "low": 0.25, "high": 0.75}
+    learnt = {"way": "plain", "steps": 7, "direction": "audio→video", "k": 5, **value}
+    parts["recall"] = [learnt]
     found = {"parts": parts, "machine": fast.machine(), "memory": {"clips": 5, "mb": 7.0}}
     page = fast.page(found)
     assert (
         "| 1.2 (0.5 to 3)  | ≤ 1.3  | yes   |" in page and "| 1.4 (0.5 to 3)  | ≤ 1.3  | no" in page
+    )
+    assert (
+        "after\n7 steps" in page and "50.0 [25.0, 75.0]" in page and "|              60 |" in page
     )
     assert fast.slopes(sizes)[["slope", "slope at the end"]].iloc[0].tolist() == [1.5, 1.5]
     fast.slope_figure(pd.DataFrame(sizes)).savefig(tmp_path / "slopes.png")
