@@ -118,6 +118,15 @@ def test_a_run(
         assert told_or_same(go_on, expected, name) == (name != "result.json")
 
 
+def test_one_bit_of_the_weights_of_a_finished_run(run: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(run, tmp_path / "run")
+    content = bytearray((copy / "model.safetensors").read_bytes())
+    content[-1] ^= 1
+    (copy / "model.safetensors").write_bytes(content)
+    with pytest.raises(InputError, match=r"model.safetensors is missing, damaged"):
+        load_run(copy)
+
+
 # --- features ------------------------------------------------------------------------------------
 
 ARRAYS = ("visual", "audio", "ids", "label_indptr", "label_indices")

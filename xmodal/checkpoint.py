@@ -36,7 +36,8 @@ HOLDS: dict[str, dict[str, Any]] = {
 }
 """What each JSON file of a run says, among other things, and as what."""
 
-OWN = ("result.json", "recall.csv", "checkpoint", "history.jsonl", "model.safetensors")
+WEIGHTS = "model.safetensors"
+OWN = ("result.json", "recall.csv", "checkpoint", "history.jsonl", WEIGHTS)
 """What a training replaces, beside config.json; all else in its folder is its user's."""
 
 
@@ -126,9 +127,9 @@ class RunFolder:
     def load_weights(self, model: JointEmbedding) -> None:
         """Load the weights with the best validation recall; InputError if they are damaged."""
         try:
-            model.load_state_dict(load_file(self.path / "model.safetensors"))
+            model.load_state_dict(load_file(self.path / WEIGHTS))
         except (OSError, SafetensorError, RuntimeError):
-            raise self.damaged("model.safetensors") from None
+            raise self.damaged(WEIGHTS) from None
 
     def damaged(self, name: str) -> InputError:
         """Return what is told of a file that is missing, or not as a training writes it."""
@@ -184,8 +185,8 @@ def build_model(config: TrainConfig, sizes: dict[str, int]) -> JointEmbedding:
 def find_run(run: Path | str) -> Path:
     """Return the folder of a run: as given, or of weights of that name that come with the package.
 
-    A run may be packed, see `xmodal.archive`. InputError if there is no finished run, or a file of
-    weights that were handed on is not as it was.
+    A run may be packed, see `xmodal.archive`. InputError if there is no finished run, or if its
+    weights, or another file of those that were handed on, are not as they were written.
     """
     run = os.path.expanduser(str(run))
     if is_packed(run):
@@ -196,8 +197,11 @@ def find_run(run: Path | str) -> Path:
         raise InputError(
             f"{run} holds no finished training run: run 02_train.ipynb (or xmodal train) first"
         )
-    RunFolder(Path(run)).read("result.json")
-    return Path(run)
+    folder = RunFolder(Path(run))
+    result = folder.read("result.json")
+    if "weights" in result and not as_noted(folder.path / WEIGHTS, result["weights"]):
+        raise folder.damaged(WEIGHTS)
+    return folder.path
 
 
 def load_run(run: Path | str) -> tuple[JointEmbedding, TrainConfig]:

@@ -14,7 +14,8 @@ from safetensors.torch import save
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from xmodal.checkpoint import TRAINING_VERSION, RunFolder, build_model
+from xmodal.archive import digest
+from xmodal.checkpoint import TRAINING_VERSION, WEIGHTS, RunFolder, build_model
 from xmodal.config import InputError, TrainConfig
 from xmodal.data.batches import Batches, Drawn
 from xmodal.data.features import FeatureSet, open_features, read_rows
@@ -32,7 +33,7 @@ def train(config: TrainConfig, watch: Callable[[], object] | None = None) -> dic
     ``config.out`` then holds ``config.json``, ``history.jsonl`` (a line for every validation),
     ``model.safetensors`` (the weights with the best validation recall), ``checkpoint/``
     (everything needed to go on) and, written last, ``result.json``: steps made, the best step and
-    its validation recall, which are returned.
+    its validation recall, which are returned, and the SHA-256 of the weights.
 
     With several processes (``torchrun``, ``accelerate launch``) each takes its stretch of every
     batch, and draws negatives within it, or with ``gather_negatives`` from the whole batch. The
@@ -153,7 +154,8 @@ def run_steps(
     bar.close()
     if accelerator.is_main_process:
         result = {key: state[key] for key in ("step", "best_step", "best_recall")}
-        folder.write("result.json", {**result, "training_clips": batches.clips})
+        result["training_clips"] = batches.clips
+        folder.write("result.json", {**result, "weights": digest(folder.path / WEIGHTS)})
     accelerator.wait_for_everyone()
 
 
@@ -234,7 +236,7 @@ def validate(
     recalls = {f"recall_at_{k}": sum(r) / 2 for k, *r in zip((1, 5, 10), *both, strict=True)}
     if recalls["recall_at_1"] > state["best_recall"]:
         state["best_recall"], state["best_step"] = recalls["recall_at_1"], state["step"]
-        with whole(folder.path / "model.safetensors") as fresh:
+        with whole(folder.path / WEIGHTS) as fresh:
             fresh.write_bytes(save(model.state_dict()))
     losses = dict(zip(("loss", "cosine", "classification", "l2"), means, strict=True))
     rate = learning_rate(config, state["step"] - 1)

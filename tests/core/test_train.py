@@ -23,6 +23,7 @@ from killed import train_killed
 from pydantic import ValidationError
 from safetensors.torch import load_file
 
+from xmodal.archive import digest
 from xmodal.checkpoint import TRAINING_VERSION, load_run, read_history
 from xmodal.config import RECIPES, VARIANTS, InputError, TrainConfig
 from xmodal.data.features import open_features
@@ -105,6 +106,7 @@ def test_result_names_the_best_line(whole: Path, related_features: Path):
         "best_step": best["step"],
         "best_recall": best["recall_at_1"],
         "training_clips": len(open_features(related_features, "train")),
+        "weights": digest(whole / "model.safetensors"),
     }
 
 
