@@ -1,5 +1,6 @@
 """What the project's pages say is there: files, headings, commands, targets, names to import."""
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,9 @@ PAGES = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "data/README.md")),
     *sorted((ROOT / "docs").glob("*.md")),
     ROOT / "profiles" / "cluster" / "README.md",
+    *sorted((ROOT / "benchmarks").glob("*.md")),
 ]
+NOTEBOOKS = [*ROOT.glob("notebooks/*.ipynb"), *ROOT.glob("figures/*/notebooks/*.ipynb")]
 MAKEFILE = (ROOT / "Makefile").read_text()
 
 
@@ -28,9 +31,19 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def text_of(page: Path) -> str:
+    """Return the Markdown of a page or of a notebook's cells."""
+    if page.suffix != ".ipynb":
+        return page.read_text()
+    cells = json.loads(page.read_text())["cells"]
+    return "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")
+
+
+@pytest.mark.parametrize(
+    "page", [*PAGES, *sorted(NOTEBOOKS)], ids=lambda page: page.relative_to(ROOT).as_posix()
+)
 def test_links_lead_somewhere(page: Path) -> None:
-    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+    for link in re.findall(r"\]\(([^)\s]+)\)", text_of(page)):
         if not link.startswith("http"):
             name, _, heading = link.partition("#")
             target = page.parent / name if name else page
