@@ -27,7 +27,7 @@ MEASURED = $(patsubst data/results/%/,%,$(wildcard data/results/*/))
 help:  ## this list
 	@awk -F ':.*## *' '/^[a-z0-9-]+:.*##/ {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-paper: .venv/installed  ## the whole suite on the embedded sample data
+paper: .venv/installed  ## the whole suite on the synthetic sample
 	$(SNAKEMAKE) --configfile profiles/sample.yaml
 	@$(BIN)/xmodal report figures/sample
 	@echo "The results on real clips are in figures/yt8m/README.md; make figures DATA=yt8m draws them again."
