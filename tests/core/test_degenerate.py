@@ -190,6 +190,5 @@ def test_hubs_of_few_and_equal_clips(chosen, asked, sharpness):
         assert (values.abs() <= 1 + 1e-5).all()
     products = corrected(clips, pulled, 0.5)
     assert (products.visual @ products.audio.T).isfinite().all()
-    found = occurrence(nearest(clips.visual, clips.audio, 1)[1].numpy(), len(chosen))
-    assert found.counts.sum() == len(chosen)
-    assert 0 <= found.never < 1 and math.isfinite(found.skewness)
+    skewness, never = occurrence(nearest(clips.visual, clips.audio, 1)[1].numpy(), len(chosen))
+    assert 0 <= never < 1 and math.isfinite(skewness)

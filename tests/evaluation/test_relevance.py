@@ -6,7 +6,7 @@ import torch
 from by_hand import by_hand
 
 from xmodal.evaluation.recall import nearest
-from xmodal.evaluation.relevance import by_category, chance_precision, errors, relevance
+from xmodal.evaluation.relevance import by_category, chance_precision, errors, relevant
 from xmodal.metrics import ranks
 from xmodal.model import Embeddings
 
@@ -24,11 +24,10 @@ def first(query: torch.Tensor, gallery: torch.Tensor, k: int) -> np.ndarray:
 
 
 def test_relevance_by_hand():
-    one = relevance(first(SCORES, ITEMS, 1), CLIPS)
-    assert one.found.tolist() == [1, 1, 0, 0]  # 0 and 1 share label 1; 3 has no label
-    both = relevance(first(SCORES, ITEMS, 2), CLIPS)
-    assert both.found.tolist() == [1, 1, 1, 0]
-    assert both.precision.tolist() == [1, 1, 0.5, 0]
+    one = relevant(first(SCORES, ITEMS, 1), CLIPS)
+    assert one.tolist() == [[True], [True], [False], [False]]  # 0 and 1 share label 1; 3 has none
+    both = relevant(first(SCORES, ITEMS, 2), CLIPS)
+    assert both.tolist() == [[True, True], [True, True], [False, True], [False, False]]
     assert chance_precision(CLIPS).tolist() == [0.5, 0.5, 0.25, 0]
 
 
@@ -37,7 +36,7 @@ def test_the_precision_of_chance_is_the_expected_one():
     labels = [sorted(rng.choice(10, rng.integers(0, 4), replace=False)) for _ in range(300)]
     vectors = torch.nn.functional.normalize(torch.randn(2, 300, 16), dim=2)
     clips = by_hand(labels)
-    precision = relevance(first(*vectors, 10), clips).precision
+    precision = relevant(first(*vectors, 10), clips)
     assert precision.mean() == pytest.approx(chance_precision(clips).mean(), abs=0.02)
 
 
@@ -57,12 +56,11 @@ def test_errors_by_hand():
     expected = {}
     for query, gallery in ((SCORES, ITEMS), (ITEMS, SCORES)):
         missed = (query @ gallery.T).topk(1).indices[:, 0] != torch.arange(4)
-        shared = relevance(first(query, gallery, 1), CLIPS).found
+        shared = relevant(first(query, gallery, 1), CLIPS)[:, 0]
         for name, value in {
             "R@1": 100 * ranks(query, gallery).hits(1).mean().item(),
             "misses with a shared label": 100 * shared[missed.numpy()].mean(),
-            "precision@2 of labels": 100
-            * relevance(first(query, gallery, 2), CLIPS).precision.mean(),
+            "precision@2 of labels": 100 * relevant(first(query, gallery, 2), CLIPS).mean(),
         }.items():
             expected[name] = expected.get(name, 0) + value / 2
     assert {name: ours[name] for name in expected} == pytest.approx(expected)

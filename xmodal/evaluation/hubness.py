@@ -23,23 +23,15 @@ WEIGHT = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25)
 """The grid that `choose_correction` searches."""
 
 
-class Occurrence(NamedTuple):
-    """How unevenly items are retrieved.
+def occurrence(retrieved: np.ndarray, size: int) -> tuple[float, float]:
+    """Tell how unevenly ``size`` items are retrieved: int, (queries, k).
 
-    ``counts``: int64, (items,), how many queries have the item among their first k. ``skewness`` of
-    the counts, 0 being even (Radovanović et al., 2010). ``never``: share of items no query finds.
+    Returns the skewness of how many queries have each item among their first k, 0 being even
+    (Radovanović et al., 2010), and the share of items that no query finds.
     """
-
-    counts: np.ndarray
-    skewness: float
-    never: float
-
-
-def occurrence(retrieved: np.ndarray, size: int) -> Occurrence:
-    """Count how often each of ``size`` items was retrieved: int, (queries, k)."""
     counts = np.bincount(retrieved.ravel(), minlength=size)
     skewness = float(stats.skew(counts)) if np.ptp(counts) else 0.0
-    return Occurrence(counts, skewness, float((counts == 0).mean()))
+    return skewness, float((counts == 0).mean())
 
 
 class Correction(NamedTuple):

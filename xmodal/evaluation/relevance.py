@@ -5,7 +5,6 @@ the query. None of this is in the paper, except that its section 4.2 looks at ex
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,27 +17,15 @@ from xmodal.metrics import Ranks, both_ranks, ranks
 from xmodal.model import Embeddings
 
 
-class Relevance(NamedTuple):
-    """How relevant the retrieved items of each query are; float64, (queries,) each.
-
-    ``found``: whether any of them shares a label with the query (0 or 1). ``precision``: the share
-    of them that do.
-    """
-
-    found: np.ndarray
-    precision: np.ndarray
-
-
-def relevance(retrieved: np.ndarray, features: FeatureSet) -> Relevance:
-    """Judge retrieved items, int64 (clips, k), by the labels that they share with the query.
+def relevant(retrieved: np.ndarray, features: FeatureSet) -> np.ndarray:
+    """Tell which retrieved items, int64 (clips, k), share a label with the query: bool, the same.
 
     The query's own clip counts like any other: it shares all labels, if there are any.
     """
     labels = features.labels
     queries = np.arange(len(retrieved)).repeat(retrieved.shape[1])
     shared = labels[queries].multiply(labels[retrieved.ravel()]).sum(axis=1)
-    relevant = (shared.reshape(retrieved.shape) > 0).astype(float)
-    return Relevance(relevant.max(axis=1), relevant.mean(axis=1))
+    return shared.reshape(retrieved.shape) > 0
 
 
 def chance_precision(features: FeatureSet, chunk: int = 1024) -> np.ndarray:
@@ -76,7 +63,7 @@ def by_category(
     labels = features.labels
     own = ranks(query, gallery, cosine=False).hits(k).numpy()  # or with hubs corrected
     found = nearest(query, gallery, min(k, len(gallery)))[1].numpy()
-    precision = relevance(found, features).precision
+    precision = relevant(found, features).mean(axis=1)
     lines = []
     frequency = labels.sum(axis=0)
     for column in np.argsort(-frequency, kind="stable")[: min(most, np.count_nonzero(frequency))]:
@@ -133,14 +120,14 @@ def _one_way(
     """Return the line of `errors` of one model in one direction."""
     retrieved = nearest(query, gallery, min(k, len(gallery)))[1].numpy()
     missed = retrieved[:, 0] != np.arange(len(retrieved))
-    first, judged = relevance(retrieved[:, :1], features), relevance(retrieved, features)
-    found = occurrence(retrieved, len(gallery))
+    shared = relevant(retrieved, features)
+    skewness, never = occurrence(retrieved, len(gallery))
     return {
         "R@1": 100 * own.hits(1).mean().item(),
-        "misses with a shared label": 100 * first.found[missed].mean() if missed.any() else np.nan,
+        "misses with a shared label": 100 * shared[missed, 0].mean() if missed.any() else np.nan,
         f"R@{k}": 100 * own.hits(k).mean().item(),
-        f"R@{k} of labels": 100 * judged.found.mean(),
-        f"precision@{k} of labels": 100 * judged.precision.mean(),
-        "hubs, skewness": found.skewness,
-        "never found": 100 * found.never,
+        f"R@{k} of labels": 100 * shared.any(axis=1).mean(),
+        f"precision@{k} of labels": 100 * shared.mean(axis=1).mean(),
+        "hubs, skewness": skewness,
+        "never found": 100 * never,
     }

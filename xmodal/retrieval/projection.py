@@ -16,7 +16,7 @@ from xmodal.config import InputError
 from xmodal.data.features import FeatureSet, open_features, read_rows
 from xmodal.evaluation.config import RunFigureConfig
 from xmodal.evaluation.recall import embed_run, nearest
-from xmodal.evaluation.relevance import chance_precision, relevance
+from xmodal.evaluation.relevance import chance_precision, relevant
 from xmodal.metrics import alignment, uniformity
 from xmodal.model import Embeddings
 
@@ -194,7 +194,7 @@ def describe_space(embedded: Embeddings, features: FeatureSet, k: int = 10) -> p
         ("visual", embedded.visual, embedded.audio),
     ):
         found = nearest(query, items, min(k, len(items)))[1].numpy()
-        lines.append(("label agreement", modality, relevance(found, features).precision.mean()))
+        lines.append(("label agreement", modality, relevant(found, features).mean(axis=1).mean()))
         lines.append(("uniformity", modality, uniformity(query)))
     return pd.DataFrame(lines, columns=["measure", "modality", "value"])
 
