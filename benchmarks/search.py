@@ -21,7 +21,8 @@ import torch
 from torch.nn.functional import normalize
 
 from xmodal.model import Embeddings
-from xmodal.retrieval.index import SIDES, Index, Lists, write_parts
+from xmodal.retrieval.gallery import Lists
+from xmodal.retrieval.index import SIDES, Index, write_parts
 
 HERE = Path(__file__).parent
 

@@ -14,7 +14,8 @@ from xmodal.config import InputError, TrainConfig
 from xmodal.data.features import UNPAIRED, open_features
 from xmodal.data.prepare import PrepareConfig, prepare
 from xmodal.evaluation.recall import embed_run
-from xmodal.retrieval.index import Index, IndexConfig, Lists, build_index
+from xmodal.retrieval.gallery import Lists
+from xmodal.retrieval.index import Index, IndexConfig, build_index
 from xmodal.train import train
 
 

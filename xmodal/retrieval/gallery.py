@@ -5,9 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from html import escape
-from itertools import pairwise
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import quote
 
 import numpy as np
@@ -24,6 +23,22 @@ from xmodal.evaluation.recall import embed_run, nearest
 from xmodal.model import Embeddings
 
 FILE = "clips.safetensors"
+
+
+class Lists(Sequence[list[int]]):
+    """Lists of numbers as compressed sparse rows, which may be memory-mapped."""
+
+    def __init__(self, indptr: np.ndarray, indices: np.ndarray) -> None:
+        self.indptr, self.indices = indptr, indices
+
+    def __len__(self) -> int:
+        return len(self.indptr) - 1
+
+    def __getitem__(self, row: Any) -> Any:
+        """Return one list."""
+        if not 0 <= int(row) < len(self):
+            raise IndexError(row)
+        return self.indices[self.indptr[int(row)] : self.indptr[int(row) + 1]].tolist()
 
 
 @dataclass(frozen=True)
@@ -198,13 +213,8 @@ def gallery_of(run: Path | str, features: Path | str) -> Gallery:
         If there is no such run or feature set, or the two do not fit.
     """
     clips = open_features(features, "evaluation")
-    labels = numbers(clips.labels.indptr, clips.labels.indices)
+    labels = list(Lists(clips.labels.indptr, clips.labels.indices))
     return Gallery(embed_run(Path(run), clips), np.asarray(clips.ids), labels, clips.label_names)
-
-
-def numbers(indptr: np.ndarray, indices: np.ndarray) -> list[list[int]]:
-    """Return the labels of each clip from a sparse matrix's arrays."""
-    return [indices[start:end].tolist() for start, end in pairwise(indptr)]
 
 
 def save_gallery(
@@ -237,5 +247,5 @@ def open_gallery(run: Path | str, names: Sequence[str] = ()) -> Gallery:
     arrays = load_file(path)
     visual, audio = (normalize(arrays[name].float(), dim=1) for name in ("visual", "audio"))
     ids = np.array(bytes(arrays["ids"].numpy()).decode().split("\n"))
-    labels = numbers(arrays["label_indptr"].numpy(), arrays["label_indices"].numpy())
+    labels = list(Lists(arrays["label_indptr"].numpy(), arrays["label_indices"].numpy()))
     return Gallery(Embeddings(visual, audio), ids, labels, names)

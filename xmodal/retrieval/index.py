@@ -7,7 +7,7 @@ the true nearest it finds is measured when it is built.
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -39,7 +39,7 @@ from xmodal.evaluation import hubness
 from xmodal.evaluation.recall import mean_recall, require_fit
 from xmodal.folder import locked, require_empty, require_room, tidy, whole
 from xmodal.model import Embeddings, JointEmbedding
-from xmodal.retrieval.gallery import FILE, Gallery, open_gallery, side_of
+from xmodal.retrieval.gallery import FILE, Gallery, Lists, open_gallery, side_of
 
 EXACT = 200_000
 """So many items are still searched one and all; our choice."""
@@ -66,22 +66,6 @@ class IndexConfig(StageConfig):
     splits: tuple[str, ...] = Field((*SPLITS, UNPAIRED), description="which of its clips")
     correct_hubs: bool = Field(True, description="as 06_beyond does, by training clips")
     exact: int = Field(EXACT, ge=0, description="most items that are searched one and all")
-
-
-class Lists(Sequence[list[int]]):
-    """Lists of numbers as compressed sparse rows, which may be memory-mapped."""
-
-    def __init__(self, indptr: np.ndarray, indices: np.ndarray) -> None:
-        self.indptr, self.indices = indptr, indices
-
-    def __len__(self) -> int:
-        return len(self.indptr) - 1
-
-    def __getitem__(self, row: Any) -> Any:
-        """Return one list."""
-        if not 0 <= int(row) < len(self):
-            raise IndexError(row)
-        return self.indices[self.indptr[int(row)] : self.indptr[int(row) + 1]].tolist()
 
 
 @dataclass(frozen=True)
