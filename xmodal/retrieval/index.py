@@ -7,7 +7,6 @@ the true nearest it finds is measured when it is built.
 
 import json
 import math
-from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -33,6 +32,7 @@ from xmodal.data.features import (
     FeatureSet,
     begin_rows,
     open_features,
+    read_chunks,
     read_manifest,
 )
 from xmodal.evaluation import hubness
@@ -254,15 +254,13 @@ def _write(work: Path, folder: Path, config: IndexConfig, sets: list[FeatureSet]
     model, settings = load_run(config.run)
     shape = (sum(counts), settings.embedding_dim)
     require_room(folder, 4 * math.prod(shape) * (4 if sum(counts) > config.exact else 2))
-    penalties = [np.zeros(sum(counts), np.float32) for _ in SIDES]
     correction, bank = _hubs(model, config)
-    row = 0
-    with ExitStack() as opened:
-        bar = opened.enter_context(
-            tqdm(desc="embedding", total=sum(counts), unit="clip", disable=None)
-        )
+    parts: list[list[Tensor]] = [[], []]
+    bar = tqdm(desc="embedding", total=sum(counts), unit="clip", disable=None)
+    with bar, ExitStack() as opened:
         files = [opened.enter_context(begin_rows(work / f"{s}.npy", "<f4", shape)) for s in SIDES]
-        for visual, audio in _chunks(sets):
+        chunks = (chunk for clips in sets for chunk in read_chunks(clips.visual, clips.audio))
+        for visual, audio in chunks:
             embedded = model.embed(visual, audio)
             taken = [torch.zeros(len(visual), 1)] * 2
             if bank and correction.weight:
@@ -270,17 +268,17 @@ def _write(work: Path, folder: Path, config: IndexConfig, sets: list[FeatureSet]
             for side, values in enumerate((embedded.visual, embedded.audio)):
                 there = values.isfinite().all(dim=1)
                 files[side].write(torch.where(there[:, None], values, 0).numpy().tobytes())
-                penalty = torch.where(there, correction.weight * taken[side][:, 0], math.inf)
-                penalties[side][row : row + len(values)] = penalty.numpy()
-            row += len(visual)
+                parts[side].append(
+                    torch.where(there, correction.weight * taken[side][:, 0], math.inf)
+                )
             bar.update(len(visual))
-    for name, taken_off in zip(SIDES, penalties, strict=True):
-        np.save(work / f"{name}_penalty.npy", taken_off)
+    penalties = [torch.cat(side).numpy() for side in parts]
+    for name, penalty in zip(SIDES, penalties, strict=True):
+        np.save(work / f"{name}_penalty.npy", penalty)
     np.save(work / "ids.npy", np.concatenate([np.asarray(clips.ids) for clips in sets]))
-    carried = np.concatenate([np.diff(clips.labels.indptr) for clips in sets])
-    np.save(work / "label_indptr.npy", np.concatenate([[0], carried.cumsum()]))
-    numbers = np.concatenate([clips.labels.indices for clips in sets])
-    np.save(work / "label_indices.npy", numbers.astype(np.int32))
+    labels = sparse.vstack([clips.labels for clips in sets], format="csr")
+    np.save(work / "label_indptr.npy", labels.indptr.astype(np.int64))
+    np.save(work / "label_indices.npy", labels.indices.astype(np.int32))
     found = []
     if sum(counts) > config.exact:
         vectors = [np.load(work / f"{side}.npy", mmap_mode="r") for side in SIDES]
@@ -310,13 +308,6 @@ def _hubs(
         lambda embedded: mean_recall(embedded, validation, gallery, cosine=False),
     )
     return correction, bank
-
-
-def _chunks(sets: list[FeatureSet]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield the features of all clips, `CHUNK` at a time."""
-    for clips in sets:
-        for start in range(0, len(clips), CHUNK):
-            yield clips.visual[start : start + CHUNK], clips.audio[start : start + CHUNK]
 
 
 def write_parts(
