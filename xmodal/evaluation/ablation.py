@@ -2,13 +2,12 @@
 
 import json
 import re
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import pandas as pd
 import yaml
-from pydantic import Field, PositiveInt, StringConstraints, ValidationError
+from pydantic import Field, PositiveInt, StringConstraints, TypeAdapter, ValidationError
 
 from xmodal.config import InputError, StageConfig
 from xmodal.evaluation.config import FigureConfig
@@ -44,11 +43,6 @@ class Ablation(StageConfig):
             for seed in self.seeds
             for name, row in self.rows.items()
         }
-
-    def reference(self, seeds: Iterable[int]) -> dict[str, dict[str, Any]]:
-        """Return the same for the first row alone, with any seeds."""
-        first = dict([next(iter(self.rows.items()))])
-        return Ablation(base=self.base, rows=first, seeds=list(seeds)).runs()
 
 
 class AblationConfig(FigureConfig):
@@ -119,28 +113,21 @@ def read_ablations(profile: Path) -> dict[str, Ablation]:
     """Read the ablations of a profile, by name; InputError if there is no such profile."""
     studies = read_profile(profile).get("studies", {})
     try:
-        return {name: Ablation(**values) for name, values in studies.items()}
+        return TypeAdapter(dict[FolderName, Ablation]).validate_python(studies)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise InputError(f"{profile}: studies, {place}: {first['msg']}") from None
-    except (AttributeError, TypeError):
-        raise InputError(
-            f"{profile}: studies are names, each with its seeds, base and rows"
-        ) from None
+        place = ".".join(["studies", *map(str, first["loc"])])
+        raise InputError(f"{profile}: {place}: {first['msg']}") from None
 
 
 def ablation_frame(runs: Path, ablation: Ablation) -> pd.DataFrame:
     """Gather what was measured of an ablation, whose runs are the folders ``<row>-seed<seed>``.
 
-    Returns
-    -------
-    DataFrame
-        A line a run that is there, split, gallery size and K: row, seed, clips (of the training),
-        step (of the weights measured), split, gallery, galleries, k, recall (percent, mean of both
-        directions).
+    A line a run that is there, split, gallery size and K: row, seed, clips (of the training), step
+    (of the weights measured), split, gallery, galleries, k, recall (percent, mean of both
+    directions).
     """
-    parts = [pd.DataFrame(columns=COLUMNS)]
+    parts = []
     for name in ablation.rows:
         for seed in ablation.seeds:
             run = runs / f"{name}-seed{seed}"
@@ -148,12 +135,12 @@ def ablation_frame(runs: Path, ablation: Ablation) -> pd.DataFrame:
                 continue
             result = json.loads((run / "result.json").read_text())
             keys = ["split", "gallery", "galleries", "k"]
-            part = pd.read_csv(run / "recall.csv").groupby(keys, sort=False)["recall"].mean()
-            note = {"row": name, "seed": seed}
-            note |= {"clips": result["training_clips"], "step": result["best_step"]}
-            parts.append(part.reset_index().assign(**note)[COLUMNS])
-    found = [part for part in parts if len(part)] or parts
-    return pd.concat(found, ignore_index=True)
+            means = pd.read_csv(run / "recall.csv").groupby(keys, sort=False)["recall"].mean()
+            part = means.reset_index().assign(
+                row=name, seed=seed, clips=result["training_clips"], step=result["best_step"]
+            )
+            parts.append(part[COLUMNS])
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)
 
 
 def recalls_of(runs: pd.DataFrame, config: AblationConfig) -> list[pd.DataFrame]:
@@ -165,22 +152,11 @@ def recalls_of(runs: pd.DataFrame, config: AblationConfig) -> list[pd.DataFrame]
 
 
 def named_recalls(frame: pd.DataFrame, ablation: Ablation, gallery: int) -> pd.DataFrame:
-    """Pick the recalls that are shown, and name them.
+    """Pick the recalls of an `ablation_frame` that are shown, and name them.
 
-    Parameters
-    ----------
-    frame : DataFrame
-        As `ablation_frame` returns it.
-    ablation : Ablation
-        Says what each row changes.
-    gallery : int
-        Candidates per query that are shown beside all evaluation clips.
-
-    Returns
-    -------
-    DataFrame
-        A line a run and measure: row, change, seed, clips, step, measure (such as "R@1, N = 1,024"
-        and, of the validation clips, "validation R@1, N = 1,024"), recall.
+    A line a run and measure: row, change, seed, clips, step, measure (among ``gallery`` candidates
+    and among all evaluation clips, such as "R@1, N = 1,024" and, of the validation clips,
+    "validation R@1, N = 1,024"), recall.
     """
     everything = frame[frame["split"] == "evaluation"]["gallery"].max()
     names = {("validation", gallery, 1): f"validation R@1, N = {gallery:,}"}
@@ -199,18 +175,10 @@ def named_recalls(frame: pd.DataFrame, ablation: Ablation, gallery: int) -> pd.D
 
 
 def ablation_table(recalls: pd.DataFrame) -> pd.DataFrame:
-    """Summarise the seeds of each change.
+    """Summarise the seeds of each change in `named_recalls`.
 
-    Parameters
-    ----------
-    recalls : DataFrame
-        As `named_recalls` returns it.
-
-    Returns
-    -------
-    DataFrame
-        A line a change and measure: change, measure, seeds (how many), step (median), mean, std
-        (percent; NaN with one seed).
+    A line a change and measure: change, measure, seeds (how many), step (median), mean, std
+    (percent; NaN with one seed).
     """
     table = recalls.groupby(["change", "measure"], sort=False).agg(
         seeds=("seed", "nunique"),
