@@ -63,24 +63,14 @@ def embed_cca(fitted: CCA, clips: FeatureSet | Pairs, power: float) -> Embedding
 
 
 def canonical_correlations(train: Moments, held_out: FeatureSet, ridge: float = 0.01) -> np.ndarray:
-    """Return how strongly the two modalities correlate along each pair of canonical directions.
+    """Return how strongly the modalities correlate along each pair of canonical directions.
 
     The directions come from one split and the correlations from another: on the clips that the
-    directions were fitted to, even unrelated features correlate.
+    directions were fitted to, even unrelated features correlate. ``ridge``, as a share of the mean
+    variance, is added to the variances before whitening; our choice.
 
-    Parameters
-    ----------
-    train : Moments
-        Of the split where the directions are fitted.
-    held_out : FeatureSet
-        Where the correlations are measured.
-    ridge : float
-        Added to the variances, as a share of their mean, before whitening; our choice.
-
-    Returns
-    -------
-    array, float64, (smaller of the two feature sizes,)
-        In the order of the fitted correlations; 0 where a coordinate is the same for all clips.
+    float64, (smaller of the two feature sizes,), in the order of the fitted correlations; 0 where a
+    coordinate is the same for all clips.
     """
     projected = fit_cca(train, ridge).project(held_out)
     deviations = [np.where(np.ptp(p, axis=0) > 0, p.std(axis=0), np.inf) for p in projected]
@@ -93,19 +83,9 @@ def choose_cca(
 ) -> tuple[dict[str, list[Embeddings]], pd.DataFrame]:
     """Embed the evaluation clips with the ridge and the power that do best on validation clips.
 
-    Parameters
-    ----------
-    features : Path
-        Feature set.
-    clips : int, optional
-        Fit to the first so many training clips; all if not given.
-
-    Returns
-    -------
-    methods : dict
-        By name: plain CCA (power 0) and weighted CCA, each at its best.
-    grid : DataFrame
-        Columns ridge, power and validation R@1 in percent, the best first.
+    It is fitted to the first so many training ``clips``, all if not given. Returns the embeddings
+    by method, plain CCA (power 0) and weighted CCA, each at its best; and the grid: ridge, power
+    and validation R@1 in percent, the best first.
     """
     best, grid = best_cca(features, clips)
     evaluation = open_features(features, "evaluation")

@@ -87,28 +87,14 @@ def controls(features: FeatureSet, embedded: Embeddings) -> dict[str, Embeddings
 def controls_frame(
     features: FeatureSet, embedded: Embeddings, galleries: Sequence[int], seed: int = 0
 ) -> pd.DataFrame:
-    """Measure what the controls score, the mean of both directions.
+    """Measure what the controls of some clips score, the mean of both directions.
 
-    Parameters
-    ----------
-    features : FeatureSet
-        The clips of a table of recalls.
-    embedded : Embeddings
-        Of the same clips, by any model.
-    galleries : sequence of int
-        Candidates per query; the largest that there are clips for is used, or else 16, or all.
-    seed : int
-        Draws the galleries.
+    Of ``embedded``, by any model, pairs are shuffled. The largest of ``galleries`` that there are
+    clips for is used, or else 16, or all. Columns control, gallery, k, recall (percent); chance is
+    the first.
 
-    Returns
-    -------
-    DataFrame
-        Columns control, gallery, k, recall (percent); chance is the first.
-
-    Raises
-    ------
-    InputError
-        If a control that must score as chance does not: no recall measured so would mean anything.
+    InputError if a control that must score as chance does not: no recall measured so would mean
+    anything.
     """
     size = max((n for n in [16, *galleries] if n <= len(features)), default=len(features))
     levels = [min(100, 100 * k / size) for k in KS]

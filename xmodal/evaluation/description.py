@@ -13,16 +13,12 @@ from xmodal.evaluation.cca import canonical_correlations
 def describe(features: Path, shown: int = 8, named: int = 30) -> dict[str, pd.DataFrame]:
     """Describe a feature set.
 
-    Returns
-    -------
-    dict of DataFrame
-        ``splits``, see `xmodal.data.statistics.overview`; of the training clips ``labels`` (number
-        of the label, clips that carry it, the most frequent first, ``named`` of these with their
-        name), ``labels_per_clip`` (labels, clips that carry so many) and ``clips`` (id and labels
-        of the first ``shown``); of the evaluation clips ``norms`` (visual, audio: lengths of the
-        feature vectors, a line a clip); ``components`` (kind, value): canonical correlations, in
-        the order of their directions, and the variances of the principal components of either
-        modality, largest first.
+    ``splits``: see `xmodal.data.statistics.overview`. Of the training clips ``labels`` (number of
+    the label, clips that carry it, the most frequent first, ``named`` of these with their name),
+    ``labels_per_clip`` (labels, clips that carry so many) and ``clips`` (id and labels of the first
+    ``shown``). Of the evaluation clips ``norms`` (visual, audio: lengths of the feature vectors, a
+    line a clip). ``components`` (kind, value): canonical correlations, in the order of their
+    directions, and the variances of the principal components of either modality, largest first.
     """
     splits = {name: open_features(features, name) for name in SPLITS}
     train, evaluation = splits["train"], splits["evaluation"]

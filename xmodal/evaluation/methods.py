@@ -55,23 +55,9 @@ class MethodsConfig(RunFigureConfig):
 def learned(config: MethodsConfig) -> tuple[Methods, hubness.Correction]:
     """Embed the evaluation clips with the paper's run and with the recipe's.
 
-    Parameters
-    ----------
-    config : MethodsConfig
-        Names the runs and the feature set.
-
-    Returns
-    -------
-    methods : dict
-        By name: the paper's method, the recipe (one entry a seed), its runs joined, and those with
-        their hubs corrected.
-    correction : Correction
-        Chosen on validation clips.
-
-    Raises
-    ------
-    InputError
-        If a run is missing.
+    Returns the paper's method, the recipe (one entry a seed), its runs joined, and those with their
+    hubs corrected, all by name; and the correction, which validation clips choose. InputError if a
+    run is missing.
     """
     for run in (config.run, *config.recipe):
         if not (run / "result.json").exists():

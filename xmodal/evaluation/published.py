@@ -122,15 +122,8 @@ def published() -> pd.DataFrame:
 def with_published(frame: pd.DataFrame) -> pd.DataFrame:
     """Put the published recalls above measured ones, their rows taken as gallery sizes.
 
-    Parameters
-    ----------
-    frame : DataFrame
-        `recall_frame` with a column model.
-
-    Returns
-    -------
-    DataFrame
-        Columns gallery, direction, k, recall, low, high (percent), model ("published", or its own).
+    ``frame`` is a `recall_frame` with a column model. Columns gallery, direction, k, recall, low,
+    high (percent), model ("published", or its own).
     """
     paper = published().rename(columns={"row": "gallery"}).assign(model="published")
     columns = ["gallery", "direction", "k", "recall", "low", "high", "model"]
@@ -140,15 +133,8 @@ def with_published(frame: pd.DataFrame) -> pd.DataFrame:
 def compare_readings(dimensions: pd.DataFrame, galleries: pd.DataFrame) -> pd.DataFrame:
     """Put both readings of the paper's row labels beside its numbers and beside chance.
 
-    Parameters
-    ----------
-    dimensions, galleries : DataFrame
-        As `both_readings` returns them.
-
-    Returns
-    -------
-    DataFrame
-        Columns row, direction, k, reading, recall, low, high (percent).
+    Takes what `both_readings` returns; columns row, direction, k, reading, recall, low, high
+    (percent).
     """
     paper, clips = published(), dimensions["gallery"].max()
     parts = {
@@ -169,17 +155,8 @@ def compare_readings(dimensions: pd.DataFrame, galleries: pd.DataFrame) -> pd.Da
 def share_frame(frame: pd.DataFrame, clips: int) -> pd.DataFrame:
     """Put every recall beside its K and its number of candidates N, under both readings.
 
-    Parameters
-    ----------
-    frame : DataFrame
-        As `compare_readings` returns it.
-    clips : int
-        Candidates if rows are dimensions.
-
-    Returns
-    -------
-    DataFrame
-        Columns reading, direction, model ("published", "ours"), row, candidates, k, recall.
+    ``frame`` is what `compare_readings` returns, ``clips`` the candidates if rows are dimensions.
+    Columns reading, direction, model ("published", "ours"), row, candidates, k, recall.
     """
     parts = [
         frame[frame["reading"] == name].assign(reading=reading, model=model, candidates=size)
@@ -191,21 +168,13 @@ def share_frame(frame: pd.DataFrame, clips: int) -> pd.DataFrame:
 
 
 def same_share(frame: pd.DataFrame) -> pd.DataFrame:
-    """Pair the recalls of two rows that have the same K/row, such as R@5 of 256 and R@10 of 512.
+    """Pair the recalls of two rows with the same K/row, such as R@5 of 256 and R@10 of 512.
 
     If rows are galleries, both ask whether the match is in the same share of the candidates, and
     should be nearly equal. If rows are dimensions, the larger K should win by far.
 
-    Parameters
-    ----------
-    frame : DataFrame
-        As `compare_readings` returns it.
-
-    Returns
-    -------
-    DataFrame
-        Columns direction, first, second (such as "R@5, row 256"), then for each reading that was
-        measured the second's lead in points.
+    ``frame`` is what `compare_readings` returns. Columns direction, first, second (such as "R@5,
+    row 256"), then for each reading that was measured the second's lead in points.
     """
     measured = frame[~frame["reading"].str.startswith("chance")]
     pairs = measured.merge(measured, on=["direction", "reading"], suffixes=("", "_2"))
@@ -228,16 +197,8 @@ def verdict(frame: pd.DataFrame, training: pd.DataFrame, source: str) -> str:
     """Say in a few sentences what the rows of the published tables are, and how far ours are off.
 
     A reading is held to be right if it is closer in both respects: how far recall falls from the
-    first row to the last, and the recalls themselves.
-
-    Parameters
-    ----------
-    frame : DataFrame
-        As `compare_readings` returns it.
-    training : DataFrame
-        As `training_frame` returns it.
-    source : str
-        What the data is called.
+    first row to the last, and the recalls themselves. ``frame`` is what `compare_readings` returns,
+    ``training`` a `training_frame` and ``source`` what the data is called.
     """
     table = frame.pivot(index=["row", "direction", "k"], columns="reading", values="recall")
     table = table.reindex(columns=["published", *READINGS])

@@ -89,38 +89,26 @@ def rank_frame(
 ) -> pd.DataFrame:
     """Rank the match of every query in both directions at several gallery sizes.
 
-    Parameters
-    ----------
-    models : sequence of Embeddings
-        Of one model, or of several that differ in their seed alone.
-    sizes : sequence of int
-        Candidates per query, N; larger sizes than there are clips are left out.
-    keep : array of bool, (clips,), optional
-        Clips that take part, as query and as candidate; all if not given.
-    seed : int
-        Draws the galleries.
-    cosine : bool
-        Whether embeddings must be of length 1: see `both_ranks`.
+    ``models`` are the embeddings of one model, or of several that differ in their seed alone. Clips
+    to ``keep`` (bool, (clips,); all if not given) are queries and candidates; ``sizes`` of
+    galleries that they are too few for are left out. ``seed`` draws the galleries; ``cosine``
+    insists on vectors of length 1, see `both_ranks`. InputError if there are too few clips for
+    every size.
 
-    Returns
-    -------
-    DataFrame
-        Columns member (number of the model), direction, gallery, clip (row of the query), better,
-        tied: see `Ranks`. A line a query.
-
-    InputError if there are too few clips for every size.
+    A line a query: member (number of the model), direction, gallery, clip (row of the query),
+    better and tied, see `Ranks`.
     """
     count = len(models[0].visual)
     rows = np.arange(count) if keep is None else np.flatnonzero(keep)
-    if not any(1 <= n <= len(rows) for n in sizes):
+    fitting = [n for n in sizes if 1 <= n <= len(rows)]
+    if not fitting:
         raise InputError(
             f"of {count} clips {len(rows)} can be ranked (silent ones cannot), too few for a "
             f"gallery of {' or '.join(map(str, sizes))}: use a larger feature set"
         )
     found = {
         (size, member): gallery_ranks(one.audio[rows], one.visual[rows], size, seed, cosine)
-        for size, (member, one) in product(sizes, enumerate(models))
-        if 1 <= size <= len(rows)
+        for size, (member, one) in product(fitting, enumerate(models))
     }
     parts = []
     for way, direction in enumerate((AUDIO_TO_VIDEO, VIDEO_TO_AUDIO)):
@@ -202,13 +190,7 @@ def mean_recall(
 
 
 def find_runs(config: RecallConfig) -> list[Path]:
-    """Return the runs to measure: those named, or all finished ones of the folder, by name.
-
-    Raises
-    ------
-    InputError
-        If there is none.
-    """
+    """Return the runs to measure, see `RecallConfig.trained`; InputError if there is none."""
     runs = config.trained()
     if not runs:
         raise InputError(
@@ -315,17 +297,9 @@ def joined(members: Sequence[Embeddings]) -> Embeddings:
 
 
 def embed_runs(runs: Sequence[Path], features: FeatureSet) -> dict[int, list[Embeddings]]:
-    """Embed a split with several runs.
+    """Embed a split with several runs: embedding dimension → the embeddings of its runs.
 
-    Returns
-    -------
-    dict
-        Embedding dimension → the embeddings of its runs, which differ in their seed alone.
-
-    Raises
-    ------
-    InputError
-        If two runs of one dimension differ in more than their seed, training data included.
+    InputError if two runs of one dimension differ in more than their seed, training data included.
     """
     first: dict[int, tuple[Path, dict]] = {}
     embedded: dict[int, list[Embeddings]] = {}

@@ -43,22 +43,9 @@ def by_category(
 ) -> pd.DataFrame:
     """Measure retrieval label by label, to tell easy categories from hard ones.
 
-    Parameters
-    ----------
-    query, gallery : Tensor, float32, (clips, embedding_dim)
-        Unit vectors of the two modalities; row i of both belongs to clip i.
-    features : FeatureSet
-        The clips, for their labels.
-    most : int
-        How many labels are looked at, the most frequent first.
-    k : int
-        Items looked at.
-
-    Returns
-    -------
-    DataFrame
-        One line a label: label, clips, recall (percent, of the clip's own match among the first k),
-        relevant (percent of the first k that share any label with the query).
+    Queries and items are float32, (clips, embedding_dim); row i of both belongs to clip i. A line
+    for each of the ``most`` frequent labels: label, clips, recall (percent, of the clip's own match
+    among the first k), relevant (percent of the first k that share any label with the query).
     """
     labels = features.labels
     own = ranks(query, gallery, cosine=False).hits(k).numpy()  # or with hubs corrected
@@ -80,25 +67,13 @@ def by_category(
 
 
 def errors(models: Mapping[str, Embeddings], features: FeatureSet, k: int = 10) -> pd.DataFrame:
-    """Say, for each model, what is retrieved where the own match is not.
+    """Say, for each model, what is retrieved where the own match is not, among all clips.
 
-    Parameters
-    ----------
-    models : mapping
-        By name: embeddings of the split.
-    features : FeatureSet
-        The clips, all of them the gallery.
-    k : int
-        Items looked at.
-
-    Returns
-    -------
-    DataFrame
-        One line a model, all but the skewness in percent, the mean of both directions: R@1; misses
-        (of the queries whose first item is not their own) that share a label with it; R@k; the
-        queries with any item among the first k that shares a label; the share of the first k that
-        do; the skewness of how often items are found, see `occurrence`; the items never found. The
-        last line is what chance would find.
+    A line a model, all but the skewness in percent, the mean of both directions: R@1; misses (of
+    the queries whose first item is not their own) that share a label with it; R@k; the queries with
+    any item among the first k that shares a label; the share of the first k that do; the skewness
+    of how often items are found, see `occurrence`; the items never found. The last line is what
+    chance would find.
     """
     lines = []
     for name, embedded in models.items():

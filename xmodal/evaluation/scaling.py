@@ -50,20 +50,8 @@ def learning_points(
 ) -> pd.DataFrame:
     """Gather the trainings of all ablations that differ in the number of training clips.
 
-    Parameters
-    ----------
-    recalls : sequence of DataFrame
-        Each as `named_recalls` returns it.
-    cca : DataFrame
-        As `cca_points` returns it.
-    gallery : int
-        Candidates per query.
-
-    Returns
-    -------
-    DataFrame
-        A line a training: method (what the row with all clips changes), clips, seed, recall; linear
-        CCA comes last.
+    ``recalls`` has the `named_recalls` of each, ``cca`` the `cca_points`. A line a training: method
+    (what the row with all clips changes), clips, seed, recall; linear CCA comes last.
     """
     points = [points_of(frame, gallery) for frame in recalls]
     return pd.concat([*points, cca.assign(method=LINEAR, seed=0)], ignore_index=True)
@@ -101,22 +89,13 @@ def extrapolate(
 
 
 def curve(points: pd.DataFrame, law: str, wanted: Sequence[float] | None = None) -> pd.DataFrame:
-    """Continue the learning curve of each method by least squares.
+    """Continue the learning curve of each method by one of `LAWS`, by least squares.
 
-    Parameters
-    ----------
-    points : DataFrame
-        method, clips, recall (percent); one line a run.
-    law : str
-        One of `LAWS`.
-    wanted : sequence of float, optional
-        Numbers of training clips; if not given 60 from the least measured to 4 million.
+    ``points`` has a line a run: method, clips, recall (percent). ``wanted`` are numbers of training
+    clips; if not given 60 from the least measured to 4 million.
 
-    Returns
-    -------
-    DataFrame
-        method, law, clips, recall, low, high (percent). The 95 % prediction interval covers the
-        scatter about the law, not whether the law goes on that far; with two runs it is NaN.
+    Columns method, law, clips, recall, low, high (percent). The 95 % prediction interval covers the
+    scatter about the law, not whether the law goes on that far; with two runs it is NaN.
     """
     lines = []
     for method, part in points.groupby("method", sort=False):
@@ -129,16 +108,8 @@ def curve(points: pd.DataFrame, law: str, wanted: Sequence[float] | None = None)
 def hold_back(points: pd.DataFrame) -> pd.DataFrame:
     """Predict the largest trainings of each method by each law, from its smaller ones alone.
 
-    Parameters
-    ----------
-    points : DataFrame
-        As `learning_points` returns it. Methods with fewer than four sizes are left out.
-
-    Returns
-    -------
-    DataFrame
-        method, law, clips (of the largest), recall, low, high (predicted), measured (the mean),
-        fitted to (clips of the largest but one).
+    Methods with fewer than four sizes are left out. Columns method, law, clips (of the largest),
+    recall, low, high (predicted), measured (the mean), fitted to (clips of the largest but one).
     """
     lines = []
     for method, part in points.groupby("method", sort=False):
@@ -188,23 +159,11 @@ def clips_for(points: pd.DataFrame, law: str, level: float) -> float:
 def curve_table(
     points: pd.DataFrame, wanted: Sequence[float], target: tuple[str, float] | None
 ) -> pd.DataFrame:
-    """Continue each method to more clips, by each law.
+    """Continue each method of `learning_points` to ``wanted`` numbers of clips, by each law.
 
-    Parameters
-    ----------
-    points : DataFrame
-        As `learning_points` returns it.
-    wanted : sequence of float
-        Numbers of training clips.
-    target : tuple, optional
-        A recall to reach: its name, and its value in percent.
-
-    Returns
-    -------
-    DataFrame
-        As `curve` returns it, with sizes (how many the law is fitted to), scatter (standard
-        deviation of the runs about the law, points) and, if there is a target, target,
-        target_recall and clips_needed to reach it.
+    Columns of `curve`, with sizes (how many the law is fitted to), scatter (standard deviation of
+    the runs about the law, points) and, if there is a ``target``, a name and a recall in percent:
+    target, target_recall and clips_needed to reach it.
     """
     parts = []
     for law in LAWS:
@@ -223,16 +182,9 @@ def curve_table(
 def needs(recalls: pd.DataFrame, points: pd.DataFrame, gallery: int, clips: int) -> str:
     """Say in a few sentences what the published recall needs, by the ablation of the method.
 
-    Parameters
-    ----------
-    recalls : DataFrame
-        As `named_recalls` returns it; its first row is the method as published.
-    points : DataFrame
-        As `learning_points` returns it.
-    gallery : int
-        Candidates per query, a row of the published tables.
-    clips : int
-        Training clips to predict for.
+    ``recalls`` are `named_recalls`, whose first row is the method as published, ``points`` the
+    `learning_points`, ``gallery`` a row of the published tables and ``clips`` the training clips to
+    predict for.
     """
     column = f"R@1, N = {gallery:,}"
     means = recalls.pivot_table(index="change", columns="measure", values="recall", sort=False)

@@ -99,11 +99,8 @@ def plain_loop(
 def plain_frame(features: Path, clips: int = 2000, gallery: int = 256) -> pd.DataFrame:
     """Train the plain loop on the first training clips, and measure it on the validation clips.
 
-    Returns
-    -------
-    DataFrame
-        A row a step: step, loss (of its batch), recall_at_1 (percent, mean of both directions; NaN
-        but in the last row) and gallery (candidates; all validation clips if there are fewer).
+    A row a step: step, loss (of its batch), recall_at_1 (percent, mean of both directions; NaN but
+    in the last row) and gallery (candidates; all validation clips if there are fewer).
     """
     train, validation = (open_features(features, split) for split in ("train", "validation"))
     losses, *nets = plain_loop(*_tensors(train, clips))

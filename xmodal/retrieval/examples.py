@@ -54,13 +54,10 @@ def examples(embedded: Embeddings, features: FeatureSet, config: RetrievalConfig
     are no queries: their audio is the same. The paper skips the query's own clip (section 4.2);
     here it is kept and marked.
 
-    Returns
-    -------
-    DataFrame
-        A row a retrieved item, `SHOWN` a query. Columns kind ("best", "median", "worst", "random"),
-        direction, query_id, query_labels (names, joined by "; "), rank (of the true match),
-        candidates (among how many), place (of the item, 1 is nearest), match_id, match_labels,
-        cosine, own (whether the item is the query's own clip), shared (labels in common).
+    A row a retrieved item, `SHOWN` a query: kind ("best", "median", "worst", "random"), direction,
+    query_id, query_labels (names, joined by "; "), rank (of the true match), candidates (among how
+    many), place (of the item, 1 is nearest), match_id, match_labels, cosine, own (whether the item
+    is the query's own clip), shared (labels in common).
     """
     sound = np.flatnonzero(~features.silent)
     if len(sound) < max(config.seeded, config.extremes):
@@ -113,16 +110,12 @@ NEAR_MISSES += ["most often instead"]
 def near_misses(embedded: Embeddings, features: FeatureSet, most: int = 10) -> pd.DataFrame:
     """Say, label by label, what comes first where the query's own clip does not.
 
-    Both directions count together; silent clips are no queries.
-
-    Returns
-    -------
-    DataFrame
-        A row for each of the ``most`` frequent labels of the queries. Columns label, queries (that
-        carry it), own first (percent of the queries), same label first (percent of those whose own
-        clip is not first: the first item carries the label too), same label by chance (percent of
-        all clips that carry it), most often instead (where the first item lacks the label: the
-        label that it carries most often and the query does not; "" if there is none).
+    Both directions count together; silent clips are no queries. A row for each of the ``most``
+    frequent labels of the queries: label, queries (that carry it), own first (percent of the
+    queries), same label first (percent of those whose own clip is not first: the first item carries
+    the label too), same label by chance (percent of all clips that carry it), most often instead
+    (where the first item lacks the label: the label that it carries most often and the query does
+    not; "" if there is none).
     """
     labels, sound = features.labels, np.flatnonzero(~features.silent)
     query = np.tile(sound, 2)

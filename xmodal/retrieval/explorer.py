@@ -65,25 +65,16 @@ def explore(
 ) -> dict[str, pd.DataFrame]:
     """Lay clips out on one map of both modalities, and find what each retrieves, both ways.
 
-    Parameters
-    ----------
-    embedded : Embeddings
-        Unit vectors, float32, (clips, embedding_dim).
-    features : FeatureSet
-        The same clips, for their ids and labels.
-    held_out : sequence of (int64, (queries,)) and Embeddings, optional
-        Rows, and all clips as a model embeds them that has not seen these rows; each row once. What
-        these clips retrieve is then found by that model, and only the map is that of ``embedded``.
+    Of models by folds, ``held_out`` has the rows that each has not seen, int64, and all clips as it
+    embeds them; each row stands there once. What these clips retrieve is then found by that model,
+    and only the map is that of ``embedded``.
 
-    Returns
-    -------
-    dict
-        ``points``, a row a clip: clip (id), labels (names, joined by "; "), label (a frequent one,
-        or "other"), visual_x, visual_y, audio_x, audio_y (UMAP of both modalities in one fit),
-        cosine (of its own pair), and for each direction the rank of its match, named after it.
+    ``points``, a row a clip: clip (id), labels (names, joined by "; "), label (a frequent one, or
+    "other"), visual_x, visual_y, audio_x, audio_y (UMAP of both modalities in one fit), cosine (of
+    its own pair), and for each direction the rank of its match, named after it.
 
-        ``neighbours``, ``config.k`` rows a query and direction, or as many as there are clips:
-        direction, query and item (rows of ``points``), rank (1 is nearest), cosine.
+    ``neighbours``, ``config.k`` rows a query and direction, or as many as there are clips:
+    direction, query and item (rows of ``points``), rank (1 is nearest), cosine.
     """
     plane = flatten({"visual": embedded.visual, "audio": embedded.audio}, config)
     visual, audio = plane.reshape(2, -1, 2)

@@ -165,23 +165,11 @@ def trustworthiness(embedded: Mapping[str, Tensor], points: pd.DataFrame, neighb
 def describe_space(embedded: Embeddings, features: FeatureSet, k: int = 10) -> pd.DataFrame:
     """Put in numbers what a map of both modalities shows.
 
-    Parameters
-    ----------
-    embedded : Embeddings
-        Unit vectors, float32, (clips, embedding_dim).
-    features : FeatureSet
-        The same clips, for their labels.
-    k : int
-        Nearest items of the other modality that are looked at.
-
-    Returns
-    -------
-    DataFrame
-        Columns measure, modality (of the query; "both" if the measure knows none) and value:
-        "alignment" and "uniformity" (Wang & Isola, 2020); "modality gap", the distance between the
-        centroids of the two modalities (Liang et al., 2022); "label agreement", the share of the k
-        nearest that have a label in common with the query; "label agreement by chance", the share
-        of all items that have. The query's own clip counts like any other.
+    Columns measure, modality (of the query; "both" if the measure knows none) and value:
+    "alignment" and "uniformity" (Wang & Isola, 2020); "modality gap", the distance between the
+    centroids of the two modalities (Liang et al., 2022); "label agreement", the share of the k
+    nearest items of the other modality that have a label in common with the query; "label agreement
+    by chance", the share of all items that have. The query's own clip counts like any other.
     """
     gap = (embedded.visual.mean(dim=0) - embedded.audio.mean(dim=0)).norm().item()
     lines = [
