@@ -1,7 +1,6 @@
 """What is seen in tables and figures, in words made from their numbers, whatever the data."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,6 +21,11 @@ def _plus(points: float) -> str:
 
 UNLABELLED = "No clip has a label here, so there is nothing to say of them."
 FOUND = "Every query finds its own clip first, so there is no miss to speak of."
+
+
+def interval(value: float, low: float, high: float) -> str:
+    """Write a recall with its interval, such as "9.0 [8.3, 9.7]"; alone if that is missing."""
+    return f"{value:.1f}" if np.isnan(low) else f"{value:.1f} [{low:.1f}, {high:.1f}]"
 
 
 def _ends(frame: pd.DataFrame, column: str) -> tuple[pd.Series, pd.Series]:
@@ -291,7 +295,7 @@ def errors(frame: pd.DataFrame) -> str:
     name, hubs = "misses with a shared label", "hubs, skewness"
     fell = "falls" if last[hubs] < before[hubs] else "does not fall"
     misses = FOUND
-    if last[name] == last[name]:  # it is NaN without misses
+    if pd.notna(last[name]):
         misses = (
             f"Of what “{last.name}” retrieves first instead of the match, {last[name]:.0f} % share "
             f"a label with the query; by chance it would be {chance[name]:.0f} %."
@@ -387,16 +391,14 @@ def own_media(recalls: pd.DataFrame, k: int = 5) -> str:
     mine = recalls[(recalls["gallery"] == recalls["gallery"].min()) & (recalls["k"] == k)]
     shown = mine[mine["model"].isin(mine["model"].unique()[-3:])]
     said = [
-        f"{direction}, " + ", ".join(_interval(line) for line in part.itertuples())
+        f"{direction}, "
+        + ", ".join(
+            f"{line.model} {interval(line.recall, line.low, line.high)}"
+            for line in part.itertuples()
+        )
         for direction, part in shown.groupby("direction", sort=False)
     ]
     return (
         f"Of {mine['gallery'].iloc[0]} clips that no model has seen, the match is among the first "
         f"{k} for so many percent of queries: {'; '.join(said)}."
     )
-
-
-def _interval(line: Any) -> str:
-    """Return whose recall it is, and the recall with its interval, if it has one."""
-    bounds = f" [{line.low:.1f}, {line.high:.1f}]" if line.low == line.low else ""
-    return f"{line.model} {line.recall:.1f}{bounds}"

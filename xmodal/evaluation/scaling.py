@@ -11,6 +11,7 @@ from tqdm import tqdm
 from xmodal.data.features import open_features
 from xmodal.evaluation.ablation import AblationConfig
 from xmodal.evaluation.cca import LINEAR, choose_cca
+from xmodal.evaluation.findings import interval
 from xmodal.evaluation.published import published
 from xmodal.evaluation.recall import mean_recall
 
@@ -142,10 +143,9 @@ def continued(points: pd.DataFrame, wanted: Sequence[float] | None = None) -> pd
     """
     law = choose_law(points)
     each = {name: curve(points, name, wanted) for name in LAWS}
-    bounds = pd.concat(each.values()).groupby(["method", "clips"], sort=False)
-    low, high = bounds["low"].min(), bounds["high"].max()
-    keys = pd.MultiIndex.from_frame(each[law][["method", "clips"]])
-    return each[law].assign(low=low.loc[keys].to_numpy(), high=high.loc[keys].to_numpy())
+    low = pd.concat([one["low"] for one in each.values()], axis=1).min(axis=1)
+    high = pd.concat([one["high"] for one in each.values()], axis=1).max(axis=1)
+    return each[law].assign(low=low, high=high)
 
 
 def clips_for(points: pd.DataFrame, law: str, level: float) -> float:
@@ -192,9 +192,11 @@ def needs(recalls: pd.DataFrame, points: pd.DataFrame, gallery: int, clips: int)
     paper = published_level(gallery)
     there = f"{paper[1]:.1f} is published" if paper else "nothing is published"
     law, mine = choose_law(points), points[points["method"] == first]
-    each = {name: next(curve(mine, name, [clips]).itertuples()) for name in LAWS}
-    order, held = [law, *(name for name in LAWS if name != law)], hold_back(points)
-    said = " and ".join(f"{_interval(each[name])} by a {name}" for name in order)
+    measured, held = (mine["clips"].to_numpy(), mine["recall"].to_numpy()), hold_back(points)
+    said = " and ".join(
+        f"{interval(*extrapolate(*measured, clips, name))} by a {name}"
+        for name in sorted(LAWS, key=lambda name: name != law)
+    )
     tested = (held["clips"] / held["fitted to"]).max()
     return (
         f"At {gallery:,} candidates {first} reaches a Recall@1 of {means.loc[first, column]:.1f} % "
@@ -208,9 +210,3 @@ def needs(recalls: pd.DataFrame, points: pd.DataFrame, gallery: int, clips: int)
             else "and no law was put to a test."
         )
     )
-
-
-def _interval(line: Any) -> str:
-    """Write a recall with its interval; two runs give none."""
-    bounds = "" if np.isnan(line.low) else f" [{line.low:.1f}, {line.high:.1f}]"
-    return f"{line.recall:.1f}{bounds}"
