@@ -5,8 +5,11 @@ import math
 import numpy as np
 import pytest
 import torch
+from by_hand import by_hand
 from torch.nn.functional import normalize
 
+from xmodal.data.features import FeatureSet
+from xmodal.evaluation import hubness
 from xmodal.evaluation.hubness import (
     SHARPNESS,
     WEIGHT,
@@ -72,11 +75,14 @@ def test_hubs_lose_their_lead():
     assert after < before
 
 
-def test_the_best_on_validation_is_chosen():
+def test_the_best_on_validation_is_chosen(monkeypatch: pytest.MonkeyPatch):
     clips, bank = Embeddings(unit(20, 0), unit(20, 1)), Embeddings(unit(20, 2), unit(20, 3))
-    wanted = Correction(SHARPNESS[1], WEIGHT[3])
+    features, wanted = by_hand([[]] * 20), Correction(SHARPNESS[1], WEIGHT[3])
     goal = corrected(clips, attraction(clips, bank, wanted.sharpness), wanted.weight).audio
-    assert (
-        choose_correction(clips, bank, lambda found: -(found.audio - goal).abs().sum().item())
-        == wanted
-    )
+
+    def score(found: Embeddings, validation: FeatureSet, cosine: bool) -> float:
+        assert validation is features and not cosine
+        return -(found.audio - goal).abs().sum().item()
+
+    monkeypatch.setattr(hubness, "mean_recall", score)
+    assert choose_correction(clips, bank, features) == wanted

@@ -6,7 +6,7 @@ other items of the gallery are looked at, so each query is answered alone.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +15,8 @@ from scipy import stats
 from torch import Tensor
 
 from xmodal.config import InputError
-from xmodal.evaluation.recall import directions
+from xmodal.data.features import FeatureSet
+from xmodal.evaluation.recall import directions, mean_recall
 from xmodal.model import Embeddings
 
 SHARPNESS = (7.0, 14.0, 28.0)
@@ -66,14 +67,12 @@ def corrected(embedded: Embeddings, attractions: Sequence[Tensor], weight: float
     )
 
 
-def choose_correction(
-    validation: Embeddings, bank: Embeddings, score: Callable[[Embeddings], float]
-) -> Correction:
-    """Return the correction whose embeddings of validation clips score best."""
+def choose_correction(embedded: Embeddings, bank: Embeddings, validation: FeatureSet) -> Correction:
+    """Return the correction with which embedded validation clips have the highest Recall@1."""
     scores = {}
     for sharpness in SHARPNESS:
-        attractions = attraction(validation, bank, sharpness)
+        attractions = attraction(embedded, bank, sharpness)
         for weight in WEIGHT:
-            embedded = corrected(validation, attractions, weight)
-            scores[Correction(sharpness, weight)] = score(embedded)
+            found = corrected(embedded, attractions, weight)
+            scores[Correction(sharpness, weight)] = mean_recall(found, validation, cosine=False)
     return max(scores, key=scores.__getitem__)

@@ -14,7 +14,7 @@ from xmodal.evaluation import hubness
 from xmodal.evaluation.cca import choose_cca
 from xmodal.evaluation.config import RunFigureConfig
 from xmodal.evaluation.controls import controls_frame
-from xmodal.evaluation.recall import embed_run, joined, mean_recall, rank_frame
+from xmodal.evaluation.recall import embed_run, joined, rank_frame
 from xmodal.evaluation.relevance import by_category, errors
 from xmodal.model import Embeddings
 from xmodal.synthetic.likelihood import log_likelihood_ratio
@@ -59,21 +59,16 @@ def learned(config: MethodsConfig) -> tuple[Methods, hubness.Correction]:
     hubs corrected, all by name; and the correction, which validation clips choose. InputError if a
     run is missing.
     """
-    for run in (config.run, *config.recipe):
-        if not (run / "result.json").exists():
-            raise InputError(f"{run} holds no finished training run: make paper trains it")
     train, validation, clips = (open_features(config.features, split) for split in SPLITS)
-    members = [embed_run(run, clips) for run in config.recipe]
+    paper, *members = (embed_run(run, clips) for run in (config.run, *config.recipe))
     bank, held_out = (
         joined([embed_run(run, part) for run in config.recipe]) for part in (train, validation)
     )
-    correction = hubness.choose_correction(
-        held_out, bank, lambda embedded: mean_recall(embedded, validation, cosine=False)
-    )
+    correction = hubness.choose_correction(held_out, bank, validation)
     ensemble, name = joined(members), f"{RECIPE}, {len(members)} joined"
     attractions = hubness.attraction(ensemble, bank, correction.sharpness)
     methods = {
-        PAPER: [embed_run(config.run, clips)],
+        PAPER: [paper],
         RECIPE: members,
         name: [ensemble],
         f"{name}, hubs corrected": [hubness.corrected(ensemble, attractions, correction.weight)],

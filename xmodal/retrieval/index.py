@@ -36,7 +36,7 @@ from xmodal.data.features import (
     read_manifest,
 )
 from xmodal.evaluation import hubness
-from xmodal.evaluation.recall import mean_recall, require_fit
+from xmodal.evaluation.recall import require_fit
 from xmodal.folder import locked, require_empty, require_room, tidy, whole
 from xmodal.model import Embeddings, JointEmbedding
 from xmodal.retrieval.gallery import FILE, Gallery, Lists, open_gallery, side_of
@@ -301,13 +301,8 @@ def _hubs(
     train, validation = (open_features(config.features, split) for split in SPLITS[:2])
     rows = np.linspace(0, len(train) - 1, min(len(train), BANK)).astype(int)
     bank = model.embed(train.visual[rows], train.audio[rows])
-    gallery = min(1024, len(validation))
-    correction = hubness.choose_correction(
-        model.embed(validation.visual, validation.audio),
-        bank,
-        lambda embedded: mean_recall(embedded, validation, gallery, cosine=False),
-    )
-    return correction, bank
+    embedded = model.embed(validation.visual, validation.audio)
+    return hubness.choose_correction(embedded, bank, validation), bank
 
 
 def write_parts(
