@@ -4,7 +4,7 @@ Every clip is evaluated once, by a model of its fold that has not seen it. All o
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -89,14 +89,14 @@ def measure_own_media(config: OwnMediaConfig) -> dict[str, pd.DataFrame]:
         fold = write_fold(pairs, rows, validation, config, f"fold{number}")
         manifest = read_manifest(fold / "features")["splits"]
         sizes += [(number, split, manifest[split]["clips"]) for split in SPLITS]
-        methods = dict(fitted(fold, config))
+        methods = {LINEAR: fit_linear(fold), RECIPE: fit_recipe(fold, config)}
         embedded = {name: embed(pairs) for name, embed in methods.items()}
         scores = {name: normalised_rank(found, validation) for name, found in embedded.items()}
         choices += [(number, name, score) for name, score in scores.items()]
         chosen = min(scores, key=lambda name: scores[name])
         embedded[CHOSEN] = embedded[chosen]
         control = write_fold(pairs, rows, validation, config, f"shuffled{number}", shuffle=True)
-        embedded[f"{RECIPE}, {SHUFFLED}"] = dict(fitted(control, config))[RECIPE](pairs)
+        embedded[f"{RECIPE}, {SHUFFLED}"] = fit_recipe(control, config)(pairs)
         keep = np.isin(np.arange(len(pairs.ids)), rows)
         for name, found in embedded.items():
             among = rank_frame([found], [fewest], keep, config.seed)
@@ -155,10 +155,14 @@ def write_fold(
     return work
 
 
-def fitted(fold: Path, config: OwnMediaConfig) -> Iterator[tuple[str, Embed]]:
-    """Fit both methods to a fold; yield the name of each, and what embeds pairs with it."""
+def fit_linear(fold: Path) -> Embed:
+    """Fit linear CCA to a fold; return what embeds pairs with it."""
     cca, power = best_cca(fold / "features")[0][LINEAR]
-    yield LINEAR, lambda pairs: embed_cca(cca, pairs, power)
+    return lambda pairs: embed_cca(cca, pairs, power)
+
+
+def fit_recipe(fold: Path, config: OwnMediaConfig) -> Embed:
+    """Train the recipe on a fold; return what embeds pairs with it."""
     train(
         TrainConfig(
             recipe="best",
@@ -175,7 +179,7 @@ def fitted(fold: Path, config: OwnMediaConfig) -> Iterator[tuple[str, Embed]]:
         )
     )
     model = load_run(fold / "run")[0]
-    yield RECIPE, lambda pairs: model.embed(pairs.visual, pairs.audio)
+    return lambda pairs: model.embed(pairs.visual, pairs.audio)
 
 
 def normalised_rank(embedded: Embeddings, rows: np.ndarray) -> float:
