@@ -1,6 +1,5 @@
 """The published tables, and whether their rows are embedding dimensions or gallery sizes."""
 
-import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
@@ -31,11 +30,6 @@ READINGS = ["rows are galleries", "rows are dimensions"]
 def measure_readings(config: RecallConfig) -> dict[str, pd.DataFrame]:
     """Rank every query under both readings of the row labels of Tables 1 and 2.
 
-    Parameters
-    ----------
-    config : RecallConfig
-        Names the runs and the feature set.
-
     Returns
     -------
     dict of DataFrame
@@ -57,13 +51,12 @@ def measure_readings(config: RecallConfig) -> dict[str, pd.DataFrame]:
             f"02_train.ipynb, embedding_dim = {config.dimension}"
         )
     mine, count, sound = embedded[config.dimension], len(clips), int((~clips.silent).sum())
-    jobs: list[tuple[int, str, list[int], np.ndarray | None]]
-    jobs = [(dimension, "all", [count], None) for dimension in sorted(embedded)]
-    sizes = sorted({16, 64, *config.galleries, 2048} - {count})
-    jobs.append((config.dimension, "all", sizes, None))
-    sizes = [*config.galleries, sound]
-    jobs.append((config.dimension, "all, again", sizes, None))
-    jobs.append((config.dimension, "not silent", sizes, ~clips.silent))
+    jobs = [
+        *((dimension, "all", [count], None) for dimension in sorted(embedded)),
+        (config.dimension, "all", sorted({16, 64, *config.galleries, 2048} - {count}), None),
+        (config.dimension, "all, again", [*config.galleries, sound], None),
+        (config.dimension, "not silent", [*config.galleries, sound], ~clips.silent),
+    ]
     ranked = [
         rank_frame(embedded[dimension], sizes, keep, config.seed).assign(
             embedding_dim=dimension, clips=name
