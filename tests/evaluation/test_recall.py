@@ -14,6 +14,7 @@ from torch.nn.functional import normalize
 
 from xmodal.config import InputError
 from xmodal.data.features import open_features
+from xmodal.evaluation.published import measure_readings
 from xmodal.evaluation.recall import (
     AUDIO_TO_VIDEO,
     VIDEO_TO_AUDIO,
@@ -22,7 +23,6 @@ from xmodal.evaluation.recall import (
     embed_apart,
     embed_run,
     embed_runs,
-    find_runs,
     joined,
     mean_recall,
     measure_run,
@@ -131,19 +131,19 @@ def test_mean_recall_is_that_of_both_directions_without_silent_clips(
 # --- runs ----------------------------------------------------------------------------------------
 
 
-def test_finished_runs_are_found_by_name(runs: Path, tmp_path: Path):
+def test_finished_runs_are_found_by_name(runs: Path, tmp_path: Path, related_features: Path):
     (runs / "unfinished").mkdir(exist_ok=True)
-    found = find_runs(RecallConfig(runs_folder=runs))
+    found = RecallConfig(runs_folder=runs).trained()
     assert [run.name for run in found] == ["dim4-seed0", "dim8-seed0", "dim8-seed1"]
     named = [tmp_path / "b", tmp_path / "a"]
-    assert find_runs(RecallConfig(runs=named, runs_folder=runs)) == named
+    assert RecallConfig(runs=named, runs_folder=runs).trained() == named
     with pytest.raises(InputError, match="holds no finished training run: run 02_train"):
-        find_runs(RecallConfig(runs_folder=tmp_path))
+        measure_readings(RecallConfig(runs_folder=tmp_path, features=related_features))
 
 
 def test_runs_are_embedded_by_dimension(runs: Path, related_features: Path):
     clips = open_features(related_features, "evaluation")
-    embedded = embed_runs(find_runs(RecallConfig(runs_folder=runs)), clips)
+    embedded = embed_runs(RecallConfig(runs_folder=runs).trained(), clips)
     assert {dimension: len(models) for dimension, models in embedded.items()} == {4: 1, 8: 2}
     for dimension, models in embedded.items():
         for model in models:

@@ -10,14 +10,14 @@ import torch
 from torch.nn.functional import cosine_similarity
 
 from xmodal.config import TrainConfig
-from xmodal.evaluation.recall import RecallConfig, find_runs
+from xmodal.evaluation.recall import RecallConfig
 from xmodal.evaluation.training import history_frame, plain_frame, plain_loop, training_frame
 from xmodal.pipeline.describe import TrainingConfig, measure_training
 from xmodal.plots import training_curves
 
 
 def test_training_frame_tells_each_run(runs: Path, related_features: Path):
-    frame = training_frame(find_runs(RecallConfig(runs_folder=runs))).set_index("run")
+    frame = training_frame(RecallConfig(runs_folder=runs).trained()).set_index("run")
     assert frame["dimension"].to_dict() == {"dim4-seed0": 4, "dim8-seed0": 8, "dim8-seed1": 8}
     assert frame["seed"].tolist() == [0, 0, 1]
     for name, row in frame.iterrows():

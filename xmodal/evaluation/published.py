@@ -12,7 +12,6 @@ from xmodal.evaluation.recall import (
     VIDEO_TO_AUDIO,
     RecallConfig,
     embed_runs,
-    find_runs,
     rank_frame,
     recall_of,
 )
@@ -41,9 +40,13 @@ def measure_readings(config: RecallConfig) -> dict[str, pd.DataFrame]:
     Raises
     ------
     InputError
-        If no run has the gallery reading's dimension, or a control is off.
+        If there is no run, none has the gallery reading's dimension, or a control is off.
     """
-    clips, runs = open_features(config.features, "evaluation"), find_runs(config)
+    clips, runs = open_features(config.features, "evaluation"), config.trained()
+    if not runs:
+        raise InputError(
+            f"{config.runs_folder} holds no finished training run: run 02_train.ipynb first"
+        )
     embedded = embed_runs(runs, clips)
     if config.dimension not in embedded:
         raise InputError(

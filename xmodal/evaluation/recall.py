@@ -22,6 +22,9 @@ from xmodal.model import Embeddings
 
 AUDIO_TO_VIDEO, VIDEO_TO_AUDIO = "audio→video", "video→audio"
 KS = (1, 5, 10)
+COLUMNS = ["direction", "gallery", "galleries", "queries", "k"]
+COLUMNS += ["recall", "low", "high", "median_rank", "mean_rank"]
+"""Of `recall_of`, first of all."""
 APART = "evaluation, scaled apart"
 
 
@@ -127,43 +130,22 @@ def rank_frame(
 def recall_of(ranked: pd.DataFrame, resamples: int = 1000, by: Sequence[str] = ()) -> pd.DataFrame:
     """Summarise ranks as recall; several members are averaged, query by query, first.
 
-    Parameters
-    ----------
-    ranked : DataFrame
-        As `rank_frame` returns it, perhaps of several models told apart by the columns ``by``.
-    resamples : int
-        Of the bootstrap over queries.
-
-    Returns
-    -------
-    DataFrame
-        Columns direction, gallery, galleries (how many), queries, k, recall, low, high (percent),
-        median_rank, mean_rank, and those of ``by``.
+    ``ranked`` is what `rank_frame` returns, perhaps of several models told apart by the columns
+    ``by``. Columns direction, gallery, galleries (how many), queries, k, recall, low, high
+    (percent; by ``resamples`` of the queries), median_rank, mean_rank, and those of ``by``.
     """
-    parts = []
-    for key, part in ranked.groupby([*by, "direction", "gallery"], sort=False):
-        *names, direction, size = key
+    parts, told_apart = [], [*by, "direction", "gallery"]
+    for key, part in ranked.groupby(told_apart, sort=False):
         found = [
             Ranks(*(torch.from_numpy(one[name].to_numpy(np.int64)) for name in Ranks._fields))
             for _, one in part.groupby("member", sort=False)
         ]
-        measured = recall(*found, ks=KS, resamples=resamples)
-        columns = {
-            "direction": direction,
-            "gallery": size,
-            "galleries": measured.queries // size,
-            "queries": measured.queries,
-            "k": measured.ks,
-            "recall": measured.recall,
-            "low": measured.low,
-            "high": measured.high,
-            "median_rank": measured.median_rank,
-            "mean_rank": measured.mean_rank,
-        }
-        parts.append(pd.DataFrame(columns).assign(**dict(zip(by, names, strict=True))))
-    frame = pd.concat(parts, ignore_index=True)
+        measured = pd.DataFrame(recall(*found, ks=KS, resamples=resamples)._asdict())
+        parts.append(measured.assign(**dict(zip(told_apart, key, strict=True))))
+    frame = pd.concat(parts, ignore_index=True).rename(columns={"ks": "k"})
+    frame["galleries"] = frame["queries"] // frame["gallery"]
     frame[["recall", "low", "high"]] *= 100
-    return frame
+    return frame[[*COLUMNS, *by]]
 
 
 def recall_frame(
@@ -187,16 +169,6 @@ def mean_recall(
         raise InputError(f"all {len(keep)} {features.split} clips are silent: none can be ranked")
     both = gallery_ranks(embedded.audio[keep], embedded.visual[keep], size, cosine=cosine)
     return 50 * sum(recall(way, ks=(1,), resamples=0).recall[0] for way in both)
-
-
-def find_runs(config: RecallConfig) -> list[Path]:
-    """Return the runs to measure, see `RecallConfig.trained`; InputError if there is none."""
-    runs = config.trained()
-    if not runs:
-        raise InputError(
-            f"{config.runs_folder} holds no finished training run: run 02_train.ipynb first"
-        )
-    return runs
 
 
 def embed_run(run: Path, features: FeatureSet) -> Embeddings:
