@@ -12,7 +12,7 @@ from xmodal.config import InputError
 from xmodal.data.features import FeatureSet, open_features
 from xmodal.data.prepare import PrepareConfig, prepare
 from xmodal.evaluation import hubness, methods
-from xmodal.evaluation.cca import LINEAR, choose_cca
+from xmodal.evaluation.cca import LINEAR, choose_cca, embed_cca
 from xmodal.evaluation.methods import (
     PAPER,
     MethodsConfig,
@@ -128,8 +128,8 @@ def test_no_method_beats_the_ceiling_of_the_sample(tmp_path: Path, config: Metho
     sampled = open_features(tmp_path / "features", "evaluation")
     assert ceiling(config, sampled) == {}
     (best,) = ceiling(config.model_copy(update={"sample_shared": 14}), sampled).values()
-    by_name, _ = choose_cca(tmp_path / "features")
-    found = mean_recall(by_name[LINEAR][0], sampled, 256)
+    cca, power = choose_cca(tmp_path / "features")[0][LINEAR]
+    found = mean_recall(embed_cca(cca, sampled, power), sampled, 256)
     assert 1 < found < mean_recall(best[0], sampled, 256, cosine=False)
     assert np.isfinite(best[0].visual.numpy()).all()
 

@@ -9,7 +9,7 @@ from scipy import stats
 
 from xmodal.data.features import open_features
 from xmodal.evaluation.ablation import AblationConfig
-from xmodal.evaluation.cca import LINEAR, choose_cca
+from xmodal.evaluation.cca import LINEAR, choose_cca, embed_cca
 from xmodal.evaluation.recall import mean_recall
 from xmodal.evaluation.scaling import (
     cca_points,
@@ -57,8 +57,8 @@ def test_linear_cca_is_fitted_to_as_many_clips(related_features: Path):
     assert found.index.tolist() == [100, 200, 256] and len(points) == 4 + 3
     clips = open_features(related_features, "evaluation")
     for size in (100, 256):
-        methods, _ = choose_cca(related_features, size)
-        assert found[size] == mean_recall(methods[LINEAR][0], clips, 16)
+        cca, power = choose_cca(related_features, size)[0][LINEAR]
+        assert found[size] == mean_recall(embed_cca(cca, clips, power), clips, 16)
 
 
 def test_the_published_level_is_the_mean_of_both_directions():

@@ -31,7 +31,8 @@ def config(
 ) -> AblationConfig:
     """Configure a study whose linear CCA, which takes ten seconds to fit, finds anything at all."""
     one = torch.ones(64, 1)
-    monkeypatch.setattr(study, "choose_cca", lambda _: ({LINEAR: [Embeddings(one, one)]}, None))
+    monkeypatch.setattr(study, "choose_cca", lambda _: ({LINEAR: (None, 1.0)}, None))
+    monkeypatch.setattr(study, "embed_cca", lambda *_: Embeddings(one, one))
     monkeypatch.setattr(study, "cca_points", lambda *_: pd.DataFrame({"clips": [99]}))
     profile = tmp_path / "profile.yaml"
     profile.write_text(yaml.safe_dump({"studies": {"paper": ABLATION, "recipe": ABLATION}}))

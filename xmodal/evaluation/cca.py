@@ -80,23 +80,13 @@ def canonical_correlations(train: Moments, held_out: FeatureSet, ridge: float = 
 
 def choose_cca(
     features: Path, clips: int | None = None
-) -> tuple[dict[str, list[Embeddings]], pd.DataFrame]:
-    """Embed the evaluation clips with the ridge and the power that do best on validation clips.
-
-    It is fitted to the first so many training ``clips``, all if not given. Returns the embeddings
-    by method, plain CCA (power 0) and weighted CCA, each at its best; and the grid: ridge, power
-    and validation R@1 in percent, the best first.
-    """
-    best, grid = best_cca(features, clips)
-    evaluation = open_features(features, "evaluation")
-    methods = {name: [embed_cca(cca, evaluation, power)] for name, (cca, power) in best.items()}
-    return methods, grid
-
-
-def best_cca(
-    features: Path, clips: int | None = None
 ) -> tuple[dict[str, tuple[CCA, float]], pd.DataFrame]:
-    """Return the same methods as they were fitted, each with its power; and the same grid."""
+    """Fit CCA with the ridge and the power that do best on validation clips.
+
+    It is fitted to the first so many training ``clips``, all if not given. Returns by name plain
+    CCA (power 0) and weighted CCA as they were fitted, each at its best, with its power; and the
+    grid: ridge, power and validation R@1 in percent, the best first.
+    """
     train, validation = (open_features(features, split) for split in SPLITS[:2])
     measured = moments(train, clips)
     fitted = {ridge: fit_cca(measured, ridge) for ridge in RIDGES}

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from xmodal.config import InputError
 from xmodal.data.features import SPLITS, FeatureSet, open_features
 from xmodal.evaluation import hubness
-from xmodal.evaluation.cca import choose_cca
+from xmodal.evaluation.cca import choose_cca, embed_cca
 from xmodal.evaluation.config import RunFigureConfig
 from xmodal.evaluation.controls import controls_frame
 from xmodal.evaluation.recall import embed_run, joined, rank_frame
@@ -117,7 +117,8 @@ def measure_methods(config: MethodsConfig) -> dict[str, pd.DataFrame]:
             f"of galleries that the {keep.sum():,} evaluation clips with sound are enough for"
         )
     found, correction = learned(config)
-    linear, grid = choose_cca(config.features)
+    fitted, grid = choose_cca(config.features)
+    linear = {name: [embed_cca(cca, clips, power)] for name, (cca, power) in fitted.items()}
     ours = {PAPER: found[PAPER], **linear, **found}
     methods = {**ours, **ceiling(config, clips)}
     bar = tqdm(methods.items(), "ranking", disable=None)

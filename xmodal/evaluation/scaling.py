@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from xmodal.data.features import open_features
 from xmodal.evaluation.ablation import AblationConfig
-from xmodal.evaluation.cca import LINEAR, choose_cca
+from xmodal.evaluation.cca import LINEAR, choose_cca, embed_cca
 from xmodal.evaluation.findings import interval
 from xmodal.evaluation.published import published
 from xmodal.evaluation.recall import mean_recall
@@ -41,8 +41,8 @@ def cca_points(config: AblationConfig, sizes: Sequence[int]) -> pd.DataFrame:
     clips = open_features(config.features, "evaluation")
     rows = []
     for size in tqdm(sizes, "fitting linear CCA", disable=None):
-        (fitted,) = choose_cca(config.features, size)[0][LINEAR]
-        rows.append((size, mean_recall(fitted, clips, config.gallery)))
+        cca, power = choose_cca(config.features, size)[0][LINEAR]
+        rows.append((size, mean_recall(embed_cca(cca, clips, power), clips, config.gallery)))
     return pd.DataFrame(rows, columns=["clips", "recall"])
 
 

@@ -5,7 +5,7 @@ import pandas as pd
 from xmodal.config import InputError
 from xmodal.data.features import open_features
 from xmodal.evaluation.ablation import AblationConfig, ablation_frame, read_ablations
-from xmodal.evaluation.cca import LINEAR, choose_cca
+from xmodal.evaluation.cca import LINEAR, choose_cca, embed_cca
 from xmodal.evaluation.controls import controls_frame
 from xmodal.evaluation.scaling import cca_points
 from xmodal.results.measurements import read_measured
@@ -49,11 +49,11 @@ def measure_study(config: AblationConfig) -> dict[str, pd.DataFrame]:
         for seed in ablation.seeds
     ]
     found = pd.DataFrame(order, columns=RUN).merge(found, on=RUN)[found.columns]
-    linear, _ = choose_cca(config.features)
+    cca, power = choose_cca(config.features)[0][LINEAR]
     return {
         "runs": found,
         "cca": cca_points(config, sorted(found["clips"].unique())),
-        "controls": controls_frame(clips, linear[LINEAR][0], [config.gallery]),
+        "controls": controls_frame(clips, embed_cca(cca, clips, power), [config.gallery]),
     }
 
 

@@ -18,7 +18,7 @@ from xmodal.config import InputError, TrainConfig
 from xmodal.data.features import SPLITS, FeatureSet, read_manifest
 from xmodal.data.pairs import Pairs, numbered, read_pairs, together
 from xmodal.data.prepare import PrepareConfig, prepare
-from xmodal.evaluation.cca import LINEAR, best_cca, embed_cca
+from xmodal.evaluation.cca import LINEAR, choose_cca, embed_cca
 from xmodal.evaluation.config import FigureConfig
 from xmodal.evaluation.methods import RECIPE
 from xmodal.evaluation.recall import KS, joined, nearest, rank_frame
@@ -157,7 +157,7 @@ def write_fold(
 
 def fit_linear(fold: Path) -> Embed:
     """Fit linear CCA to a fold; return what embeds pairs with it."""
-    cca, power = best_cca(fold / "features")[0][LINEAR]
+    cca, power = choose_cca(fold / "features")[0][LINEAR]
     return lambda pairs: embed_cca(cca, pairs, power)
 
 
