@@ -97,12 +97,11 @@ def controls_frame(
     anything.
     """
     size = max((n for n in [16, *galleries] if n <= len(features)), default=len(features))
-    levels = [min(100, 100 * k / size) for k in KS]
-    parts = [pd.DataFrame({"control": "chance", "k": KS, "recall": levels})]
+    chance = (100 * np.array(KS) / size).clip(max=100)
+    parts = [pd.DataFrame({"control": "chance", "k": KS, "recall": chance})]
     for name, control in controls(features, embedded).items():
         frame = recall_frame([control], [size], None, seed, resamples=0)
         found, queries = frame.groupby("k")["recall"].mean(), frame["queries"].iloc[0]
-        chance = (100 * found.index / size).to_numpy().clip(max=100)
         # both directions, four standard errors
         allowed = 4 * (chance * (100 - chance) / queries) ** 0.5 + 0.01
         if name in CHANCE and (abs(found - chance) > allowed).any():

@@ -24,7 +24,7 @@ AUDIO_TO_VIDEO, VIDEO_TO_AUDIO = "audio→video", "video→audio"
 KS = (1, 5, 10)
 COLUMNS = ["direction", "gallery", "galleries", "queries", "k"]
 COLUMNS += ["recall", "low", "high", "median_rank", "mean_rank"]
-"""Of `recall_of`, first of all."""
+"""The columns of `recall_of`, which those that tell models apart follow."""
 APART = "evaluation, scaled apart"
 
 
