@@ -59,23 +59,11 @@ def plain_loop(
     There is no classifier, no checkpoint, and no label: a negative may show the same kind of thing.
     Depth, widths and learning rate are our choice.
 
-    Parameters
-    ----------
-    visual, audio : Tensor, float32, (clips, visual_dim) and (clips, audio_dim)
-        Row i of both is one clip's.
-    steps, batch : int
-        How many steps are taken, and clips in each; all clips if there are fewer.
-    p_negative : float
-        Chance that a pair is negative.
-    margin : float
-        Cosine from which on a negative costs: α.
-    seed : int
-        Of the weights, the batches and the negatives: torch's own.
-
-    Returns
-    -------
-    list of float, Module, Module
-        The loss of each step, and the two branches, whose outputs are not yet unit vectors.
+    Row i of the features, float32, (clips, visual_dim) and (clips, audio_dim), is one clip's. A
+    step takes ``batch`` clips, or all if there are fewer. A pair is negative with the chance
+    ``p_negative``, and then costs from a cosine of ``margin`` on: α. ``seed`` is of the weights,
+    the batches and the negatives. Returns the loss of each step, and the two branches, whose
+    outputs are not yet unit vectors.
     """
     torch.manual_seed(seed)
     visual_net, audio_net = (

@@ -50,8 +50,7 @@ def measure_explorer(config: ExplorerConfig) -> dict[str, pd.DataFrame]:
     Raises
     ------
     InputError
-        If there is no finished run, it was trained on features of other sizes, or there are fewer
-        than 4 clips that are not silent.
+        As `measure_map` does.
     """
     features = draw_clips(open_features(config.features, "evaluation"), config)
     return explore(embed_run(config.run, features), features, config)
