@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
 from torch import Tensor
 
 from xmodal.data.features import FeatureSet
@@ -38,6 +39,12 @@ def chance_precision(features: FeatureSet, chunk: int = 1024) -> np.ndarray:
     return np.concatenate(parts)
 
 
+def most_frequent(labels: sparse.csr_array, most: int) -> np.ndarray:
+    """Return the columns of the labels that most clips carry, the most frequent first."""
+    counts = labels.sum(axis=0)
+    return np.argsort(-counts, kind="stable")[: min(most, np.count_nonzero(counts))]
+
+
 def by_category(
     query: Tensor, gallery: Tensor, features: FeatureSet, most: int = 30, k: int = 10
 ) -> pd.DataFrame:
@@ -52,8 +59,7 @@ def by_category(
     found = nearest(query, gallery, min(k, len(gallery)))[1].numpy()
     precision = relevant(found, features).mean(axis=1)
     lines = []
-    frequency = labels.sum(axis=0)
-    for column in np.argsort(-frequency, kind="stable")[: min(most, np.count_nonzero(frequency))]:
+    for column in most_frequent(labels, most):
         clips = labels[:, [column]].nonzero()[0]
         lines.append(
             {

@@ -11,6 +11,7 @@ from xmodal.config import InputError
 from xmodal.data.features import FeatureSet, open_features
 from xmodal.evaluation.config import RunFigureConfig
 from xmodal.evaluation.recall import directions, embed_run, nearest
+from xmodal.evaluation.relevance import most_frequent
 from xmodal.metrics import both_ranks
 from xmodal.model import Embeddings
 
@@ -122,9 +123,8 @@ def near_misses(embedded: Embeddings, features: FeatureSet, most: int = 10) -> p
     first = np.concatenate(
         [nearest(one, items, 1)[1].numpy()[sound, 0] for _, one, items in directions(embedded)]
     )
-    frequency = labels[sound].sum(axis=0)
     lines = []
-    for column in np.argsort(-frequency, kind="stable")[: min(most, np.count_nonzero(frequency))]:
+    for column in most_frequent(labels[sound], most):
         carries = labels[:, [column]].toarray()[:, 0] > 0
         asked = carries[query]
         missed = asked & (first != query)

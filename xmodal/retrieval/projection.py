@@ -16,7 +16,7 @@ from xmodal.config import InputError
 from xmodal.data.features import FeatureSet, open_features, read_rows
 from xmodal.evaluation.config import RunFigureConfig
 from xmodal.evaluation.recall import embed_run, nearest
-from xmodal.evaluation.relevance import chance_precision, relevant
+from xmodal.evaluation.relevance import chance_precision, most_frequent, relevant
 from xmodal.metrics import alignment, uniformity
 from xmodal.model import Embeddings
 
@@ -189,7 +189,7 @@ def describe_space(embedded: Embeddings, features: FeatureSet, k: int = 10) -> p
 
 def frequent_labels(features: FeatureSet, n: int) -> list[str]:
     """Name each clip by the rarest of its labels that is among the n most frequent, or "other"."""
-    order = np.argsort(-features.labels.sum(axis=0), kind="stable")[:n]
+    order = most_frequent(features.labels, n)
     names = []
     for carried in features.labels[:, order].toarray():
         places = carried.nonzero()[0]
