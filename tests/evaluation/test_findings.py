@@ -133,7 +133,7 @@ def test_the_law_of_equal_shares():
 
 def test_candidates_that_halve_recall_when_they_double():
     frame = pd.DataFrame({"gallery": [16, 64], "k": [1, 1], "recall": [40.0, 10.0]})
-    assert "with twice the candidates, 50 % of it is left" in findings.candidates(frame)
+    assert "each doubling of the candidates leaves 50 % of it" in findings.candidates(frame)
 
 
 def test_methods_rise_and_a_gallery_that_was_not_measured_is_refused():
@@ -197,7 +197,7 @@ def test_the_space_before_and_after():
         ]
     )
     assert findings.space(frame) == (
-        "Training brings the two halves of a clip closer together (alignment 2.00 → 1.00) and "
+        "Training moves the two halves of a clip closer together (alignment 2.00 → 1.00) and "
         "takes the gap between the modalities from 0.40 to 0.10. Of the ten nearest items of the "
         "other modality 50 % share a label with the query, against 9.0 % before training and 9.0 % "
         "by chance."

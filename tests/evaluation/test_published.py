@@ -95,7 +95,7 @@ def test_verdict_by_hand():
     mean = f"{sum(fall) / 6:.2f}"
     distance = published()["recall"].mean() / 2
     assert said.startswith(
-        f"From row 256 to row 1024 the published recalls fall to {mean} of themselves. Ours, with "
+        f"From row 256 to row 1024 the published recalls fall to {mean} of their value. Ours, with "
         f"4,000 training clips (a sample), fall to {mean} if the rows are galleries and to 1.00 if "
         f"the rows are dimensions. They differ from the published ones by {distance:.1f} points "
         "on average if the rows are galleries"

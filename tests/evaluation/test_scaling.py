@@ -145,7 +145,7 @@ def test_what_the_published_table_needs_is_said_in_numbers():
     grown = pd.DataFrame({"clips": [50, 100, 200, 400], "recall": [1.0, 2, 3, 4]})
     said = needs(runs, grown.assign(method="the text", seed=0), 1024, 1600)
     assert "gives 6.0 [6.0, 6.0] by a logarithm and" in said
-    assert "which the logarithm passes best, reaches 2.0 times" in said
+    assert "the logarithm with the smaller error, on at most 2.0 times as many" in said
 
 
 @pytest.mark.parametrize(

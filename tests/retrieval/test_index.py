@@ -186,7 +186,7 @@ def test_lists_are_those_of_the_rows() -> None:
 
 def test_the_clips_of_the_package_are_an_index() -> None:
     index = Index.open("yt8m-recipe")
-    assert "6,000 clips, searched one and all; hubs not corrected" in index.described()
+    assert "6,000 clips, searched whole; hubs not corrected" in index.described()
     query = index.query(np.ones(1024))
     assert len(index.found(query, "audio", 3)) == 3
 

@@ -148,9 +148,9 @@ def level(frame: pd.DataFrame) -> str:
     bounds = {0.45: "well below half of", 0.55: "about half of", 0.9: "below", 1.1: "near"}
     words = next((words for bound, words in bounds.items() if ratio < bound), "above")
     return (
-        f"Among {frame['row'].max():,} candidates the paper's text on these clips reaches a "
-        f"Recall@1 of {ours:.1f} %, mean of both directions: {words} the published {theirs:.1f} % "
-        f"({ratio:.2f} of it)."
+        f"Among {frame['row'].max():,} candidates the paper's method, as its text describes it, "
+        f"reaches a Recall@1 of {ours:.1f} % on these clips, mean of both directions: {words} the "
+        f"published {theirs:.1f} % ({ratio:.2f} of it)."
     )
 
 
@@ -184,7 +184,7 @@ def candidates(frame: pd.DataFrame) -> str:
     each = (first[many] / first[few]) ** (1 / np.log2(many / few))
     return (
         f"Recall@1 is {first[few]:.1f} % among {few:,} candidates and {first[many]:.1f} % among "
-        f"{many:,}: with twice the candidates, {_percent(each)} of it is left."
+        f"{many:,}: each doubling of the candidates leaves {_percent(each)} of it."
     )
 
 
@@ -195,7 +195,7 @@ def silence(frame: pd.DataFrame) -> str:
     if both.empty:
         return ""
     change = both["not silent"] - both["all"]
-    return f"Without silent clips Recall@1 changes by {_plus(change.mean())} points on average."
+    return f"Without silent clips Recall@1 moves by {_plus(change.mean())} points on average."
 
 
 # --- 04: the joint space --------------------------------------------------------------------------
@@ -223,7 +223,7 @@ def space(frame: pd.DataFrame) -> str:
     before, after = table["before training"], table["after training"]
     closer = "closer together" if after["alignment"] < before["alignment"] else "further apart"
     return (
-        f"Training brings the two halves of a clip {closer} (alignment {before['alignment']:.2f} → "
+        f"Training moves the two halves of a clip {closer} (alignment {before['alignment']:.2f} → "
         f"{after['alignment']:.2f}) and takes the gap between the modalities from "
         f"{before['modality gap']:.2f} to {after['modality gap']:.2f}. Of the ten nearest items of "
         f"the other modality {_percent(after['label agreement'])} share a label with the query, "
@@ -400,5 +400,5 @@ def own_media(recalls: pd.DataFrame, k: int = 5) -> str:
     ]
     return (
         f"Of {mine['gallery'].iloc[0]} clips that no model has seen, the match is among the first "
-        f"{k} for so many percent of queries: {'; '.join(said)}."
+        f"{k}, in percent of queries: {'; '.join(said)}."
     )

@@ -50,8 +50,8 @@ def measure_readings(config: RecallConfig) -> dict[str, pd.DataFrame]:
     embedded = embed_runs(runs, clips)
     if config.dimension not in embedded:
         raise InputError(
-            f"no run has the embedding dimension {config.dimension}: train it with "
-            f"02_train.ipynb, embedding_dim = {config.dimension}"
+            f"no run has the embedding dimension {config.dimension}: train one, or set dimension "
+            f"to what there is, {' or '.join(map(str, sorted(embedded)))}"
         )
     mine, count, sound = embedded[config.dimension], len(clips), int((~clips.silent).sum())
     jobs = [
@@ -215,6 +215,6 @@ def verdict(frame: pd.DataFrame, training: pd.DataFrame, source: str) -> str:
     )
     return (
         f"From row {rows.min()} to row {rows.max()} the published recalls fall to "
-        f"{falls['published']:.2f} of themselves. Ours, {seen}, fall to {ours}. They differ from "
+        f"{falls['published']:.2f} of their value. Ours, {seen}, fall to {ours}. They differ from "
         f"the published ones by {away}. So the rows of the published tables {said}."
     )

@@ -205,7 +205,8 @@ def needs(recalls: pd.DataFrame, points: pd.DataFrame, gallery: int, clips: int)
         f"the curve of {first} gives {said} (95 % intervals in brackets). That is "
         f"{clips / mine['clips'].max():,.0f} times the clips that it was measured on, "
         + (
-            f"and the test of the laws, which the {law} passes best, reaches {tested:.1f} times."
+            f"and the laws were tested, the {law} with the smaller error, on at most "
+            f"{tested:.1f} times as many."
             if len(held)
             else "and no law was put to a test."
         )

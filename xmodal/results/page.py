@@ -48,7 +48,7 @@ PARTS = [
     (
         "How the models were trained",
         ["training"],
-        "Measured are the weights of the step with the best recall on validation clips; nothing "
+        "Each model is measured with the weights of its best step on validation clips; nothing "
         "was chosen on the evaluation clips. A model that gained nothing for long was stopped "
         "where its profile says so.",
     ),

@@ -19,7 +19,7 @@ class ExportConfig(StageConfig):
     run: str = Field(description="run with an index, or weights of the package: yt8m-recipe")
     out: Path = Field(description="file for npz and parquet, folder for projector")
     form: Literal["npz", "parquet", "projector"] | None = Field(
-        None, description="None: by the name of out, projector if it is no file of the others"
+        None, description="None: as the name of out ends, else projector"
     )
 
 

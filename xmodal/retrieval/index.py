@@ -42,7 +42,7 @@ from xmodal.model import Embeddings, JointEmbedding
 from xmodal.retrieval.gallery import FILE, Gallery, Lists, open_gallery, side_of
 
 EXACT = 200_000
-"""So many items are still searched one and all; our choice."""
+"""So many items are all compared with the query; our choice."""
 BANK = 8192
 """Training clips that tell which items are hubs, at most; our choice."""
 SAMPLES = 256
@@ -65,7 +65,7 @@ class IndexConfig(StageConfig):
     out: Path | None = Field(None, description="folder for the index; None: index/ of the run")
     splits: tuple[str, ...] = Field((*SPLITS, UNPAIRED), description="which of its clips")
     correct_hubs: bool = Field(True, description="as 06_beyond does, by training clips")
-    exact: int = Field(EXACT, ge=0, description="most items that are searched one and all")
+    exact: int = Field(EXACT, ge=0, description="most items that are all compared")
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ class Index(Gallery):
         """Say in a sentence what the index holds and how it is searched."""
         about = self.about or {"clips": len(self.ids), "correction": {"weight": 0}, "found": []}
         shares = " and ".join(f"{100 * share:.1f}" for share in about["found"])
-        way = "one and all"
+        way = "whole"
         if shares:
             way = f"in part: {shares} % of the ten true nearest videos and sounds are found"
         hubs = "corrected" if about["correction"]["weight"] else "not corrected"
@@ -167,7 +167,8 @@ class Index(Gallery):
         if not numbers or rows.shape[1] != sizes[side] or not np.isfinite(rows).all():
             raise InputError(
                 f"features of shape {np.shape(features)} are no query here: give {sizes[side]} "
-                f"finite {SIDES[side]} numbers, or rows of so many"
+                f"finite {SIDES[side]} numbers, or rows of so many, from the encoders that the "
+                "model was trained on (of a file: --encoders)"
             )
         visual, audio = (np.zeros((len(rows), size), np.float32) for size in sizes)
         (visual, audio)[side][:] = rows
