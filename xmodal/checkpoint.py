@@ -5,13 +5,14 @@ import os
 from pathlib import Path
 from typing import Any
 
+import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from xmodal.archive import as_noted, digest, is_packed, unpacked, verify
 from xmodal.config import InputError, TrainConfig
-from xmodal.folder import remove, replace, require_empty, settle, whole
+from xmodal.folder import remove, replace, require_empty, require_room, settle, whole
 from xmodal.model import JointEmbedding
 
 TRAINING_VERSION = 1
@@ -51,15 +52,18 @@ class RunFolder:
         """Make the folder this run's; ``content`` decides its course, beside its settings.
 
         InputError if it holds another run, or this one with more steps, and ``overwrite`` is not
-        set; or if it holds something else than a run, which is never removed.
+        set; if it holds something else than a run, which is never removed; or if the disk is too
+        small.
         """
         content = {"config": json.loads(config.model_dump_json()), **content}
+        replaced = False
         if not (self.path / "config.json").exists():
             require_empty(self.path, "a training run")
         else:
             differing = differences(self.read("config.json"), content)
             made = self.state().get("step", 0)
-            if (differing or made > config.steps) and not config.overwrite:
+            replaced = bool(differing or made > config.steps)
+            if replaced and not config.overwrite:
                 what = f"has made {made} steps, more than the {config.steps} asked for"
                 if differing:
                     what = "holds a run of another configuration, data set or version ("
@@ -67,13 +71,15 @@ class RunFolder:
                 raise InputError(
                     f"{self.path} {what}: choose another `out`, or set overwrite=true to replace it"
                 )
-            if differing or made > config.steps:
-                for name in OWN:
-                    remove(self.path / name)
-        if not self.complete(config):
-            self.path.mkdir(parents=True, exist_ok=True)
-            (self.path / "result.json").unlink(missing_ok=True)
-            self.write("config.json", content)
+        if not replaced and self.complete(config):
+            return
+        files = [self.path / WEIGHTS, *(self.path / "checkpoint").glob("*")]
+        written = sum(path.stat().st_size for path in files if path.exists())
+        require_room(self.path, bytes_needed(config, content["sizes"]), written)
+        for name in OWN if replaced else ["result.json"]:
+            remove(self.path / name)
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.write("config.json", content)
 
     def complete(self, config: TrainConfig) -> bool:
         """Tell whether the claimed run has made all its steps."""
@@ -180,6 +186,17 @@ def build_model(config: TrainConfig, sizes: dict[str, int]) -> JointEmbedding:
     """Return the untrained network of a run, for features and classes of the given sizes."""
     temperature = config.temperature if config.objective in ("infonce", "sigmoid") else None
     return JointEmbedding(config, **sizes, temperature=temperature)
+
+
+def bytes_needed(config: TrainConfig, sizes: dict[str, int]) -> int:
+    """Return how many bytes a training needs: its best weights, and two checkpoints for a moment.
+
+    A checkpoint holds the weights, the two moments of each that Adam keeps, and averaged weights.
+    """
+    with torch.device("meta"):  # of no content
+        numbers = sum(values.numel() for values in build_model(config, sizes).state_dict().values())
+    checkpoint = 3 + bool(config.average)
+    return 4 * numbers * (1 + 2 * checkpoint)
 
 
 def find_run(run: Path | str) -> Path:

@@ -24,7 +24,7 @@ from pydantic import ValidationError
 from safetensors.torch import load_file
 
 from xmodal.archive import digest
-from xmodal.checkpoint import TRAINING_VERSION, load_run, read_history
+from xmodal.checkpoint import TRAINING_VERSION, bytes_needed, load_run, read_history
 from xmodal.config import RECIPES, VARIANTS, InputError, TrainConfig
 from xmodal.data.features import open_features
 from xmodal.data.loader import Order
@@ -571,6 +571,39 @@ def test_too_few_clips_are_told(tiny: Tiny, tmp_path: Path):
     with pytest.raises(InputError, match=r"has 256 training clips, fewer than one batch of 257"):
         train(tiny(tmp_path / "run", batch_size=257))
     assert not (tmp_path / "run").exists()
+
+
+def free(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(9, 9, size))
+
+
+def test_a_disk_too_small_is_told_beforehand(
+    tiny: Tiny, whole: Path, copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is begun, nor removed; what is complete needs no room, and what is there counts."""
+    before = snapshot(copy)
+    free(monkeypatch, 9)
+    told = r"run: needs 0\.[0-9]+ MB and the disk has 0\.[0-9]+ MB left; free some space or choose"
+    for refused in (tiny(tmp_path / "new" / "run"), tiny(copy, seed=1, overwrite=True)):
+        with pytest.raises(InputError, match=told):
+            train(refused)
+    assert not (tmp_path / "new" / "run").exists()
+    train(tiny(copy))
+    assert snapshot(copy) == before
+    free(monkeypatch, sum(path.stat().st_size for path in (whole / "checkpoint").iterdir()))
+    train(tiny(copy, steps=50))
+
+
+@pytest.mark.parametrize("average", [0.0, 0.5])
+def test_the_room_of_a_run_is_that_of_its_weights_and_two_checkpoints(
+    tiny: Tiny, tmp_path: Path, average: float
+) -> None:
+    config = tiny(tmp_path / "run", visual_hidden=(512, 512), class_start_step=0, average=average)
+    train(config)
+    sizes = json.loads((config.out / "config.json").read_text())["sizes"]
+    weights = (config.out / "model.safetensors").stat().st_size
+    checkpoint = sum(path.stat().st_size for path in (config.out / "checkpoint").iterdir())
+    assert bytes_needed(config, sizes) == pytest.approx(weights + 2 * checkpoint, rel=0.02)
 
 
 @pytest.mark.parametrize(("validate_every", "step"), [(1, 1), (10, 2)])
