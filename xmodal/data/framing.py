@@ -25,8 +25,6 @@ HEADER = struct.Struct("<QI")
 FOOTER = struct.Struct("<I")
 FRAMING = HEADER.size + FOOTER.size
 """Bytes of a record beside its payload."""
-
-
 FOREIGN = {
     b"\x1f\x8b": "is compressed; unpack it with gunzip",
     b"version https://git-lfs": "is no shard but the pointer of one; fetch it with git lfs pull",
@@ -138,29 +136,37 @@ def _read_bytes(path: Path) -> bytes:
     return data
 
 
+def span_at(data: bytes, offset: int) -> tuple[int, str, str]:
+    """Return where the record at ``offset`` ends, by its header alone; kind and reason if bad.
+
+    Where that is unknown, it is past the end of the file.
+    """
+    unknown, begin = len(data) + 1, offset + HEADER.size
+    if begin > len(data):
+        return unknown, "truncated", "the file ends inside the header"
+    length, length_crc = HEADER.unpack_from(data, offset)
+    if masked_crc(data[offset : offset + 8]) != length_crc:
+        return unknown, "length checksum", "the checksum of the length is wrong"
+    end = begin + length + FOOTER.size
+    if end > len(data):
+        needed = f"the record needs {length + FOOTER.size} bytes after its header"
+        return unknown, "truncated", f"{needed} but the file has {len(data) - begin}"
+    return end, "", ""
+
+
 def _spans(path: Path, data: bytes) -> Iterator[tuple[int, int, int, int]]:
     """Walk the headers: yield number, offset, and where the payload begins and ends."""
     offset = number = 0
     while offset < len(data):
-        where = f"{path}: record {number} at byte {offset}"
-        begin = offset + HEADER.size
-        if begin > len(data):
-            raise InputError(f"{where}: the file ends inside the header; fetch it again.")
-        length, length_crc = HEADER.unpack_from(data, offset)
-        if masked_crc(data[offset : offset + 8]) != length_crc:
-            if not number and (said := foreign(data)):
-                raise InputError(f"{path}: {said}.")
-            advice = "fetch it again" if number else "fetch it again or remove it"
-            reason = "damaged" if number else "damaged or is not a TFRecord file"
+        end, kind, reason = span_at(data, offset)
+        if kind and not number and (said := foreign(data)):
+            raise InputError(f"{path}: {said}.")
+        if kind:
+            what = "cut short" if kind == "truncated" else "damaged"
+            what += "" if number else " or is not a TFRecord file"
             raise InputError(
-                f"{where}: the checksum of the length is wrong; the file is {reason}, so {advice}."
+                f"{path}: record {number} at byte {offset}: {reason}; the file is {what}, so "
+                "fetch it again or remove it."
             )
-        end = begin + length
-        if end + FOOTER.size > len(data):
-            raise InputError(
-                f"{where}: the record needs {length + FOOTER.size} bytes after its header but the "
-                f"file has {len(data) - begin}; it was cut short, so fetch it again."
-            )
-        yield number, offset, begin, end
-        offset = end + FOOTER.size
-        number += 1
+        yield number, offset, offset + HEADER.size, end - FOOTER.size
+        offset, number = end, number + 1

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from xmodal.data.framing import FOOTER, FRAMING, HEADER, foreign, masked_crc
+from xmodal.data.framing import FOOTER, FRAMING, HEADER, foreign, masked_crc, span_at
 
 _WINDOW = 1 << 16
 
@@ -58,21 +58,13 @@ def salvage_records(path: Path) -> Iterator[Stretch]:
 
 
 def _record_at(data: bytes, offset: int) -> tuple[int, str, str]:
-    """Return where the record ends (the file's end and more if unknown), kind and reason if bad."""
-    unknown = len(data) + 1
-    begin = offset + HEADER.size
-    if begin > len(data):
-        return unknown, "truncated", "the file ends inside the header"
-    length, length_crc = HEADER.unpack_from(data, offset)
-    if masked_crc(data[offset : offset + 8]) != length_crc:
-        return unknown, "length checksum", "the checksum of the length is wrong"
-    end = begin + length
-    if end + FOOTER.size > len(data):
-        needed = f"the record needs {length + FOOTER.size} bytes after its header"
-        return unknown, "truncated", f"{needed} but the file has {len(data) - begin}"
-    if masked_crc(data[begin:end]) != FOOTER.unpack_from(data, end)[0]:
-        return end + FOOTER.size, "payload checksum", "the checksum of the payload is wrong"
-    return end + FOOTER.size, "", ""
+    """Return what `span_at` does, the checksum of the payload verified, too."""
+    end, kind, reason = span_at(data, offset)
+    if not kind:
+        payload = data[offset + HEADER.size : end - FOOTER.size]
+        if masked_crc(payload) != FOOTER.unpack_from(data, end - FOOTER.size)[0]:
+            return end, "payload checksum", "the checksum of the payload is wrong"
+    return end, kind, reason
 
 
 def _is_boundary(data: bytes, offset: int) -> bool:
