@@ -25,14 +25,10 @@ BYSTANDERS = {"features", "out", "steps", "passes", "patience", "overwrite", "pr
 """Settings that change how far a training goes, or where it is, but not its course."""
 
 BEST: dict[str, Any] = {"step": int, "best_step": int, "best_recall": int | float}
+STATE = BEST | {"logged_step": int, "history_bytes": int, "files": dict | None}
 HOLDS: dict[str, dict[str, Any]] = {
     "config.json": {"config": dict, "sizes": dict},
-    "checkpoint/state.json": {
-        **BEST,
-        "logged_step": int,
-        "history_bytes": int,
-        "files": dict | None,
-    },
+    "checkpoint/state.json": STATE,
     "result.json": BEST,
 }
 """What each JSON file of a run says, among other things, and as what."""

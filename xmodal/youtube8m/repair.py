@@ -1,12 +1,10 @@
 """A copy of shards without what is wrong with them."""
 
-import os
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pandas as pd
@@ -14,6 +12,7 @@ from tqdm import tqdm
 
 from xmodal.config import InputError
 from xmodal.data.framing import write_records
+from xmodal.folder import whole
 from xmodal.youtube8m.inspect import Inspection, rows
 from xmodal.youtube8m.salvage import salvage_records
 
@@ -76,11 +75,8 @@ def write_repaired(inspection: Inspection, folder: Path) -> Repair:
     """
     shards, problems = inspection.shards, inspection.problems
     left_out = problems.groupby("file", observed=False)["offset"].agg(set)
-    out = Path(os.path.abspath(folder))
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as work:
-            new = Path(work) / "new"
+        with whole(folder) as new:
             new.mkdir()
             kept = shards[shards["good"] > 0]
             for shard in tqdm(list(kept.itertuples()), "repairing", unit="shard", disable=None):
@@ -92,7 +88,6 @@ def write_repaired(inspection: Inspection, folder: Path) -> Repair:
                     raise InputError(
                         f"{shard.file}: the file changed while it was read; repair again."
                     )
-            new.replace(out)
     except OSError as error:
         raise InputError(
             f"{folder}: cannot be made ({error.strerror}: {error.filename}); free some space or "
@@ -107,5 +102,5 @@ def write_repaired(inspection: Inspection, folder: Path) -> Repair:
 
 def _rewrite(source: Path, target: Path, bad: set[int]) -> int:
     """Write the whole records of a file but those at some offsets, and return how many."""
-    whole = (part for part in salvage_records(source) if not part.kind)
-    return write_records(target, (part.payload for part in whole if part.offset not in bad))
+    good = (part for part in salvage_records(source) if not part.kind and part.offset not in bad)
+    return write_records(target, (part.payload for part in good))
