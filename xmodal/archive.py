@@ -64,18 +64,11 @@ def is_packed(run: str) -> bool:
 
 
 def unpacked(run: str) -> Path:
-    """Return the folder of a run in a ZIP file, which is unpacked once, beside others of its kind.
+    """Return the folder of a run in a ZIP file, unpacked once, into ``$XDG_CACHE_HOME/xmodal``.
 
-    Parameters
-    ----------
-    run
-        Path, or address with ``#sha256=`` and the SHA-256 of the file, which is then verified; an
-        address needs one. Unpacked runs are kept in ``$XDG_CACHE_HOME/xmodal``.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be read, is another one, or holds anything but one run.
+    A run is a path or an address, with ``#sha256=`` and the SHA-256 of the file, which is then
+    verified; an address needs one. InputError if the file cannot be read, is another one, or holds
+    anything but one run.
     """
     place, _, wanted = run.partition("#sha256=")
     if wanted and not re.fullmatch("[0-9a-f]{64}", wanted):

@@ -32,12 +32,8 @@ def locked(path: Path) -> Iterator[None]:
 
     The lock is the kernel's, on ``.NAME.lock`` beside it: it ends with the process, however that
     ends. On a file system without locks (a few network ones), or where no such file may be made,
-    nothing keeps two processes apart.
-
-    Raises
-    ------
-    InputError
-        If another process has it, which is named; or in place of an OSError from the block.
+    nothing keeps two processes apart. InputError if another process has it, which is named; or in
+    place of an OSError from the block.
     """
     try:
         lock, held = beside(path, "lock"), None

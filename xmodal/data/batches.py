@@ -30,19 +30,8 @@ class Drawn(NamedTuple):
 class Batches:
     """The training clips of a run, by step: the same batch for a step whenever it is asked for.
 
-    Parameters
-    ----------
-    config : TrainConfig
-        Names the feature set, and how many of its clips make up the training set and a batch.
-    device : torch.device
-        Where the batches are wanted.
-    process, processes : int
-        Which of how many processes this is: each takes its stretch of every batch.
-
-    Raises
-    ------
-    InputError
-        If there are too few training clips, or a batch cannot be cut into equal parts.
+    Each of several processes takes its stretch of every batch. InputError if there are too few
+    training clips, or a batch cannot be cut into equal parts.
     """
 
     def __init__(

@@ -60,20 +60,12 @@ def is_paired(path: Path) -> bool:
 
 
 def read_pairs(path: Path) -> Pairs:
-    """Read paired features.
+    """Read paired features: an ``.npz`` or Parquet file, or a folder of ``.npy`` files.
 
-    Parameters
-    ----------
-    path
-        An ``.npz`` or Parquet file, or a folder of ``.npy`` files, with the arrays ``visual`` and
-        ``audio`` and, if wanted, ``ids``, ``labels`` (texts, several in one joined by ``|``; in
-        Parquet also lists), ``group`` and ``split``. Without ids a clip is called by its row.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be read, the arrays do not fit each other or hold something else, an id
-        occurs twice, or a feature is infinite or in part NaN.
+    It holds the arrays ``visual`` and ``audio`` and, if wanted, ``ids``, ``labels`` (texts, several
+    in one joined by ``|``; in Parquet also lists), ``group`` and ``split``. Without ids a clip is
+    called by its row. InputError if it cannot be read, the arrays do not fit each other or hold
+    something else, an id occurs twice, or a feature is infinite or in part NaN.
     """
     try:
         arrays = _read(path)

@@ -68,17 +68,8 @@ def read_shard(path: str | os.PathLike[str], num_classes: int | None = None) -> 
 def read_columns(path: str | os.PathLike[str], num_classes: int | None = None) -> Columns:
     """Read the clips of a shard as arrays, every checksum verified.
 
-    Parameters
-    ----------
-    path
-        A TFRecord file of video-level YouTube-8M examples.
-    num_classes
-        Size of the vocabulary; a label outside it is refused. ``None`` accepts any label.
-
-    Raises
-    ------
-    InputError
-        The file or an example in it is bad; names the file, the record number and the byte offset.
+    ``num_classes``, if given, is the size of the vocabulary; a label outside it is refused. An
+    InputError names the file, the record number and the byte offset of what is bad.
     """
     columns = read_ordinary(Path(path))
     if columns and (num_classes is None or columns.labels.max(initial=-1) < num_classes):

@@ -35,19 +35,8 @@ def pictures(path: Path) -> Iterator[np.ndarray]:
 
     The first picture counts, then each time the first that comes a second or more after the last
     one that counted, as in YouTube-8M's published extractor. Pictures are upright, and transparent
-    ones lie on white. High dynamic range is converted to 8 bits without tone mapping.
-
-    Yields
-    ------
-    numpy.ndarray
-        RGB, uint8, shape (height, width, 3); at most 300.
-
-    Raises
-    ------
-    NoTrackError
-        The file holds no pictures.
-    InputError
-        The file cannot be read, or not one of its pictures.
+    ones lie on white. High dynamic range is converted to 8 bits without tone mapping. They are RGB,
+    uint8, (height, width, 3). NoTrackError if there are none, InputError if not one can be read.
     """
     begin = due = None
     for frame in _frames(path, "video"):
@@ -64,24 +53,10 @@ def pictures(path: Path) -> Iterator[np.ndarray]:
 
 
 def sound(path: Path, rate: int) -> Iterator[np.ndarray]:
-    """Yield the sound of a file in blocks, the mean of its channels.
+    """Yield the sound of a file in blocks, the mean of its channels, at ``rate`` samples a second.
 
-    Parameters
-    ----------
-    rate
-        Samples per second (Hz) that it is converted to.
-
-    Yields
-    ------
-    numpy.ndarray
-        float32, shape (samples,), full scale at ±1; at most 300 s together.
-
-    Raises
-    ------
-    NoTrackError
-        The file holds no sound.
-    InputError
-        The file cannot be read, or no sound decoded.
+    Blocks are float32, (samples,), full scale at ±1. NoTrackError if there is no sound, InputError
+    if none can be read.
     """
     left = SECONDS * rate
     resampler = None

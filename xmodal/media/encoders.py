@@ -15,18 +15,9 @@ from xmodal.media import extra
 class Encoders(NamedTuple):
     """One encoder of pictures and one of sound; features of different sets cannot be mixed.
 
-    Attributes
-    ----------
-    name
-        What the set is called.
-    visual_dim, audio_dim
-        Lengths of the two vectors.
-    rate
-        Samples per second (Hz) that the encoder of sound expects.
-    visual
-        Takes pictures (uint8, (height, width, 3)), gives float32, (visual_dim,).
-    audio
-        Takes blocks of sound (float32, (samples,)), gives float32, (audio_dim,).
+    ``visual`` takes pictures (uint8, (height, width, 3)) and gives float32, (visual_dim,);
+    ``audio`` takes blocks of sound (float32, (samples,), ``rate`` samples a second) and gives
+    float32, (audio_dim,).
     """
 
     name: str

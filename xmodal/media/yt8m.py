@@ -84,16 +84,10 @@ def encoders(
     visual: Projection,
     audio: Projection,
 ) -> Encoders:
-    """Put YouTube-8M's encoders together.
+    """Put YouTube-8M's encoders together; the projections are to 1,024 and to 128 numbers.
 
-    Parameters
-    ----------
-    inception
-        Takes uint8 (1, 3, height, width), gives ``pool_3``, (1, 2048).
-    vggish
-        Takes `log_mel`, (1, 1, 96, 64), gives the last layer before its ReLU, (1, 128).
-    visual, audio
-        YouTube-8M's projections, to 1,024 and to 128 numbers.
+    Inception takes uint8 (1, 3, height, width), and gives ``pool_3``, (1, 2048). VGGish takes
+    `log_mel`, (1, 1, 96, 64), and gives the last layer before its ReLU, (1, 128).
     """
 
     def of_picture(picture: np.ndarray) -> np.ndarray:
@@ -114,11 +108,8 @@ def encoders(
 def open_yt8m(folder: Path) -> Encoders:
     """Load YouTube-8M's encoders from the files of `ADDRESSES`, each verified.
 
-    Raises
-    ------
-    InputError
-        Files are missing (all are named, with their addresses) or are not what they should be, or
-        torch-fidelity, which holds Inception's architecture, is not installed.
+    InputError if files are missing (all are named, with their addresses) or are not what they
+    should be, or torch-fidelity, which holds Inception's architecture, is not installed.
     """
     missing = [name for name in ADDRESSES if not (folder / name).is_file()]
     if missing:
@@ -226,28 +217,14 @@ def compatibility(
 ) -> pd.DataFrame:
     """Say how far features lie from the statistics of a feature set, such as YouTube-8M's.
 
-    Parameters
-    ----------
-    visual, audio
-        Features, (n, V) and (n, A); rows of NaN are left out.
-    reference
-        A split of a feature set of the same sizes.
-    clips
-        How many of its first clips to compare with; None: all.
+    Features are (n, V) and (n, A); rows of NaN are left out. They are compared with all clips of
+    the ``reference``, a split of the same sizes, or with its first so many.
 
-    Returns
-    -------
-    pandas.DataFrame
-        A row a modality and ``quantity``, with its value for ``own`` features and for the
-        ``reference``: ``clips``; mean and deviation of the ``norm``; ``lowest`` and ``highest``
-        value; ``offset of means``, the root mean square over dimensions of the difference of means
-        in deviations of the reference (some 1/√n by chance); ``ratio of variances``, averaged over
-        dimensions.
-
-    Raises
-    ------
-    InputError
-        The sizes differ, or no clip has a modality.
+    There is a row for each modality and ``quantity``, with its value for ``own`` features and for
+    the ``reference``: ``clips``; mean and deviation of the ``norm``; ``lowest`` and ``highest``
+    value; ``offset of means``, the root mean square over dimensions of the difference of means in
+    deviations of the reference (some 1/√n by chance); ``ratio of variances``, averaged over
+    dimensions. InputError if the sizes differ, or no clip has a modality.
     """
     known = moments(reference, clips)
     rows = []

@@ -20,23 +20,9 @@ def log_likelihood_ratio(config: SampleConfig, visual: np.ndarray, audio: np.nda
     2 % in the visual modality, 6 % in audio). Given both scales, the ratio is that of a mixture of
     Gaussians, summed over all subjects. A silent audio says nothing: its ratio is 0.
 
-    Parameters
-    ----------
-    config : SampleConfig
-        Of the sample that the features come from; of its fields ``shared``, ``seed`` and
-        ``classes`` count.
-    visual : array, float32, (n, 1024)
-    audio : array, float32, (m, 128)
-
-    Returns
-    -------
-    array, float64, (n, m)
-        In nats. Takes about 8 · 3862 · (n + m) bytes of memory beside the result.
-
-    Raises
-    ------
-    InputError
-        If the features have the wrong shape.
+    ``config`` is that of the sample which the features, float32, (n, 1024) and (m, 128), come from.
+    The ratios, float64, (n, m), are in nats, and take about 8 · 3862 · (n + m) bytes of memory
+    beside their own. InputError if the features have the wrong shape.
     """
     for name, array, dim in (("visual", visual, VISUAL_DIM), ("audio", audio, AUDIO_DIM)):
         if array.ndim != 2 or array.shape[1] != dim:

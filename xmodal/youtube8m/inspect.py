@@ -157,14 +157,8 @@ def inspect_shards(
     what it takes to find what repeats, all 6.1 million clips of YouTube-8M need 1.6 GB. Ids are
     compared as they are, audio by 64-bit hashes as in `FeatureSet.silent`.
 
-    Parameters
-    ----------
-    files
-        Each file and its name, as `find_shards` returns them.
-    num_classes
-        Size of the vocabulary; ``None`` accepts any label.
-    jobs
-        Processes; ``None``: all cores, if worth it.
+    ``files`` are those of `find_shards`; ``num_classes``, if given, is the size of the vocabulary,
+    and a label outside it a problem.
     """
     paths = list(files)
     jobs = processes(paths, jobs)

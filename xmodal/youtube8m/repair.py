@@ -66,12 +66,8 @@ def write_repaired(inspection: Inspection, folder: Path) -> Repair:
 
     Good files are copied byte for byte, the others written anew with their good records, the same
     payloads in the same order, so that the folder can be prepared as it is. It appears whole or not
-    at all; the inputs are only read. Call `require_new_folder` first.
-
-    Raises
-    ------
-    InputError
-        The folder cannot be written, or a file changed since it was inspected.
+    at all; the inputs are only read. Call `require_new_folder` first. InputError if the folder
+    cannot be written, or a file changed since it was inspected.
     """
     shards, problems = inspection.shards, inspection.problems
     left_out = problems.groupby("file", observed=False)["offset"].agg(set)
