@@ -112,10 +112,10 @@ def open_features(folder: str | os.PathLike[str], split: str) -> FeatureSet:
         labels = sparse.csr_array((ones, indices, starts), (len(ids), len(label_names)))
         labels.check_format()  # scipy's C code trusts it
         noted = manifest["splits"][split]
-        clips = noted["clips"]
+        clips, sizes = noted["clips"], manifest.get("sizes", (VISUAL_DIM, AUDIO_DIM))
         texts = (*label_names, noted["fingerprint"], manifest["source"])
         whole = (
-            [visual.shape, audio.shape] == [(clips, dim) for dim in feature_sizes(manifest)]
+            [visual.shape, audio.shape] == [(clips, dim) for dim in sizes]
             and visual.dtype.kind + audio.dtype.kind + ids.dtype.kind == "ffU"
             and labels.shape == (clips, manifest["classes"])
             and labels.nnz == noted["labels"]
@@ -137,12 +137,6 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         return {}
     ours = isinstance(manifest, dict) and str(manifest.get("format", "")).startswith("xmodal ")
     return manifest if ours else {}
-
-
-def feature_sizes(manifest: dict[str, Any]) -> tuple[int, int]:
-    """Return the lengths of visual and audio features of a feature set: YouTube-8M's, or others."""
-    visual, audio = manifest.get("sizes", (VISUAL_DIM, AUDIO_DIM))
-    return visual, audio
 
 
 def read_rows(values: np.ndarray, rows: np.ndarray) -> np.ndarray:

@@ -142,7 +142,9 @@ def prepare(config: PrepareConfig) -> dict[str, Any]:
     if pairs:
         manifest["sizes"] = [values.shape[1] for values in pairs[:2]]
     manifest["inputs"] = _sha256(json.dumps([manifest, label_names, found, RULES]))
-    earlier = _earlier_manifest(out)
+    earlier = read_manifest(out)
+    if not earlier:
+        require_empty(out, "a feature set, or a damaged one")
     if earlier.get("inputs") == manifest["inputs"] and _is_whole(out):
         tidy(out)
         return earlier
@@ -338,7 +340,12 @@ def _convert_shards(
 ) -> None:
     """Fill the splits from their shards, less videos that have a second id in another split."""
     shards = _lay_out(work, splits, config)
-    _convert_all(shards, classes, config)
+    convert = partial(_convert, classes=classes, storage=config.storage)
+    jobs = processes((shard.path for shard in shards), config.jobs)
+    total = sum(shard.records for shard in shards)
+    with tqdm(desc="preparing", total=total, unit="clip", disable=None) as bar:
+        for clips in each(convert, shards, jobs):
+            bar.update(clips)
     _refuse_repeated_ids(shards)
     seen = np.zeros(0, np.int64)
     for name in reversed(SPLITS):  # evaluation clips all stay
@@ -352,16 +359,6 @@ def _convert_shards(
             splits[name]["clips"] = int(kept.sum())
             splits[name]["dropped"] += int((~kept).sum())
         splits[name] |= _join_parts(folder, own, kept)
-
-
-def _convert_all(shards: list[_Shard], classes: int, config: PrepareConfig) -> None:
-    """Convert all shards on all cores."""
-    jobs = processes((shard.path for shard in shards), config.jobs)
-    convert = partial(_convert, classes=classes, storage=config.storage)
-    total = sum(shard.records for shard in shards)
-    with tqdm(desc="preparing", total=total, unit="clip", disable=None) as bar:
-        for clips in each(convert, shards, jobs):
-            bar.update(clips)
 
 
 def _convert(shard: _Shard, classes: int, storage: str) -> int:
@@ -496,14 +493,6 @@ def _claim(work: Path, inputs: str) -> None:
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
         note.write_text(inputs)
-
-
-def _earlier_manifest(out: Path) -> dict[str, Any]:
-    """Return the manifest in ``out``, {} if there is nothing; refuse to replace anything else."""
-    manifest = read_manifest(out)
-    if not manifest:
-        require_empty(out, "a feature set, or a damaged one")
-    return manifest
 
 
 def _is_whole(out: Path) -> bool:

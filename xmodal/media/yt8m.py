@@ -212,13 +212,11 @@ def _read_matrix(path: Path, shape: tuple[int, int]) -> np.ndarray:
     return values
 
 
-def compatibility(
-    visual: np.ndarray, audio: np.ndarray, reference: FeatureSet, clips: int | None = None
-) -> pd.DataFrame:
+def compatibility(visual: np.ndarray, audio: np.ndarray, reference: FeatureSet) -> pd.DataFrame:
     """Say how far features lie from the statistics of a feature set, such as YouTube-8M's.
 
-    Features are (n, V) and (n, A); rows of NaN are left out. They are compared with all clips of
-    the ``reference``, a split of the same sizes, or with its first so many.
+    Features are (n, V) and (n, A); rows of NaN are left out. The ``reference`` is a split of the
+    same sizes.
 
     There is a row for each modality and ``quantity``, with its value for ``own`` features and for
     the ``reference``: ``clips``; mean and deviation of the ``norm``; ``lowest`` and ``highest``
@@ -226,14 +224,14 @@ def compatibility(
     deviations of the reference (some 1/√n by chance); ``ratio of variances``, averaged over
     dimensions. InputError if the sizes differ, or no clip has a modality.
     """
-    known = moments(reference, clips)
+    known = moments(reference)
     rows = []
     for modality, values, centre, covariance in (
         ("visual", visual, known.visual_mean, known.visual),
         ("audio", audio, known.audio_mean, known.audio),
     ):
         values = values[np.isfinite(values).all(axis=1)]
-        other = getattr(reference, modality)[:clips]
+        other = getattr(reference, modality)
         if values.shape[1] != other.shape[1] or not len(values):
             raise InputError(
                 f"the {modality} features have shape {values.shape}, which cannot be compared with "

@@ -226,14 +226,9 @@ def safe_name(name: str) -> str:
     """Return a name that no other shard's differs from in upper and lower case alone.
 
     An upper-case letter becomes ``_`` and its lower-case form, ``_`` becomes ``__``:
-    ``trainaA.tfrecord`` is ``traina_a.tfrecord`` on disk. `original_name` is the inverse.
+    ``trainaA.tfrecord`` is ``traina_a.tfrecord`` on disk.
     """
     return re.sub("[A-Z_]", lambda found: "_" + found[0].lower(), name)
-
-
-def original_name(name: str) -> str:
-    """Return the shard name that `safe_name` was given."""
-    return re.sub("_([a-z_])", lambda found: found[1].upper(), name)
 
 
 def _note_release(config: DownloadConfig) -> None:
