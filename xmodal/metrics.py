@@ -50,6 +50,7 @@ def ranks(query: Tensor, gallery: Tensor, chunk: int = 1024, cosine: bool = True
     return both_ranks(query, gallery, chunk, cosine)[0]
 
 
+@torch.no_grad()
 def both_ranks(
     query: Tensor, gallery: Tensor, chunk: int = 1024, cosine: bool = True
 ) -> tuple[Ranks, Ranks]:
@@ -79,7 +80,9 @@ def both_ranks(
         If the vectors are not as described.
     """
     _require(query, gallery, cosine)
-    return _both_ranks(query, gallery, chunk)
+    if len(query) > chunk and query.device.type == "cpu" and query.dtype == torch.float32:
+        return _counted(query, gallery, chunk)  # by compiled code, as there is much to count
+    return _plain(query, gallery, chunk), _plain(gallery, query, chunk)
 
 
 def _require(query: Tensor, gallery: Tensor, cosine: bool) -> None:
@@ -100,14 +103,6 @@ def _require(query: Tensor, gallery: Tensor, cosine: bool) -> None:
                 f"row {row} of {name} has length {length[row]:.4g}, not 1: normalise the rows, or "
                 "rank by products as they are with cosine=False"
             )
-
-
-@torch.no_grad()
-def _both_ranks(query: Tensor, gallery: Tensor, chunk: int) -> tuple[Ranks, Ranks]:
-    """Return `both_ranks`, counted by compiled code where there is much to count."""
-    if len(query) > chunk and query.device.type == "cpu" and query.dtype == torch.float32:
-        return _counted(query, gallery, chunk)
-    return _plain(query, gallery, chunk), _plain(gallery, query, chunk)
 
 
 def _plain(query: Tensor, gallery: Tensor, chunk: int) -> Ranks:
@@ -183,7 +178,7 @@ def gallery_ranks(
     """Return `both_ranks` within `galleries`, one after the other."""
     members = galleries(len(query), size, seed).to(query.device)
     _require(query, gallery, cosine)
-    parts = [_both_ranks(query[rows], gallery[rows], 1024) for rows in members]
+    parts = [both_ranks(query[rows], gallery[rows], cosine=False) for rows in members]
     first, second = zip(*parts, strict=True)
     return _joined(first), _joined(second)
 

@@ -192,16 +192,11 @@ def diverged(batches: Batches, made: int, folder: RunFolder) -> InputError:
     Steps are not looked at one by one, which would make each wait for the device.
     """
     clips, rows = batches.features, batches.order.rows(made)
-    size = np.maximum(
-        *(np.abs(read_rows(x, rows)).max(axis=1) for x in (clips.visual, clips.audio))
-    )
-    order, what, todo = np.argsort(-size), "the largest features are", "lower learning_rate"
-    if not np.isfinite(size).all():
-        order, what, todo = (
-            ~np.isfinite(size),
-            "there are features not finite,",
-            "prepare them anew",
-        )
+    largest = [np.abs(read_rows(x, rows)).max(axis=1) for x in (clips.visual, clips.audio)]
+    size = np.maximum(*largest)
+    order, what, todo = ~np.isfinite(size), "there are features not finite,", "prepare them anew"
+    if not order.any():
+        order, what, todo = np.argsort(-size), "the largest features are", "lower learning_rate"
     kept = folder.state().get("step", 0)
     return InputError(
         f"the loss of {folder.path} is no longer finite at step {made + 1}, in whose batch {what} "

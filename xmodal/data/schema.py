@@ -134,9 +134,16 @@ message_type {
 }
 """
 """``tf.train.Example`` as TensorFlow publishes it, in the text form of a protobuf definition."""
-_POOL = descriptor_pool.DescriptorPool()  # of our own, as TensorFlow may define the message, too
-_POOL.Add(text_format.Parse(_DEFINITION, FileDescriptorProto()))
-_Example: Any = message_factory.GetMessageClass(_POOL.FindMessageTypeByName("Example"))
+
+
+def message_class(definition: str, name: str) -> Any:
+    """Return the class of a message, from the text form of a protobuf definition."""
+    pool = descriptor_pool.DescriptorPool()  # of our own, as TensorFlow may define it, too
+    pool.Add(text_format.Parse(definition, FileDescriptorProto()))
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName(name))
+
+
+_Example = message_class(_DEFINITION, "Example")
 
 _KINDS = {"id": "bytes_list", "video_id": "bytes_list", "labels": "int64_list"}
 _KINDS |= {"mean_rgb": "float_list", "mean_audio": "float_list"}

@@ -13,13 +13,12 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from google.protobuf import descriptor_pool, message_factory, text_format
-from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.message import DecodeError
 from torch import nn
 
 from xmodal.config import InputError
 from xmodal.data.features import FeatureSet
+from xmodal.data.schema import message_class
 from xmodal.data.statistics import moments
 from xmodal.media.encoders import Encoders, as_tensor, magnitudes, mean, mel_filters, windows
 
@@ -198,11 +197,8 @@ message_type {
 
 def _read_matrix(path: Path, shape: tuple[int, int]) -> np.ndarray:
     """Read a matrix of MediaPipe (matrix_data.proto): by columns, unless ``layout`` is 1."""
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(text_format.Parse(_MATRIX, FileDescriptorProto()))
-    matrix = message_factory.GetMessageClass(pool.FindMessageTypeByName("MatrixData"))()
     try:
-        matrix.ParseFromString(path.read_bytes())
+        matrix = message_class(_MATRIX, "MatrixData").FromString(path.read_bytes())
         values = np.array(matrix.packed_data, np.float32)
         values = values.reshape((matrix.rows, matrix.cols), order="C" if matrix.layout else "F")
     except (OSError, DecodeError, ValueError):
