@@ -1,6 +1,7 @@
 """Runs in a ZIP file: one to hand on, and what somebody else handed on, by path or address."""
 
 import hashlib
+import io
 import json
 import os
 import re
@@ -30,8 +31,7 @@ def as_noted(path: Path, noted: str | None) -> bool:
 
 def write_manifest(folder: Path) -> None:
     """Note the SHA-256 of each file of a run's folder."""
-    there = [name for name in FILES if (folder / name).exists()]
-    manifest = {name: digest(folder / name) for name in there}
+    manifest = {name: digest(folder / name) for name in FILES if (folder / name).exists()}
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
 
 
@@ -101,11 +101,8 @@ def unpacked(run: str) -> Path:
 
 def _unpack(place: str, content: bytes, folder: Path) -> None:
     """Unpack a run; names decide nothing, each file must be one that a run has."""
-    packed = folder.with_suffix(f".{os.getpid()}.partial.zip")
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        packed.write_bytes(content)
-        with zipfile.ZipFile(packed) as archive:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
             entries = {Path(entry.filename).name: entry for entry in archive.infolist()}
             strange = set(entries) - {*FILES, "manifest.json"}
             if strange or len(entries) != len(archive.infolist()) or "manifest.json" not in entries:
@@ -114,7 +111,7 @@ def _unpack(place: str, content: bytes, folder: Path) -> None:
                 )
             if sum(entry.file_size for entry in entries.values()) > LARGEST:
                 raise InputError(f"{place} is larger unpacked than any run: not used")
-            folder.mkdir(exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
             for name in (*FILES, "manifest.json"):  # the manifest last: then the run is whole
                 if name in entries:
                     with archive.open(entries[name]) as entry, (folder / name).open("wb") as file:
@@ -125,5 +122,3 @@ def _unpack(place: str, content: bytes, folder: Path) -> None:
         raise InputError(f"{folder}: cannot be written ({error.strerror or error})") from error
     except Exception:  # zipfile raises some ten kinds for a damaged file
         raise InputError(f"{place} is no ZIP file, or a damaged one: get it again") from None
-    finally:
-        packed.unlink(missing_ok=True)
