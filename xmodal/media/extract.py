@@ -78,6 +78,8 @@ class Extracted(NamedTuple):
 def extract(config: ExtractConfig, encoders: Encoders | None = None) -> Extracted:
     """Embed the media files of a folder, and write their features to one file.
 
+    ``encoders`` may be given in place of those that ``config`` names.
+
     Files of one folder and one name but for the suffix are a clip: ``a/cow.mp4``, or ``a/cow.png``
     and ``a/cow.ogg``. A clip may lack a modality. A broken file is reported and passed over, and
     loses nothing of the others. Each vector is noted in ``.NAME.done`` beside ``out`` as soon as it
@@ -87,11 +89,6 @@ def extract(config: ExtractConfig, encoders: Encoders | None = None) -> Extracte
     ``out`` holds ``visual`` (n, V) and ``audio`` (n, A), float32, rows of NaN where a clip lacks
     the modality; ``ids`` (n,), paths below ``folder`` without suffix; ``labels`` and ``group``
     (n,), the folders the clips are in, if there are folders; ``encoder``, the name of the set.
-
-    Parameters
-    ----------
-    encoders
-        In place of those that ``config`` names.
 
     Raises
     ------

@@ -62,19 +62,12 @@ class SampleConfig(StageConfig):
 
 
 def write_sample(config: SampleConfig, progress: bool = True) -> None:
-    """Write the sample, unless the same sample is already there.
+    """Write the sample, unless the same one is already there; another one is replaced.
 
     ``out`` then holds ``shards/sampleNNNN.tfrecord``, ``vocabulary.csv`` and, written last,
     ``sample.json``: the configuration and the constants of the model, all that `Generator` needs.
     The same configuration gives the same bytes on the same machine; elsewhere, linear algebra may
     round differently.
-
-    Parameters
-    ----------
-    config : SampleConfig
-        The sample to write; another sample in ``config.out`` is replaced.
-    progress : bool
-        Show a progress bar.
 
     Raises
     ------

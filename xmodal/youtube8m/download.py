@@ -148,11 +148,6 @@ def download(config: DownloadConfig) -> Downloaded:
     the plan; so what is there is not fetched again, and after an interruption of any kind the same
     call goes on with the files that are missing. Names are those that `safe_name` gives.
 
-    Returns
-    -------
-    Downloaded
-        What was fetched, what was there, and what failed with the reason for each.
-
     Raises
     ------
     InputError

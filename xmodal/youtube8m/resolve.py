@@ -77,10 +77,7 @@ class Pace:
 def resolve(config: ResolveConfig) -> Resolved:
     """Ask for the YouTube ids that the cache does not know, and add each to it at once.
 
-    Returns
-    -------
-    Resolved
-        The numbers; the ids themselves are in the cache, for `read_youtube_ids`.
+    They are then in the cache, for `read_youtube_ids`.
 
     Raises
     ------
