@@ -114,17 +114,16 @@ def open_features(folder: str | os.PathLike[str], split: str) -> FeatureSet:
         noted = manifest["splits"][split]
         clips, sizes = noted["clips"], manifest.get("sizes", (VISUAL_DIM, AUDIO_DIM))
         texts = (*label_names, noted["fingerprint"], manifest["source"])
-        whole = (
+        if not (
             [visual.shape, audio.shape] == [(clips, dim) for dim in sizes]
             and visual.dtype.kind + audio.dtype.kind + ids.dtype.kind == "ffU"
             and labels.shape == (clips, manifest["classes"])
             and labels.nnz == noted["labels"]
             and all(isinstance(text, str) for text in texts)
-        )
+        ):
+            raise ValueError
     except Exception:  # numpy raises some ten kinds for a damaged file
-        whole = False
-    if not whole:
-        raise InputError(f"{folder}: the {split} split is damaged; prepare it again.")
+        raise InputError(f"{folder}: the {split} split is damaged; prepare it again.") from None
     arrays = (visual, audio, ids, labels, label_names)
     return FeatureSet(*arrays, noted["fingerprint"], manifest["source"], split)
 

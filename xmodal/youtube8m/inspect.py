@@ -203,9 +203,8 @@ def _examine(path: Path, num_classes: int | None) -> tuple[np.ndarray, np.ndarra
         table[name] = [part[place] for part in found]
     table["unknown_labels"] = np.bincount(owner[unknown], minlength=len(found))
     visual, audio = columns.visual, columns.audio
-    for name, values in zip(
-        RANGE, (visual.min(1), visual.max(1), audio.min(1), audio.max(1)), strict=True
-    ):
+    ranges = (visual.min(1), visual.max(1), audio.min(1), audio.max(1))
+    for name, values in zip(RANGE, ranges, strict=True):
         table[name] = np.nan
         table[name][numbers] = values
     table["release"][numbers] = [2 - is_release_1(found[number].payload) for number in numbers]
