@@ -1,8 +1,7 @@
 """Feature sets: one split of clips as arrays that open in an instant.
 
-A prepared folder holds ``manifest.json``, ``label_names.json``, and for each split the arrays
-``visual``, ``audio``, ``ids``, ``label_indptr`` and ``label_indices`` as ``.npy`` files. Layout,
-split and fingerprint are our choice; the paper says only that 6,000 clips were evaluated.
+A prepared folder holds ``manifest.json``, ``label_names.json``, and for each split its `ARRAYS`.
+Layout, split and fingerprint are our choice; the paper says only that 6,000 clips were evaluated.
 """
 
 import json
@@ -24,6 +23,8 @@ from xmodal.data.schema import AUDIO_DIM, VISUAL_DIM
 SPLITS = ("train", "validation", "evaluation")
 UNPAIRED = "unpaired"
 """What may stand beside the splits: clips without one modality, of which the row is NaN."""
+ARRAYS = ("visual", "audio", "ids", "label_indptr", "label_indices")
+"""The files of a split, less their suffix ``.npy``."""
 FORMAT = "xmodal features 2"
 """What the manifest of a feature set says it is; the number changes with the layout."""
 CHUNK = 8192
@@ -104,8 +105,7 @@ def open_features(folder: str | os.PathLike[str], split: str) -> FeatureSet:
         )
     try:
         visual, audio, ids, indptr, indices = (
-            np.load(folder / split / f"{name}.npy", mmap_mode="r")
-            for name in ("visual", "audio", "ids", "label_indptr", "label_indices")
+            np.load(folder / split / f"{name}.npy", mmap_mode="r") for name in ARRAYS
         )
         label_names = json.loads((folder / "label_names.json").read_text(encoding="utf-8"))
         ones, starts = np.ones(len(indices), np.float32), indptr.astype(indices.dtype)

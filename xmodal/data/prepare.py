@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from xmodal.config import InputError, StageConfig
 from xmodal.data.features import (
+    ARRAYS,
     CHUNK,
     FORMAT,
     SPLITS,
@@ -34,7 +35,6 @@ from xmodal.folder import beside, locked, replace, require_empty, require_room, 
 
 NOT_COMPARED = {"shards", "out", "vocabulary", "source", "jobs"}
 """Settings that do not change which clip goes where, or are noted otherwise."""
-ARRAYS = ("visual", "audio", "ids", "label_indptr", "label_indices")
 FILES = ["manifest.json", "label_names.json"]
 FILES += [f"{split}/{name}.npy" for split in (*SPLITS, UNPAIRED) for name in ARRAYS]
 """What a feature set holds; all else in its folder is its user's."""
@@ -209,7 +209,7 @@ def _write_pairs(
         path = split / f"{name}.npy"
         _copy_rows(path, values, rows, storage)
         arrays[name] = np.load(path, mmap_mode="r")
-    for name in ("ids", "label_indptr", "label_indices"):
+    for name in ARRAYS[2:]:
         np.save(split / f"{name}.npy", arrays[name])
     noted = {"labels": len(arrays["label_indices"]), "dropped": 0, "shards": []}
     return noted | {"fingerprint": _digest(*arrays.values())}
