@@ -52,21 +52,21 @@ class RunFolder:
         small.
         """
         content = {"config": json.loads(config.model_dump_json()), **content}
-        replaced = False
-        if not (self.path / "config.json").exists():
-            require_empty(self.path, "a training run")
-        else:
+        made, differing = 0, list[str]()
+        if (self.path / "config.json").exists():
             differing = differences(self.read("config.json"), content)
             made = self.state().get("step", 0)
-            replaced = bool(differing or made > config.steps)
-            if replaced and not config.overwrite:
-                what = f"has made {made} steps, more than the {config.steps} asked for"
-                if differing:
-                    what = "holds a run of another configuration, data set or version ("
-                    what += "; ".join(differing) + ")"
-                raise InputError(
-                    f"{self.path} {what}: choose another `out`, or set overwrite=true to replace it"
-                )
+        else:
+            require_empty(self.path, "a training run")
+        replaced = bool(differing) or made > config.steps
+        if replaced and not config.overwrite:
+            what = f"has made {made} steps, more than the {config.steps} asked for"
+            if differing:
+                told = "; ".join(differing)
+                what = f"holds a run of another configuration, data set or version ({told})"
+            raise InputError(
+                f"{self.path} {what}: choose another `out`, or set overwrite=true to replace it"
+            )
         if not replaced and self.complete(config):
             return
         files = [self.path / WEIGHTS, *(self.path / "checkpoint").glob("*")]
