@@ -128,6 +128,13 @@ def test_interrupted_rewrite_keeps_the_old_sample(tmp_path: Path, monkeypatch) -
     assert content(tmp_path) == before
 
 
+def test_as_few_classes_as_can_be_asked_for_make_a_sample(tmp_path: Path) -> None:
+    """Their means must span the 128 audio dimensions, less one for each of the 12 topics."""
+    (fewest,) = (m.ge for m in SampleConfig.model_fields["classes"].metadata if hasattr(m, "ge"))
+    write_sample(SampleConfig(out=tmp_path, clips=20, classes=fewest))
+    assert len(read_vocabulary(tmp_path / "vocabulary.csv")) == fewest
+
+
 def test_foreign_shards_are_refused(tmp_path: Path) -> None:
     (tmp_path / "shards").mkdir()
     (tmp_path / "shards" / "real.tfrecord").write_bytes(b"precious")

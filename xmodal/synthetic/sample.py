@@ -58,7 +58,7 @@ class SampleConfig(StageConfig):
     clips_per_shard: int = Field(500, gt=0, description="clips in a shard")
     shared: float = Field(14, gt=0, description="about how many strong factors both share")
     seed: int = Field(0, ge=0, description="of the model and of the clips")
-    classes: int = Field(3862, ge=100, le=3862, description="vocabulary size; 3,862 in YouTube-8M")
+    classes: int = Field(3862, ge=150, le=3862, description="vocabulary size; 3,862 in YouTube-8M")
 
 
 def write_sample(config: SampleConfig, progress: bool = True) -> None:
