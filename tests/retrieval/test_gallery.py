@@ -13,7 +13,7 @@ from xmodal.config import InputError
 from xmodal.data.features import open_features
 from xmodal.evaluation.recall import embed_run
 from xmodal.model import Embeddings
-from xmodal.retrieval.gallery import Gallery, gallery_of, thumbnails
+from xmodal.retrieval.gallery import Gallery, gallery_of, save_gallery, thumbnails
 from xmodal.train import TrainConfig, train
 
 NAMES = ("Guitar", "Concert", "Cat", "Flute")
@@ -105,6 +105,14 @@ def test_clips_of_a_feature_set_keep_their_names(
         assert found.loc[clip, "labels"] == "; ".join(clips.labels_of(row))
         both = set(clips.labels_of(5)) & set(clips.labels_of(row))
         assert found.loc[clip, "shared"] == len(both)
+
+
+def test_an_id_of_two_lines_is_not_shipped(tmp_path: Path):
+    both, none = Embeddings(torch.eye(2), torch.eye(2)), np.zeros(3, np.int64)
+    with pytest.raises(InputError, match="an id holds a line break"):
+        save_gallery(tmp_path, both, np.array(["one", "two\nlines"]), (none, none[:0]))
+    assert not list(tmp_path.iterdir())
+    save_gallery(tmp_path, both, np.array(["one", "two"]), (none, none[:0]))
 
 
 def test_thumbnails_of_known_videos_lead_to_them():

@@ -223,6 +223,8 @@ def save_gallery(
     """Write embedded clips, in float16, beside a run's weights; labels as indptr and indices."""
     indptr, indices = (torch.from_numpy(np.array(part, np.int32)) for part in labels)
     text = "\n".join(map(str, ids)).encode()
+    if text.count(b"\n") >= len(ids) > 0:
+        raise InputError("an id holds a line break, which parts ids in a file: rename the clip")
     arrays = {
         "visual": embedded.visual.half().contiguous(),
         "audio": embedded.audio.half().contiguous(),
