@@ -85,7 +85,7 @@ book: .venv/installed  ## the executed notebooks, results and documents as a sit
 	$(BIN)/sphinx-build --fail-on-warning --quiet -c docs build/book/source build/book/html
 	@echo "Open build/book/html/index.html"
 
-bench: .venv/installed  ## speed side by side, ten minutes; SHARDS=folder VOCABULARY=file: and size, an hour
+bench: .venv/installed  ## speed side by side, half an hour; SHARDS=folder VOCABULARY=file: and size, an hour more
 	$(call EXTRA,bench)
 	$(BIN)/python benchmarks/fast.py data/bench/fast
 ifdef SHARDS

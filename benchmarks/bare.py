@@ -36,7 +36,7 @@ def bare(profile: Profile) -> dict[str, float]:
         given = {"features": features, "out": runs / run, "progress": False}
         train(validated(TrainConfig, {**fields, **given}))
     times.append(time.perf_counter())
-    models = [runs / model for model in profile.models()]
+    models = [runs / model for model in profile.model_runs()]
     recipe = [runs / run for run in profile.recipe_runs()]
     asked = {
         "01_data": profile.data,
