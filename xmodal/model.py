@@ -36,15 +36,31 @@ class Embeddings(NamedTuple):
         return said if names else ""
 
 
+class Dropout(nn.Dropout):
+    """PyTorch's dropout with the very same masks, which on a CPU take less than half the time.
+
+    There it draws 64 random bits for each value in a slow loop and keeps the value if the number
+    that the last 53 make, divided by 2⁵³, is less than 1 − p.
+    """
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Set a share p of the values to 0 and scale the others up, in training alone."""
+        if not self.training or values.device.type != "cpu":
+            return super().forward(values)
+        bits = torch.empty(values.shape, dtype=torch.int64).random_().bitwise_and_(2**53 - 1)
+        kept = bits < math.ceil((1 - self.p) * 2**53)
+        return values * kept.to(values.dtype).div_(1 - self.p)
+
+
 class Branch(nn.Sequential):
     """Fully connected layers with ReLUs; the last is linear, as the text names no activation."""
 
     def __init__(self, features: int, hidden: Sequence[int], config: ModelConfig) -> None:
         activation = {"relu": nn.ReLU, "gelu": nn.GELU}[config.activation]
-        layers: list[nn.Module] = [nn.Dropout(config.dropout_input)] * bool(config.dropout_input)
+        layers: list[nn.Module] = [Dropout(config.dropout_input)] * bool(config.dropout_input)
         for inputs, outputs in zip([features, *hidden], hidden, strict=False):
             layers += [nn.Linear(inputs, outputs), activation()]
-            layers += [nn.Dropout(config.dropout)] if config.dropout else []
+            layers += [Dropout(config.dropout)] if config.dropout else []
         layers.append(nn.Linear([features, *hidden][-1], config.embedding_dim))
         layers += [nn.ReLU()] if config.relu_embedding else []
         super().__init__(*layers)
