@@ -10,6 +10,7 @@ again. WORK holds feature sets, runs and a clone, which the batch runs in.
 
 import argparse
 import json
+import math
 import os
 import random
 import re
@@ -51,6 +52,7 @@ from xmodal.retrieval.projection import draw_clips
 from xmodal.synthetic.sample import SampleConfig, write_sample
 
 HERE = Path(__file__).parent
+EARLIER = HERE / "fast_epyc.json"
 RATIOS = ("ranks", "many", "negatives", "step", "start", "batch")
 PARTS = (*RATIOS, "shares", "recall", "slopes")
 DIMENSION, CLASSES, BATCH, CLIPS = 250, 3862, 1024, 9000
@@ -346,6 +348,11 @@ def step_part(work: Path, rounds: int) -> list[dict[str, Any]]:
     train = open_features(feature_set(work), "train")
     sizes = sizes_of(train)
     bf16 = machine()["bf16_units"]
+    taken, other = ("bf16", "the same in fp32") if bf16 else ("fp32", "the same in bf16")
+    paper = step_config(work, rounds)
+    ways = {name: products(paper, sizes, "bf16" in name) for name in (taken, other)}
+    what = f"bare products in {taken}, which `precision=auto` takes here"
+    rows += rows_of(what, in_turns(ways, rounds), taken, {other: 1})
     for recipe, name in (("paper", "the paper's step, both losses"), ("best", "the recipe's step")):
         for precision, goal in (("fp32", 1.1), *[("bf16", 1.25)] * bf16):
             config = step_config(work, rounds, recipe=recipe, precision=precision)
@@ -369,7 +376,7 @@ def step_part(work: Path, rounds: int) -> list[dict[str, Any]]:
 
 KINDS = {
     "bare products": "mm|addmm|bmm",
-    "random numbers of dropout": "bernoulli_",
+    "random numbers of dropout": "bernoulli_|random_",
     "cross entropies": "log_sigmoid.*|_log_softmax.*|sigmoid.*",
     "optimiser": "_fused_adamw?_",
 }
@@ -545,7 +552,7 @@ def slope_part(work: Path, rounds: int) -> list[dict[str, Any]]:
     for size in EXPLORED:
         config = ExplorerConfig(clips=size)
         given = Embeddings(*vectors(size)), draw_clips(clips, config), config
-        times = in_turns({"": lambda given=given: explore(*given)}, rounds, size == EXPLORED[0])
+        times = in_turns({"": lambda given=given: explore(*given)}, rounds)
         add("explorer", "points", 2 * size, times[""])
     return rows
 
@@ -573,9 +580,9 @@ def slopes(rows: list[dict[str, Any]]) -> pd.DataFrame:
 def slope_figure(found: pd.DataFrame) -> Figure:
     """Draw cost against size on log axes, a panel for each thing that costs; bands are ranges."""
     kinds = list(found["what"].unique())
-    page, axes = style.sheet(2.5, "", 1, len(kinds))
+    page, axes = style.sheet(2.2 * math.ceil(len(kinds) / 2), "", math.ceil(len(kinds) / 2), 2)
     style.letter(axes, kinds)
-    for axis, what in zip(axes.flat, kinds, strict=True):
+    for axis, what in zip(axes.flat, kinds, strict=False):
         lines = found[found["what"] == what]
         for against, look in style.looks(lines["against"]).items():
             line = lines[lines["against"] == against]
@@ -619,8 +626,8 @@ In percent of a step's time on the CPU, as PyTorch's profiler tells it:
 
 {shares}
 
-On processors that are not Intel's, PyTorch draws the random numbers of dropout one after another on
-one core. Cheaper ones would be others, and with them every number measured of the recipe.
+PyTorch draws the random numbers of dropout one after another on one core. Cheaper ones would be
+others, and would move every number measured of the recipe.
 
 ## What a plain step learns
 
@@ -641,13 +648,25 @@ batch, 250 dimensions, 3,862 classes.
 
 {slopes}
 
+Most of the explorer's cost is UMAP's, which compares all points with each other up to 4,096 of
+them, searches for neighbours beyond that, and makes fewer rounds from 10,000 on.
+
 Versions: {versions}.
+{earlier}"""
+
+
+EARLIER_TEXT = """
+## On another machine
+
+Measured earlier ({processor}, {cores} cores), when masks of dropout took more than twice the time:
+
+{table}
 """
 
 
-def page(found: dict[str, Any]) -> str:
-    """Write what was measured as Markdown."""
-    frame = pd.DataFrame([row for part in RATIOS for row in found["parts"][part]])
+def table_of(found: dict[str, Any]) -> str:
+    """Write the ratios that were measured as Markdown."""
+    frame = pd.DataFrame([row for part in RATIOS for row in found["parts"].get(part, [])])
     table = pd.DataFrame(
         {
             "work": frame["work"],
@@ -660,6 +679,11 @@ def page(found: dict[str, Any]) -> str:
             "ms": frame["milliseconds"].map("{:,.0f}".format),
         }
     )
+    return table.to_markdown(index=False)
+
+
+def page(found: dict[str, Any], earlier: dict[str, Any] | None = None) -> str:
+    """Write what was measured as Markdown, beside what was measured earlier on another machine."""
     about, learnt = found["machine"], pd.DataFrame(found["parts"]["recall"])
     learnt["said"] = [
         f"{100 * one.recall:.1f} [{100 * one.low:.1f}, {100 * one.high:.1f}]"
@@ -670,7 +694,10 @@ def page(found: dict[str, Any]) -> str:
     names = ("python", "torch", "numpy", "numba", "faiss-cpu", "torchmetrics")
     return PAGE_TEXT.format(
         **{name: about[name] for name in ("processor", "cores", "threads")},
-        table=table.to_markdown(index=False),
+        table=table_of(found),
+        earlier=EARLIER_TEXT.format(**earlier["machine"], table=table_of(earlier))
+        if earlier
+        else "",
         clips=found["memory"]["clips"],
         memory=found["memory"]["mb"],
         shares=pd.DataFrame(found["parts"]["shares"]).to_markdown(index=False),
@@ -719,7 +746,8 @@ def main() -> None:
         slope_figure(pd.DataFrame(found["parts"]["slopes"])).savefig(
             told.out / "fast_slopes.png", dpi=150
         )
-        (told.out / "fast.md").write_text(page(found))
+        other = json.loads(EARLIER.read_text()) if EARLIER.exists() else None
+        (told.out / "fast.md").write_text(page(found, other))
         print((told.out / "fast.md").read_text())
 
 
