@@ -8,7 +8,7 @@ from pydantic import Field
 from xmodal.config import InputError
 from xmodal.data.prepare import PrepareConfig, prepare
 from xmodal.evaluation.config import FigureConfig
-from xmodal.synthetic.sample import SampleConfig, write_sample
+from xmodal.synthetic.sample import SOURCE, SampleConfig, write_sample
 
 
 class DataConfig(FigureConfig):
@@ -25,7 +25,7 @@ class DataConfig(FigureConfig):
     vocabulary: Path | None = Field(
         Path("data/sample/vocabulary.csv"), description="label names; None: no labels"
     )
-    source: str = Field("synthetic sample", min_length=1, description="written on every figure")
+    source: str = Field(SOURCE, min_length=1, description="written on every figure")
     evaluation_clips: int = Field(6000, gt=0, description="section 4")
     evaluation_shards: str | list[str] | None = Field(
         None, description="e.g. validate/*, or several in order; None: any shard"

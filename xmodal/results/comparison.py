@@ -6,6 +6,7 @@ import pandas as pd
 
 from xmodal.config import InputError
 from xmodal.results.provenance import Provenance, read_provenance
+from xmodal.synthetic.sample import SOURCE
 
 #: How uncertain a number is, which may be another when it is made again.
 UNCERTAINTY = {"low", "high", "std"}
@@ -52,10 +53,17 @@ def check_results(committed: Path, fresh: Path) -> str:
 
 
 def _note(path: Path) -> dict | None:
-    """Return what the numbers of a table mean, by its JSON file; None if that has no protocol."""
+    """Return what the numbers of a table mean, by its JSON file; None if that has no protocol.
+
+    Features are known by their bytes, but for the sample's: another processor rounds them otherwise
+    when it draws them, so these are known by their name, and their numbers tell the rest.
+    """
     beside = path.with_suffix(".json")
     note: Provenance | None = read_provenance(beside) if beside.exists() else None
-    return {"features": note.fingerprint, **dict(note.protocol)} if note and note.protocol else None
+    if not (note and note.protocol):
+        return None
+    features = SOURCE if note.source == SOURCE else note.fingerprint
+    return {"features": features, **dict(note.protocol)}
 
 
 def _read(path: Path) -> pd.DataFrame:
