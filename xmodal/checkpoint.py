@@ -198,8 +198,8 @@ def bytes_needed(config: TrainConfig, sizes: dict[str, int]) -> int:
 def find_run(run: Path | str) -> Path:
     """Return the folder of a run: as given, or of weights of that name that come with the package.
 
-    A run may be packed, see `xmodal.archive`. InputError if there is no finished run, or if its
-    weights, or another file of those that were handed on, are not as they were written.
+    A run may be packed, see `xmodal.archive`. InputError if there is no finished run, or a file of
+    weights that were handed on is not as it was.
     """
     run = os.path.expanduser(str(run))
     if is_packed(run):
@@ -210,17 +210,16 @@ def find_run(run: Path | str) -> Path:
         raise InputError(
             f"{run} holds no finished training run: run 02_train.ipynb (or xmodal train) first"
         )
-    folder = RunFolder(Path(run))
-    result = folder.read("result.json")
-    if "weights" in result and not as_noted(folder.path / WEIGHTS, result["weights"]):
-        raise folder.damaged(WEIGHTS)
-    return folder.path
+    RunFolder(Path(run)).read("result.json")
+    return Path(run)
 
 
 def load_run(run: Path | str) -> tuple[JointEmbedding, TrainConfig]:
     """Return the best model of a run, on the CPU in float32, and its configuration: `find_run`."""
     folder = RunFolder(find_run(run))
-    stored = folder.read("config.json")
+    stored, noted = folder.read("config.json"), folder.read("result.json").get("weights")
+    if noted and not as_noted(folder.path / WEIGHTS, noted):
+        raise folder.damaged(WEIGHTS)
     try:
         config = TrainConfig(**stored["config"])
         model = build_model(config, stored["sizes"])
