@@ -34,7 +34,7 @@ def bf16_is_fast() -> bool:
     """Tell whether this machine multiplies bfloat16 matrices faster than float32 ones.
 
     Known by name, not timed, so that one machine always answers the same: matrix units do, and the
-    vector instructions of AMD; with those of Intel the products took twice as long as in float32.
+    vector instructions of AMD; with those of Intel the products took nearly twice as long.
     """
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported(including_emulation=False)

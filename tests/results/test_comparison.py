@@ -17,7 +17,7 @@ from xmodal.results.comparison import DifferenceError, check_results
 from xmodal.results.protocol import Protocol
 from xmodal.results.provenance import Provenance
 from xmodal.results.tables import save_table
-from xmodal.synthetic.sample import SOURCE
+from xmodal.synthetic import SOURCE
 
 CARD = Protocol(
     clips="all",

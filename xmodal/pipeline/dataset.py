@@ -8,7 +8,8 @@ from pydantic import Field
 from xmodal.config import InputError
 from xmodal.data.prepare import PrepareConfig, prepare
 from xmodal.evaluation.config import FigureConfig
-from xmodal.synthetic.sample import SOURCE, SampleConfig, write_sample
+from xmodal.synthetic import SOURCE
+from xmodal.synthetic.sample import SampleConfig, write_sample
 
 
 class DataConfig(FigureConfig):

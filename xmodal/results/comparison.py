@@ -6,7 +6,7 @@ import pandas as pd
 
 from xmodal.config import InputError
 from xmodal.results.provenance import Provenance, read_provenance
-from xmodal.synthetic.sample import SOURCE
+from xmodal.synthetic import SOURCE
 
 #: How uncertain a number is, which may be another when it is made again.
 UNCERTAINTY = {"low", "high", "std"}

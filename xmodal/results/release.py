@@ -67,7 +67,8 @@ def _write(config: ShipConfig, out: Path) -> str:
     (out / "model.safetensors").write_bytes(save(half))
     folder = RunFolder(out)
     folder.write("config.json", stored)
-    folder.write("result.json", {name: result[name] for name in result if name != "weights"})
+    result.pop("weights", None)  # which were in float32
+    folder.write("result.json", result)
 
     embedded, before = embed_run(out, clips), embed_run(best, clips)
     save_gallery(out, embedded, clips.ids, (clips.labels.indptr, clips.labels.indices))

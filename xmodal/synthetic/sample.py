@@ -42,9 +42,6 @@ from xmodal.data.vocabulary import write_vocabulary
 from xmodal.folder import locked, require_room, tidy, whole
 from xmodal.synthetic.generator import CONSTANTS, Generator
 
-SOURCE = "synthetic sample"
-"""What figures and tables made from it say of where their clips come from."""
-
 
 class SampleConfig(StageConfig):
     """What the sample is; everything here is our choice.
