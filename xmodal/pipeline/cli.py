@@ -149,9 +149,11 @@ def query_of(given: SearchConfig) -> np.ndarray:
     """Embed the file that is the query: what it shows to find audio, what it sounds like else."""
     from xmodal.media.encoders import open_encoders
     from xmodal.media.extract import embed_file
+    from xmodal.retrieval.gallery import side_of
+    from xmodal.retrieval.index import SIDES
 
     assert given.file is not None
-    modality = "visual" if given.find == "audio" else "audio"
+    modality = SIDES[1 - side_of(given.find)]
     return embed_file(given.file, modality, open_encoders(given.encoders, given.encoder_files))
 
 
