@@ -12,7 +12,8 @@ from pathlib import Path
 from xmodal.config import InputError
 from xmodal.folder import whole
 
-FILES = ("model.safetensors", "config.json", "result.json", "clips.safetensors", "README.md")
+WEIGHTS = "model.safetensors"
+FILES = (WEIGHTS, "config.json", "result.json", "clips.safetensors", "README.md")
 """What a run that is handed on may hold, beside its manifest; nothing of it is executed."""
 LARGEST = 4_000_000_000
 """Bytes that its files may have together; our choice."""

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from xmodal.archive import as_noted, digest, is_packed, unpacked, verify
+from xmodal.archive import WEIGHTS, as_noted, digest, is_packed, unpacked, verify
 from xmodal.config import InputError, TrainConfig
 from xmodal.folder import remove, replace, require_empty, require_room, settle, whole
 from xmodal.model import JointEmbedding
@@ -33,7 +33,6 @@ HOLDS: dict[str, dict[str, Any]] = {
 }
 """What each JSON file of a run says, among other things, and as what."""
 
-WEIGHTS = "model.safetensors"
 OWN = ("result.json", "recall.csv", "checkpoint", "history.jsonl", WEIGHTS)
 """What a training replaces, beside config.json; all else in its folder is its user's."""
 

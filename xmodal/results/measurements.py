@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from xmodal.archive import as_noted, digest
+from xmodal.archive import WEIGHTS, as_noted, digest
 from xmodal.checkpoint import SHIPPED
 from xmodal.config import InputError
 from xmodal.data.features import open_features, read_manifest
@@ -193,6 +193,6 @@ def _holds(folder: Path, origin: Provenance, notebook: str, config: Any) -> bool
 def _made_from(config: Any) -> dict[str, Any]:
     """Return the fingerprint of the features, and the SHA-256 of each run's weights, if there."""
     runs = {"/".join(r.parts[-2:]): r if r.exists() else SHIPPED / r for r in config.trained()}
-    paths = {name: run / "model.safetensors" for name, run in runs.items()}
+    paths = {name: run / WEIGHTS for name, run in runs.items()}
     weights = {name: digest(path) for name, path in paths.items() if path.exists()}
     return {"features": read_manifest(config.features).get("fingerprint"), "weights": weights}

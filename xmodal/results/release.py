@@ -6,7 +6,7 @@ import pandas as pd
 from pydantic import Field
 from safetensors.torch import load_file, save
 
-from xmodal.archive import FILES, pack, write_manifest
+from xmodal.archive import FILES, WEIGHTS, pack, write_manifest
 from xmodal.checkpoint import RunFolder
 from xmodal.config import InputError, StageConfig
 from xmodal.data.features import SPLITS, FeatureSet, open_features
@@ -58,13 +58,13 @@ def _write(config: ShipConfig, out: Path) -> str:
     out.mkdir()
     half = {
         name: weight[:1] if name.startswith("classifier.") else weight.half()  # λ is 0
-        for name, weight in load_file(best / "model.safetensors").items()
+        for name, weight in load_file(best / WEIGHTS).items()
     }
     stored, result = RunFolder(best).read("config.json"), RunFolder(best).read("result.json")
     stored["sizes"]["classes"] = 1  # the classifier was never trained
     settings = stored["config"]
     settings.update(features="data/yt8m/features", out=f"runs/{config.out.name}")
-    (out / "model.safetensors").write_bytes(save(half))
+    (out / WEIGHTS).write_bytes(save(half))
     folder = RunFolder(out)
     folder.write("config.json", stored)
     result.pop("weights", None)  # which were in float32

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 from tqdm import tqdm
 
-from xmodal.archive import digest
+from xmodal.archive import WEIGHTS, digest
 from xmodal.checkpoint import RunFolder, find_run, load_run
 from xmodal.config import InputError, StageConfig
 from xmodal.data.features import (
@@ -345,9 +345,9 @@ def write_parts(
 def _weights(run: Path) -> str:
     """Return the SHA-256 of a run's weights."""
     try:
-        return digest(run / "model.safetensors")
+        return digest(run / WEIGHTS)
     except OSError:
-        raise RunFolder(run).damaged("model.safetensors") from None
+        raise RunFolder(run).damaged(WEIGHTS) from None
 
 
 def _read_note(folder: Path) -> dict[str, Any]:
