@@ -303,6 +303,19 @@ def plain_steps(
             yield total.item()
 
 
+def train_anew(config: TrainConfig, begin: Callable[[int], object]) -> None:
+    """Train from the beginning, and call ``begin`` with the number of each step as it begins."""
+    steps = count()
+
+    def objective(*given: Any) -> loss.Losses:
+        begin(next(steps))
+        return loss.objective(*given)
+
+    shutil.rmtree(config.out, ignore_errors=True)
+    with patch.object(training, "objective", objective):
+        training.train(config)
+
+
 def steps_beside(
     config: TrainConfig, others: dict[str, Callable[[], Any]], rounds: int, first: int = 2
 ) -> Times:
@@ -314,18 +327,15 @@ def steps_beside(
     times: Times = {name: [] for name in ("step", *others)}
     begun = 0.0
 
-    def objective(*given: Any) -> loss.Losses:
+    def begin(number: int) -> None:
         nonlocal begun
-        if begun:
+        if number:
             times["step"].append(time.perf_counter() - begun)
             for name, spent in in_turns(others, 1, 0).items():
                 times[name] += spent
         begun = time.perf_counter()
-        return loss.objective(*given)
 
-    shutil.rmtree(config.out, ignore_errors=True)
-    with patch.object(training, "objective", objective):
-        training.train(config)
+    train_anew(config, begin)
     return {name: some[first:] for name, some in times.items()}
 
 
@@ -388,19 +398,9 @@ def share_part(work: Path, rounds: int) -> list[dict[str, Any]]:
     for recipe, name in (("paper", "the paper's, both losses"), ("best", "the recipe's")):
         for precision in ("fp32", *["bf16"] * machine()["bf16_units"]):
             config = step_config(work, rounds, recipe=recipe, precision=precision)
-            profile, begun = profiler.profile(), count()
-
-            def objective(*given: Any, profile: Any = profile, begun: Any = begun) -> loss.Losses:
-                number = next(begun)
-                if number == 2:
-                    profile.start()
-                elif number == 2 + rounds:
-                    profile.stop()
-                return loss.objective(*given)
-
-            shutil.rmtree(config.out, ignore_errors=True)
-            with patch.object(training, "objective", objective):
-                training.train(config)
+            profile = profiler.profile()
+            at = {2: profile.start, 2 + rounds: profile.stop}
+            train_anew(config, lambda number, at=at: at.get(number, int)())
             spent = {one.key: one.self_cpu_time_total for one in profile.key_averages()}
             share = {
                 kind: sum(t for op, t in spent.items() if re.fullmatch(f"aten::({names})", op))
