@@ -41,6 +41,7 @@ from xmodal.checkpoint import build_model
 from xmodal.config import TrainConfig
 from xmodal.data.features import FeatureSet, open_features
 from xmodal.data.prepare import PrepareConfig, prepare
+from xmodal.evaluation.intervals import interval
 from xmodal.evaluation.recall import directions, embed_run
 from xmodal.metrics import both_ranks, gallery_ranks, recall
 from xmodal.model import Embeddings, JointEmbedding
@@ -685,10 +686,8 @@ def table_of(found: dict[str, Any]) -> str:
 def page(found: dict[str, Any], earlier: dict[str, Any] | None = None) -> str:
     """Write what was measured as Markdown, beside what was measured earlier on another machine."""
     about, learnt = found["machine"], pd.DataFrame(found["parts"]["recall"])
-    learnt["said"] = [
-        f"{100 * one.recall:.1f} [{100 * one.low:.1f}, {100 * one.high:.1f}]"
-        for one in learnt.itertuples()
-    ]
+    percents = 100 * learnt[["recall", "low", "high"]]
+    learnt["said"] = [interval(*row) for row in percents.itertuples(index=False)]
     learnt["measure"] = [f"{one.direction} R@{one.k}" for one in learnt.itertuples()]
     recalls = learnt.pivot(index="way", columns="measure", values="said")
     names = ("python", "torch", "numpy", "numba", "faiss-cpu", "torchmetrics")

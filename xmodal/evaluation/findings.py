@@ -7,6 +7,7 @@ import pandas as pd
 
 from xmodal.config import InputError
 from xmodal.evaluation.ablation import ablation_table
+from xmodal.evaluation.intervals import interval
 
 
 def _percent(share: float) -> str:
@@ -21,11 +22,6 @@ def _plus(points: float) -> str:
 
 UNLABELLED = "No clip has a label here, so there is nothing to say of them."
 FOUND = "Every query finds its own clip first, so there is no miss to speak of."
-
-
-def interval(value: float, low: float, high: float) -> str:
-    """Write a recall with its interval, such as "9.0 [8.3, 9.7]"; alone if that is missing."""
-    return f"{value:.1f}" if np.isnan(low) else f"{value:.1f} [{low:.1f}, {high:.1f}]"
 
 
 def _ends(frame: pd.DataFrame, column: str) -> tuple[pd.Series, pd.Series]:

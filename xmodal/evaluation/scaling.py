@@ -11,7 +11,7 @@ from tqdm import tqdm
 from xmodal.data.features import open_features
 from xmodal.evaluation.ablation import AblationConfig
 from xmodal.evaluation.cca import LINEAR, choose_cca, embed_cca
-from xmodal.evaluation.findings import interval
+from xmodal.evaluation.intervals import interval
 from xmodal.evaluation.published import published
 from xmodal.evaluation.recall import mean_recall
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from xmodal.evaluation.intervals import interval
 from xmodal.results.provenance import Provenance, write_together
 from xmodal.results.render import as_html, as_latex, flat
 
@@ -128,11 +129,8 @@ def _as_text(column: pd.Series, decimals: int) -> pd.Series:
 
 
 def _intervals(frame: pd.DataFrame) -> list[str]:
-    """Return recalls with their intervals, such as "9.0 [8.3, 9.7]"; alone if that is missing."""
-    return [
-        f"{recall:.1f}" if np.isnan(low) else f"{recall:.1f} [{low:.1f}, {high:.1f}]"
-        for recall, low, high in frame[["recall", "low", "high"]].itertuples(index=False)
-    ]
+    """Return recalls with their intervals, a row each."""
+    return [interval(*row) for row in frame[["recall", "low", "high"]].itertuples(index=False)]
 
 
 def recall_layout(tidy: pd.DataFrame) -> pd.DataFrame:
