@@ -29,7 +29,7 @@ help:  ## this list
 
 paper: .venv/installed  ## the whole suite on the synthetic sample
 	$(SNAKEMAKE) --configfile profiles/sample.yaml
-	@$(BIN)/xmodal report figures/sample
+	@$(BIN)/python -m xmodal_suite report figures/sample
 	@echo "The results on real clips are in figures/yt8m/README.md; make figures DATA=yt8m draws them again."
 
 figures: .venv/installed  ## all that was measured drawn again; make figures DATA=yt8m: of that alone
@@ -43,12 +43,12 @@ smoke: .venv/installed  ## the whole suite in a minute, on too little data to me
 
 yt8m: .venv/installed $(if $(SHARDS),,$(YT8M)/complete)  ## the whole suite on real shards
 	$(REAL)
-	@$(BIN)/xmodal report figures/yt8m
-	@$(BIN)/xmodal fill README.md
+	@$(BIN)/python -m xmodal_suite report figures/yt8m
+	@$(BIN)/python -m xmodal_suite fill README.md
 
 study: .venv/installed $(if $(SHARDS),,$(YT8M)/complete)  ## what each choice does, on real shards
 	$(REAL) -- study report
-	@$(BIN)/xmodal report figures/yt8m
+	@$(BIN)/python -m xmodal_suite report figures/yt8m
 
 media: .venv/media  ## a sound for a silent video: make media MEDIA=folder VIDEO=clip.mp4
 	@if [ ! -d $(STAMPS) ] && [ $(call in_shell,$(MEDIA)) = $(STAMPS) ] && [ "$$(id -u)" = 0 ]; then \
@@ -65,7 +65,7 @@ media: .venv/media  ## a sound for a silent video: make media MEDIA=folder VIDEO
 
 check-results: .venv/installed  ## make committed numbers again: by training, and by measuring what is there
 	$(SNAKEMAKE) --configfile profiles/sample.yaml --config name=check -- recall beyond
-	$(BIN)/xmodal compare tests/expected/sample figures/check
+	$(BIN)/python -m xmodal_suite compare tests/expected/sample figures/check
 	@if [ ! -e runs/yt8m/dim250-seed0/result.json ]; then echo "No real runs here: make yt8m"; exit; fi; \
 	rm -rf runs/committed figures/check/yt8m && mkdir -p runs/committed && \
 	git archive HEAD figures/yt8m | tar -x -C runs/committed && \
@@ -73,7 +73,7 @@ check-results: .venv/installed  ## make committed numbers again: by training, an
 		$(foreach table,learning_curve held_back scaled_apart,runs/committed/figures/yt8m/$(table).*) && \
 	$(REAL) figures=figures/check/yt8m results=data/results/check_yt8m --rerun-triggers mtime \
 		--allowed-rules measure_recall measure_beyond recall beyond -- recall beyond && \
-	$(BIN)/xmodal compare runs/committed/figures/yt8m figures/check/yt8m
+	$(BIN)/python -m xmodal_suite compare runs/committed/figures/yt8m figures/check/yt8m
 
 $(YT8M)/complete: | .venv/installed  # 57 shards to train on and 23 to evaluate on, some 300 MB
 	$(BIN)/xmodal download --split train --shards 1,64 --mirror $(MIRROR) $(YT8M)

@@ -13,12 +13,12 @@ from snakemake.utils import update_config
 
 from xmodal.checkpoint import TRAINING_VERSION
 from xmodal.config import InputError
-from xmodal.evaluation.ablation import read_profile
+from xmodal_suite.study import read_profile
 from xmodal.folder import locked
-from xmodal.pipeline.dependencies import code_of
-from xmodal.pipeline.stages import STAGES, stage_config
-from xmodal.pipeline.options import validated
-from xmodal.pipeline.profile import Profile
+from xmodal_suite.dependencies import code_of
+from xmodal_suite.stages import STAGES, stage_config
+from xmodal.options import validated
+from xmodal_suite.profile import Profile
 
 words = {}  # of the profile as it is written; Snakemake's own reader takes 0200 for 128
 for path in workflow.configfiles:
@@ -33,6 +33,7 @@ FOLDERS = {"results": RESULTS, "figures": FIGURES}
 MANIFEST = f"{DATA}/manifest.json"
 RUN = f"{RUNS}/{MODELS[0]}"  # the paper's dimension, first seed: the one that is looked at
 XMODAL = f"{shlex.quote(sys.executable)} -m xmodal"
+SUITE = f"{XMODAL}_suite"
 
 STUDIES = profile.study_runs()
 RECIPE = expand(f"{RUNS}/{{run}}", run=profile.recipe_runs())
@@ -174,14 +175,14 @@ rule all:
 
 rule features:
     input:
-        code_of("xmodal.pipeline.dataset"),
+        code_of("xmodal_suite.dataset"),
     output:
         update(MANIFEST),  # not removed before the job: what is there already is not made again
     params:
         options=as_is(options(**profile.data, features=DATA)),
     threads: workflow.resource_settings.cores or 1  # none are known on a cluster: set-threads
     shell:
-        "{XMODAL} data {params.options} && touch {output:q}"
+        "{SUITE} data {params.options} && touch {output:q}"
 
 
 rule train:
@@ -257,7 +258,7 @@ if not profile.draw:
                 name=name,
                 values=as_is(values(parameters)),
             shell:
-                "{XMODAL} results {params.name} {params.values:q}"
+                "{SUITE} results {params.name} {params.values:q}"
 
 
 for stage, (notebook, _, outputs, parameters) in NOTEBOOKS.items():
@@ -278,14 +279,14 @@ for stage, (notebook, _, outputs, parameters) in NOTEBOOKS.items():
         log:
             f"{RUNS}/notebooks/{notebook}.ipynb",  # kept also when a cell fails
         shell:
-            "{XMODAL} notebook {input.notebook} {log:q} {params.values:q} && cp {log:q} {output.executed:q}"
+            "{SUITE} notebook {input.notebook} {log:q} {params.values:q} && cp {log:q} {output.executed:q}"
 
 
 rule report:
     input:
         [NOTEBOOKS[stage][2] for stage in SHOWN],
-        code_of("xmodal.results.page"),
+        code_of("xmodal_suite.page"),
     output:
         f"{FIGURES}/README.md",
     shell:
-        "{XMODAL} report {FIGURES:q} > /dev/null"
+        "{SUITE} report {FIGURES:q} > /dev/null"

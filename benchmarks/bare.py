@@ -16,12 +16,12 @@ from pathlib import Path
 from sys import stderr
 
 from xmodal.config import TrainConfig
-from xmodal.evaluation.ablation import read_profile
-from xmodal.pipeline.dataset import DataConfig, make_data
-from xmodal.pipeline.options import validated
-from xmodal.pipeline.profile import Profile
-from xmodal.pipeline.stages import STAGES, stage_config
+from xmodal.options import validated
 from xmodal.train import train
+from xmodal_suite.dataset import DataConfig, make_data
+from xmodal_suite.profile import Profile
+from xmodal_suite.stages import STAGES, stage_config
+from xmodal_suite.study import read_profile
 
 PROFILE = Path(__file__).resolve().parents[1] / "profiles/sample.yaml"
 

@@ -41,16 +41,16 @@ from xmodal.checkpoint import build_model
 from xmodal.config import TrainConfig
 from xmodal.data.features import FeatureSet, open_features
 from xmodal.data.prepare import PrepareConfig, prepare
-from xmodal.evaluation.intervals import interval
 from xmodal.evaluation.recall import directions, embed_run
 from xmodal.metrics import both_ranks, gallery_ranks, recall
 from xmodal.model import Embeddings, JointEmbedding
 from xmodal.negatives import Labels, draw_pairs
-from xmodal.plots import style
-from xmodal.plots.curves import band, curve, log_axes
-from xmodal.retrieval.explorer import ExplorerConfig, explore
-from xmodal.retrieval.projection import draw_clips
 from xmodal.synthetic.sample import SampleConfig, write_sample
+from xmodal_suite.explored import ExplorerConfig, explore
+from xmodal_suite.figures import style
+from xmodal_suite.figures.curves import band, curve, log_axes
+from xmodal_suite.intervals import interval
+from xmodal_suite.projection import draw_clips
 
 HERE = Path(__file__).parent
 EARLIER = HERE / "fast_epyc.json"

@@ -17,6 +17,8 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+from xmodal import cli
+from xmodal.cli import main
 from xmodal.data.framing import write_records
 from xmodal.data.prepare import PrepareConfig, prepare
 from xmodal.data.schema import (
@@ -27,8 +29,8 @@ from xmodal.data.schema import (
     encode_example,
 )
 from xmodal.data.vocabulary import write_vocabulary
-from xmodal.pipeline.cli import main
 from xmodal.train import TrainConfig
+from xmodal_suite.cli import COMMANDS as SUITE
 
 CLASSES = 7
 LONGEST = ["test_graph.py", "test_drawn.py", "test_train.py", "test_book.py"]
@@ -92,6 +94,7 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
 
     def run(*words: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["xmodal", *map(str, words)])
+        monkeypatch.setattr(cli, "COMMANDS", cli.COMMANDS | SUITE)
         with pytest.raises(SystemExit) as ended:
             main()
         told = capsys.readouterr()

@@ -13,7 +13,7 @@ from xmodal.train import TrainConfig, train
 
 SERVER = multiprocessing.get_context("forkserver")
 SLOW_TO_IMPORT = ["xmodal.train", "torch._inductor.config", "xmodal.retrieval.index"]
-SERVER.set_forkserver_preload([*SLOW_TO_IMPORT, "xmodal.results.measurements"])
+SERVER.set_forkserver_preload([*SLOW_TO_IMPORT, "xmodal_suite.measurements"])
 CHANGES = {"os.rename", "os.remove", "os.rmdir", "os.mkdir"}
 
 

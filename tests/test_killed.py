@@ -13,12 +13,12 @@ from matplotlib.figure import Figure
 
 from xmodal.config import TrainConfig
 from xmodal.data.prepare import PrepareConfig, prepare
-from xmodal.evaluation.config import FigureConfig
-from xmodal.results.measurements import LONG, measure_now
-from xmodal.results.provenance import Provenance, save_figure
 from xmodal.retrieval.index import IndexConfig, build_index
 from xmodal.synthetic.sample import SampleConfig, write_sample
 from xmodal.train import train
+from xmodal_suite.figure_config import FigureConfig
+from xmodal_suite.measurements import LONG, measure_now
+from xmodal_suite.provenance import Provenance, save_figure
 
 
 class Stage(NamedTuple):

@@ -10,14 +10,15 @@ import torch
 from scipy import sparse
 from torch.nn.functional import normalize
 
-from xmodal import plots
 from xmodal.data.features import FeatureSet, open_features
-from xmodal.evaluation import findings, relevance
+from xmodal.evaluation import relevance
 from xmodal.evaluation.controls import controls
 from xmodal.metrics import ranks
 from xmodal.model import Embeddings
-from xmodal.results.tables import styled
-from xmodal.retrieval.examples import near_misses
+from xmodal_suite import figures as plots
+from xmodal_suite import findings
+from xmodal_suite.examples import near_misses
+from xmodal_suite.tables import styled
 
 
 @pytest.fixture

@@ -1,5 +1,5 @@
 """`python -m xmodal`, also for torchrun and accelerate launch."""
 
-from xmodal.pipeline.cli import main
+from xmodal.cli import main
 
 main()

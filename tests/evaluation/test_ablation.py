@@ -10,7 +10,7 @@ import yaml
 from by_hand import leave_run
 
 from xmodal.config import InputError
-from xmodal.evaluation.ablation import (
+from xmodal_suite.study import (
     Ablation,
     ablation_frame,
     ablation_table,
@@ -18,7 +18,7 @@ from xmodal.evaluation.ablation import (
     panels,
     read_ablations,
 )
-from xmodal.results.tables import ablation_layout, flat, runs_layout
+from xmodal_suite.tables import ablation_layout, flat, runs_layout
 
 ABLATION: dict[str, Any] = {
     "base": {"steps": 10},

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from xmodal.config import InputError
-from xmodal.evaluation import findings
+from xmodal_suite import findings
 
 
 def test_splits():

@@ -11,22 +11,23 @@ from torch.nn.functional import normalize
 from xmodal.config import InputError
 from xmodal.data.features import FeatureSet, open_features
 from xmodal.data.prepare import PrepareConfig, prepare
-from xmodal.evaluation import hubness, methods
+from xmodal.evaluation import hubness
 from xmodal.evaluation.cca import LINEAR, choose_cca, embed_cca
-from xmodal.evaluation.methods import (
+from xmodal.evaluation.recall import embed_run, joined, mean_recall, recall_frame, recall_of
+from xmodal.metrics import ranks
+from xmodal.model import Embeddings
+from xmodal.synthetic.sample import SampleConfig, write_sample
+from xmodal.train import train
+from xmodal_suite import methods
+from xmodal_suite.methods import (
     PAPER,
     MethodsConfig,
     ceiling,
     embed_scores,
     measure_methods,
 )
-from xmodal.evaluation.published import with_published
-from xmodal.evaluation.recall import embed_run, joined, mean_recall, recall_frame, recall_of
-from xmodal.metrics import ranks
-from xmodal.model import Embeddings
-from xmodal.results.tables import flat, methods_layout
-from xmodal.synthetic.sample import SampleConfig, write_sample
-from xmodal.train import train
+from xmodal_suite.published import with_published
+from xmodal_suite.tables import flat, methods_layout
 
 
 @pytest.fixture(scope="module")

@@ -3,14 +3,14 @@
 import pandas as pd
 import pytest
 
-from xmodal.evaluation.published import (
+from xmodal.evaluation.recall import AUDIO_TO_VIDEO, VIDEO_TO_AUDIO
+from xmodal_suite.published import (
     compare_readings,
     published,
     same_share,
     share_frame,
     verdict,
 )
-from xmodal.evaluation.recall import AUDIO_TO_VIDEO, VIDEO_TO_AUDIO
 
 
 def hand_made() -> tuple[pd.DataFrame, pd.DataFrame]:

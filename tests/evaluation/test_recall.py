@@ -14,12 +14,10 @@ from torch.nn.functional import normalize
 
 from xmodal.config import InputError
 from xmodal.data.features import open_features
-from xmodal.evaluation.published import measure_readings
 from xmodal.evaluation.recall import (
     AUDIO_TO_VIDEO,
     VIDEO_TO_AUDIO,
     MeasureConfig,
-    RecallConfig,
     embed_apart,
     embed_run,
     embed_runs,
@@ -33,6 +31,7 @@ from xmodal.evaluation.recall import (
 from xmodal.metrics import gallery_ranks, recall
 from xmodal.model import Embeddings
 from xmodal.train import TrainConfig, train
+from xmodal_suite.published import RecallConfig, measure_readings
 
 Tiny = Callable[..., TrainConfig]
 

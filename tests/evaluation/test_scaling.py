@@ -8,10 +8,9 @@ import pytest
 from scipy import stats
 
 from xmodal.data.features import open_features
-from xmodal.evaluation.ablation import AblationConfig
 from xmodal.evaluation.cca import LINEAR, choose_cca, embed_cca
 from xmodal.evaluation.recall import mean_recall
-from xmodal.evaluation.scaling import (
+from xmodal_suite.scaling import (
     cca_points,
     choose_law,
     clips_for,
@@ -25,7 +24,8 @@ from xmodal.evaluation.scaling import (
     points_of,
     published_level,
 )
-from xmodal.results.tables import scaling_layout
+from xmodal_suite.study import AblationConfig
+from xmodal_suite.tables import scaling_layout
 
 RUNS = pd.DataFrame(
     [

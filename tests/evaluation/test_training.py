@@ -10,10 +10,10 @@ import torch
 from torch.nn.functional import cosine_similarity
 
 from xmodal.config import TrainConfig
-from xmodal.evaluation.recall import RecallConfig
-from xmodal.evaluation.training import history_frame, plain_frame, plain_loop, training_frame
-from xmodal.pipeline.describe import TrainingConfig, measure_training
-from xmodal.plots import training_curves
+from xmodal_suite.describe import TrainingConfig, measure_training
+from xmodal_suite.figures import training_curves
+from xmodal_suite.published import RecallConfig
+from xmodal_suite.training import history_frame, plain_frame, plain_loop, training_frame
 
 
 def test_training_frame_tells_each_run(runs: Path, related_features: Path):

@@ -49,15 +49,8 @@ from xmodal.data.schema import (
     read_ordinary,
 )
 from xmodal.data.vocabulary import read_vocabulary, write_vocabulary
-from xmodal.evaluation.ablation import AblationConfig, read_ablations
-from xmodal.evaluation.methods import MethodsConfig
-from xmodal.evaluation.recall import RecallConfig
 from xmodal.media.decode import pictures, sound
-from xmodal.pipeline.dataset import DataConfig
-from xmodal.pipeline.options import CommandLine, InspectConfig, SearchConfig, validated
-from xmodal.pipeline.profile import Profile
-from xmodal.results.measurements import read_measured, write_measured
-from xmodal.results.provenance import Provenance, read_provenance
+from xmodal.options import CommandLine, InspectConfig, SearchConfig, validated
 from xmodal.retrieval.export import ExportConfig, export
 from xmodal.retrieval.index import Index, IndexConfig, build_index, read_query
 from xmodal.train import train
@@ -65,6 +58,13 @@ from xmodal.youtube8m.download import DownloadConfig
 from xmodal.youtube8m.inspect import inspect_shards
 from xmodal.youtube8m.resolve import ResolveConfig, read_youtube_ids
 from xmodal.youtube8m.salvage import salvage_records
+from xmodal_suite.dataset import DataConfig
+from xmodal_suite.measurements import read_measured, write_measured
+from xmodal_suite.methods import MethodsConfig
+from xmodal_suite.profile import Profile
+from xmodal_suite.provenance import Provenance, read_provenance
+from xmodal_suite.published import RecallConfig
+from xmodal_suite.study import AblationConfig, read_ablations
 
 MEMORY = 1 << 30
 """Bytes that reading a small file may take; what some files here claim to hold is far more."""

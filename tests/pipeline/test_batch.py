@@ -13,11 +13,11 @@ import yaml
 from pydantic import ValidationError
 
 from xmodal.config import InputError
-from xmodal.evaluation.ablation import read_profile
-from xmodal.pipeline.batch import INLINE, Ticker, cleaned, run_notebook
-from xmodal.pipeline.options import validated
-from xmodal.pipeline.profile import Profile
-from xmodal.pipeline.stages import stage_config
+from xmodal.options import validated
+from xmodal_suite.batch import INLINE, Ticker, cleaned, run_notebook
+from xmodal_suite.profile import Profile
+from xmodal_suite.stages import stage_config
+from xmodal_suite.study import read_profile
 
 PROFILE: dict[str, Any] = {
     **{"name": "tiny", "data": {}, "train": {"steps": 3}, "dimensions": [256]},
@@ -239,7 +239,7 @@ def test_a_failing_notebook_is_told_in_a_few_lines_and_kept(tmp_path: Path):
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [100.0]
-    monkeypatch.setattr("xmodal.pipeline.batch.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("xmodal_suite.batch.time.monotonic", lambda: now[0])
     return now
 
 

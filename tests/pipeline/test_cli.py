@@ -14,17 +14,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from xmodal.cli import COMMANDS
 from xmodal.config import InputError, StageConfig
 from xmodal.data.prepare import PrepareConfig
-from xmodal.evaluation.recall import MeasureConfig, RecallConfig
+from xmodal.evaluation.recall import MeasureConfig
 from xmodal.media.extract import ExtractConfig
-from xmodal.pipeline.cli import COMMANDS
-from xmodal.pipeline.dataset import DataConfig
-from xmodal.pipeline.options import CommandLine, InspectConfig, validated
+from xmodal.options import CommandLine, InspectConfig, validated
 from xmodal.synthetic.sample import SampleConfig
 from xmodal.train import TrainConfig, train
 from xmodal.youtube8m.download import DownloadConfig
 from xmodal.youtube8m.resolve import ResolveConfig
+from xmodal_suite.cli import COMMANDS as SUITE
+from xmodal_suite.dataset import DataConfig
+from xmodal_suite.published import RecallConfig
 
 Call = Callable[..., tuple[int, str, str]]
 CONFIGS: dict[str, type[StageConfig]] = {
@@ -46,7 +48,7 @@ def test_help_names_every_command(call: Call, words: list[str]):
     status, out, _ = call(*words)
     assert status == 0
     listed = [line.split()[0] for line in out.splitlines() if line.startswith("  ")]
-    assert listed == list(COMMANDS)
+    assert listed == [*COMMANDS, *SUITE]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -64,7 +66,7 @@ def test_help_is_there_at_once():
         (["evaluate"], ["accelerate", "IPython", "jinja2", "matplotlib", "seaborn", "snakemake"]),
     ):
         code = f"import sys; sys.argv[1:] = {[*words, '--help']}\n"
-        code += "from xmodal.pipeline.cli import main\n"
+        code += "from xmodal.cli import main\n"
         code += f"try: main()\nfinally: print([m for m in {heavy} if m in sys.modules])"
         run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
         assert run.stdout.splitlines()[-1] == "[]", run.stdout + run.stderr
@@ -222,13 +224,6 @@ def test_bad_input_is_told_in_one_sentence(
     assert err.startswith("xmodal: ") and said in err
     assert err.count("\n") == 1
     assert not list(tmp_path.iterdir())
-
-
-def test_the_words_of_before_still_work(call: Call, tmp_path: Path):
-    assert call("check", "--help") == call("compare", "--help")
-    page = tmp_path / "page.md"
-    page.write_text("no tables\n")
-    assert call("embed", page)[0] == 0
 
 
 def test_a_wrong_option_is_an_input_error():

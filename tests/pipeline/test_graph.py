@@ -19,9 +19,8 @@ import yaml
 from by_hand import leave_run
 
 from xmodal.folder import locked
-from xmodal.pipeline import stages
-from xmodal.pipeline.profile import Profile
-from xmodal.results import page
+from xmodal_suite import page, stages
+from xmodal_suite.profile import Profile
 
 ROOT = Path(__file__).parents[2]
 PARTS = ["Snakefile", "pyproject.toml", "notebooks", "profiles", "xmodal"]
@@ -194,7 +193,7 @@ TRAININGS = {"train"}
 
 
 def test_a_change_of_code_makes_again_what_uses_it_and_what_uses_that(project):
-    code = project.folder / "xmodal/retrieval/projection.py"
+    code = project.folder / "xmodal_suite/projection.py"
     with changed(code, lambda text: text + "\n# changed\n"):
         planned = project.planned()
     assert planned == {"measure_umap", "umap", "measure_explorer", "retrieval", "report", "all"}
@@ -262,7 +261,7 @@ def test_a_stage_depends_on_all_code_that_it_loads(project, inputs: dict[str, se
         for rule, files in inputs.items()
         if rule not in TRAININGS
     }
-    starts |= {"features": "xmodal.pipeline.dataset", "report": "xmodal.results.page"}
+    starts |= {"features": "xmodal_suite.dataset", "report": "xmodal_suite.page"}
     measuring = {name[3:]: module for name, (module, *_) in stages.STAGES.items()}
     measuring["training"] = measuring.pop("train")
     starts |= {f"measure_{stage}": measuring[stage] for stage in MEASURED}

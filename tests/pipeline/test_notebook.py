@@ -16,18 +16,18 @@ from traitlets.config import Config
 
 from xmodal.checkpoint import read_history
 from xmodal.config import InputError, TrainConfig
-from xmodal.evaluation.config import FigureConfig
 from xmodal.loss import cosine_loss
 from xmodal.metrics import Ranks
-from xmodal.pipeline.notebook import literal_names, live_curves, project_folder, source_of
-from xmodal.pipeline.options import validated
+from xmodal.options import validated
 from xmodal.train import train
+from xmodal_suite.figure_config import FigureConfig
+from xmodal_suite.notebook import literal_names, live_curves, project_folder, source_of
 
 Run = Callable[..., Any]
 STAGE = """
 from pathlib import Path
 from xmodal.config import StageConfig
-from xmodal.pipeline.notebook import parameters
+from xmodal_suite.notebook import parameters
 
 class Stage(StageConfig):
     batch_size: int = 1024

@@ -10,18 +10,18 @@ from pathlib import Path
 import pytest
 import yaml
 
-from xmodal.evaluation.ablation import AblationConfig
-from xmodal.evaluation.methods import MethodsConfig
-from xmodal.evaluation.recall import RecallConfig
-from xmodal.pipeline.dataset import DataConfig
-from xmodal.pipeline.describe import TrainingConfig
-from xmodal.pipeline.notebook import literal_names
-from xmodal.pipeline.profile import Profile
-from xmodal.results.page import fill_page
-from xmodal.retrieval.examples import RetrievalConfig
-from xmodal.retrieval.own_media import OwnMediaConfig
-from xmodal.retrieval.projection import ProjectionConfig
 from xmodal.train import TrainConfig
+from xmodal_suite.dataset import DataConfig
+from xmodal_suite.describe import TrainingConfig
+from xmodal_suite.examples import RetrievalConfig
+from xmodal_suite.methods import MethodsConfig
+from xmodal_suite.notebook import literal_names
+from xmodal_suite.own_media import OwnMediaConfig
+from xmodal_suite.page import fill_page
+from xmodal_suite.profile import Profile
+from xmodal_suite.projection import ProjectionConfig
+from xmodal_suite.published import RecallConfig
+from xmodal_suite.study import AblationConfig
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = {

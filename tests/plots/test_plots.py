@@ -9,9 +9,9 @@ import pytest
 from matplotlib.patches import FancyBboxPatch
 from matplotlib.text import Text
 
-from xmodal import plots
 from xmodal.config import InputError
-from xmodal.plots.space import _place
+from xmodal_suite import figures as plots
+from xmodal_suite.figures.space import _place
 
 SOURCE = "synthetic sample $5_a$"
 DIRECTIONS = ("audio→video", "video→audio")

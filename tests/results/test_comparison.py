@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xmodal.config import InputError
-from xmodal.results.comparison import DifferenceError, check_results
-from xmodal.results.protocol import Protocol
-from xmodal.results.provenance import Provenance
-from xmodal.results.tables import save_table
 from xmodal.synthetic import SOURCE
+from xmodal_suite.comparison import DifferenceError, check_results
+from xmodal_suite.protocol import Protocol
+from xmodal_suite.provenance import Provenance
+from xmodal_suite.tables import save_table
 
 CARD = Protocol(
     clips="all",

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from xmodal.config import InputError
-from xmodal.results.explorer import explorer_page
+from xmodal_suite.explorer import explorer_page
 
 DIRECTIONS = ["audio→video", "video→audio"]
 EVIL = '</script><img src="https://example.org/x" onerror="document.title=1">'

@@ -11,16 +11,16 @@ import pytest
 
 from xmodal.checkpoint import SHIPPED
 from xmodal.config import InputError, TrainConfig
-from xmodal.evaluation.config import FigureConfig, RunFigureConfig
-from xmodal.pipeline.dataset import DataConfig
-from xmodal.results.measurements import (
+from xmodal.train import train
+from xmodal_suite.dataset import DataConfig
+from xmodal_suite.figure_config import FigureConfig, RunFigureConfig
+from xmodal_suite.measurements import (
     LONG,
     Measured,
     measure_now,
     measured,
     read_measured,
 )
-from xmodal.train import train
 
 FRAMES = {
     "short": pd.DataFrame(

@@ -9,10 +9,10 @@ import pytest
 from matplotlib.figure import Figure
 
 from xmodal.config import InputError
-from xmodal.results.page import PARTS, STUDY, fill_page, write_report
-from xmodal.results.protocol import recall_protocol
-from xmodal.results.provenance import Provenance, read_provenance, save_figure
-from xmodal.results.tables import save_table
+from xmodal_suite.page import PARTS, STUDY, fill_page, write_report
+from xmodal_suite.protocol import recall_protocol
+from xmodal_suite.provenance import Provenance, read_provenance, save_figure
+from xmodal_suite.tables import save_table
 
 ROOT = Path(__file__).parents[2]
 FRAME = pd.DataFrame(

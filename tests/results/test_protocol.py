@@ -9,9 +9,9 @@ import pytest
 from pydantic import ValidationError
 
 from xmodal.config import InputError
-from xmodal.results.protocol import Protocol, recall_protocol
-from xmodal.results.provenance import Provenance
-from xmodal.results.tables import save_table
+from xmodal_suite.protocol import Protocol, recall_protocol
+from xmodal_suite.provenance import Provenance
+from xmodal_suite.tables import save_table
 
 CARD: dict[str, Any] = {
     "clips": "5,904 clips",

@@ -10,10 +10,10 @@ import pytest
 from matplotlib.figure import Figure
 from pydantic import Field, ValidationError
 
-import xmodal.results.provenance
+import xmodal_suite.provenance
 from xmodal.config import InputError, StageConfig
-from xmodal.evaluation.config import FigureConfig
-from xmodal.results.provenance import (
+from xmodal_suite.figure_config import FigureConfig
+from xmodal_suite.provenance import (
     Provenance,
     origin_of,
     project_commit,
@@ -60,8 +60,8 @@ def test_another_process_writes_the_same_bytes(tmp_path):
     script = (
         "from pathlib import Path\n"
         "import pandas as pd\n"
-        "from xmodal.plots import correlations\n"
-        "from xmodal.results.provenance import Provenance, save_figure\n"
+        "from xmodal_suite.figures import correlations\n"
+        "from xmodal_suite.provenance import Provenance, save_figure\n"
         f"note = Provenance(**{NOTE!r})\n"
         "kinds = dict(kind=['canonical', 'visual', 'audio'], value=[0.9, 2, 3])\n"
         "figure = correlations(pd.DataFrame(kinds), 'synthetic sample')\n"
@@ -118,7 +118,7 @@ class Stage(StageConfig):
     [
         (Path("/home/someone/yt8m"), "yt8m"),
         ("/home/someone/yt8m", "yt8m"),
-        (xmodal.results.provenance._ROOT / "data" / "sample", "data/sample"),
+        (xmodal_suite.provenance._ROOT / "data" / "sample", "data/sample"),
         ("data/sample", "data/sample"),
         ("audio→video", "audio→video"),
         ((0.5, None, True), [0.5, None, True]),
@@ -153,7 +153,7 @@ def test_command_loses_absolute_paths():
 
 
 def test_command_loses_absolute_paths_among_parameters(monkeypatch):
-    monkeypatch.setattr("xmodal.results.provenance._ROOT", Path("/home/me/project"))
+    monkeypatch.setattr("xmodal_suite.provenance._ROOT", Path("/home/me/project"))
     given = {"shards": "/data/of/me", "profile": "/home/me/project/profiles/a.yaml", "k": [1, 0.1]}
     command = shlex.join(["papermill", "-y", json.dumps(given), "{a,b}"])
     *words, parameters, braces = shlex.split(Provenance(**NOTE | {"command": command}).command)
@@ -171,7 +171,7 @@ def git(folder: Path, *words: str) -> str:
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
-    monkeypatch.setattr(xmodal.results.provenance, "_ROOT", tmp_path)
+    monkeypatch.setattr(xmodal_suite.provenance, "_ROOT", tmp_path)
     project_commit.cache_clear()
     yield tmp_path
     project_commit.cache_clear()

@@ -15,10 +15,10 @@ from xmodal.checkpoint import load_run
 from xmodal.config import InputError, TrainConfig
 from xmodal.data.features import open_features
 from xmodal.evaluation.recall import embed_run, mean_recall
-from xmodal.results import release
-from xmodal.results.release import ShipConfig, ship
 from xmodal.retrieval.gallery import open_gallery
 from xmodal.train import train
+from xmodal_suite import release
+from xmodal_suite.release import ShipConfig, ship
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import re
 import pandas as pd
 from pandas.io.formats.style import Styler
 
-from xmodal.results.render import as_html, as_latex, flat
+from xmodal_suite.render import as_html, as_latex, flat
 
 HEADS = [("", "N"), ("", "method"), ("a→b", "R@1"), ("a→b", "R@5"), ("b→a", "R@1")]
 METHODS = pd.DataFrame(

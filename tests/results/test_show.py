@@ -9,9 +9,9 @@ import pytest
 from IPython.display import Image, Markdown
 from markdown_it import MarkdownIt
 
-from xmodal.results import show as module
-from xmodal.results.provenance import Provenance, read_provenance
-from xmodal.results.show import Show
+from xmodal_suite import show as module
+from xmodal_suite.provenance import Provenance, read_provenance
+from xmodal_suite.show import Show
 
 ORIGIN = Provenance(
     source="made up", fingerprint="f", parameters={}, seeds={}, command="papermill a b", commit="c"

@@ -11,12 +11,12 @@ import yaml
 from by_hand import leave_run
 
 from xmodal.config import InputError
-from xmodal.evaluation.ablation import AblationConfig
 from xmodal.evaluation.cca import LINEAR
 from xmodal.model import Embeddings
-from xmodal.results import study
-from xmodal.results.measurements import measure_now
-from xmodal.results.study import measure_study
+from xmodal_suite import study_runs as study
+from xmodal_suite.measurements import measure_now
+from xmodal_suite.study import AblationConfig
+from xmodal_suite.study_runs import measure_study
 
 ABLATION = {
     "base": {},

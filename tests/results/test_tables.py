@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xmodal.config import InputError
-from xmodal.results.provenance import Provenance
-from xmodal.results.tables import (
+from xmodal_suite.provenance import Provenance
+from xmodal_suite.tables import (
     flat,
     methods_layout,
     recall_layout,
@@ -108,8 +108,8 @@ def test_another_process_writes_the_same_bytes(tmp_path):
     script = (
         "from pathlib import Path\n"
         "import pandas as pd\n"
-        "from xmodal.results.tables import recall_layout, save_table\n"
-        "from xmodal.results.provenance import Provenance\n"
+        "from xmodal_suite.tables import recall_layout, save_table\n"
+        "from xmodal_suite.provenance import Provenance\n"
         f"note = Provenance(**{NOTE.model_dump()!r})\n"
         "row = dict(row=[1, 1], direction=['a', 'b'], k=[1, 1], recall=[1 / 3, 2 / 3])\n"
         "stem = Path(folder) / 't'\n"

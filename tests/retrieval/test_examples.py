@@ -12,16 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn.functional import normalize
 
-from xmodal import plots
 from xmodal.config import InputError
 from xmodal.data.features import FeatureSet
 from xmodal.data.schema import AUDIO_DIM, VISUAL_DIM
-from xmodal.evaluation import findings
 from xmodal.evaluation.recall import AUDIO_TO_VIDEO, VIDEO_TO_AUDIO, nearest
 from xmodal.model import Embeddings
-from xmodal.results.measurements import read_measured, write_measured
-from xmodal.results.provenance import Provenance
-from xmodal.retrieval.examples import RetrievalConfig, examples, examples_table, near_misses
+from xmodal_suite import figures as plots
+from xmodal_suite import findings
+from xmodal_suite.examples import RetrievalConfig, examples, examples_table, near_misses
+from xmodal_suite.measurements import read_measured, write_measured
+from xmodal_suite.provenance import Provenance
 
 
 def unit(n: int, seed: int, dim: int = 6) -> torch.Tensor:

@@ -15,9 +15,9 @@ from xmodal.data.features import open_features
 from xmodal.evaluation.recall import embed_run
 from xmodal.metrics import ranks
 from xmodal.model import Embeddings
-from xmodal.retrieval.examples import RetrievalConfig
-from xmodal.retrieval.explorer import ExplorerConfig, explore, explorer_config, measure_explorer
 from xmodal.train import TrainConfig, train
+from xmodal_suite.examples import RetrievalConfig
+from xmodal_suite.explored import ExplorerConfig, explore, explorer_config, measure_explorer
 
 
 @pytest.fixture(autouse=True)

@@ -15,8 +15,8 @@ from xmodal.data.pairs import Pairs
 from xmodal.evaluation.recall import AUDIO_TO_VIDEO, recall_of
 from xmodal.media.encoders import Encoders
 from xmodal.model import Embeddings
-from xmodal.retrieval import own_media as module
-from xmodal.retrieval.own_media import (
+from xmodal_suite import own_media as module
+from xmodal_suite.own_media import (
     CHANCE,
     CHOSEN,
     OwnMediaConfig,

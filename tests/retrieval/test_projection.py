@@ -17,7 +17,8 @@ from xmodal.config import InputError, TrainConfig
 from xmodal.data.features import FeatureSet, open_features
 from xmodal.evaluation.recall import embed_run
 from xmodal.model import Embeddings
-from xmodal.retrieval.projection import (
+from xmodal.train import train
+from xmodal_suite.projection import (
     ProjectionConfig,
     describe_space,
     draw_clips,
@@ -27,7 +28,6 @@ from xmodal.retrieval.projection import (
     project,
     trustworthiness,
 )
-from xmodal.train import train
 
 LABELS = [[0, 1], [0], [2, 1, 0], [3], [], [0, 2], [1]]  # counts: 4, 3, 2, 1
 

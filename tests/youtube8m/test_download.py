@@ -238,7 +238,7 @@ def test_verify_finds_what_was_damaged_on_the_disk(site, config):
 
 KILLED = """
 import os, sys
-from xmodal.pipeline.cli import main
+from xmodal.cli import main
 
 def kill(event, details):
     if event == "os.rename" and str(details[0]).endswith("traina_a.tfrecord.partial"):

@@ -15,7 +15,6 @@ from tqdm import tqdm
 from xmodal.checkpoint import RunFolder, find_run, load_run
 from xmodal.config import InputError, StageConfig
 from xmodal.data.features import FeatureSet, open_features
-from xmodal.evaluation.config import FigureConfig
 from xmodal.folder import locked, whole
 from xmodal.metrics import Ranks, galleries, gallery_ranks, recall
 from xmodal.model import Embeddings
@@ -26,24 +25,6 @@ COLUMNS = ["direction", "gallery", "galleries", "queries", "k"]
 COLUMNS += ["recall", "low", "high", "median_rank", "mean_rank"]
 """The columns of `recall_of`, which those that tell models apart follow."""
 APART = "evaluation, scaled apart"
-
-
-class RecallConfig(FigureConfig):
-    """What notebook 03 measures; what does not come from the tables is our choice."""
-
-    runs: list[Path] = Field([], description="training runs; none: all in runs_folder")
-    runs_folder: Path = Field(Path("runs/sample"), description="where 02_train left its runs")
-    dimension: int = Field(250, gt=0, description="the one of the gallery reading (section 3.1)")
-    galleries: list[PositiveInt] = Field(
-        [256, 512, 1024], description="row labels of Tables 1 and 2"
-    )
-    resamples: int = Field(1000, gt=0, description="of the bootstrap")
-    seed: int = Field(0, ge=0, description="draws the galleries")
-    tolerance: float = Field(2, ge=0, description="points a recall may differ when made again")
-
-    def trained(self) -> list[Path]:
-        """Return the runs named, or all finished ones of the folder, by name."""
-        return self.runs or sorted(p.parent for p in self.runs_folder.glob("*/result.json"))
 
 
 class MeasureConfig(StageConfig):

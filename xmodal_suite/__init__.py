@@ -1,0 +1,1 @@
+"""What notebooks and batch share: pictures, tables, provenance, the batch itself."""

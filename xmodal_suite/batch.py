@@ -1,0 +1,111 @@
+"""A notebook of the batch, run by papermill: progress in lines, a failure in a few of them."""
+
+import ast
+import os
+import pprint
+import re
+import sys
+import tempfile
+import time
+from pathlib import Path
+from textwrap import indent
+from typing import Any
+from unittest.mock import patch
+
+import nbformat
+import papermill
+from ipykernel.kernelspec import write_kernel_spec
+from nbclient.exceptions import DeadKernelError
+from papermill.exceptions import PapermillExecutionError
+from traitlets.config import Config
+
+from xmodal.ticker import Ticker
+
+INLINE = "module://matplotlib_inline.backend_inline"
+ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def run_notebook(notebook: Path, out: Path, values: dict[str, Any]) -> None:
+    """Run a notebook and keep its executed copy; exit with source and error if a cell fails."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    began = time.monotonic()
+    try:
+        with (
+            tempfile.TemporaryDirectory(prefix="xmodal-", dir=short_folder()) as sockets,
+            # this interpreter, whatever kernels and settings a site or a user has installed
+            patch.dict(os.environ, {"JUPYTER_PATH": sockets, "IPYTHONDIR": sockets}),
+        ):
+            write_kernel_spec(f"{sockets}/kernels/python3", {"env": {"MPLBACKEND": INLINE}})
+            papermill.execute_notebook(
+                notebook,
+                out,
+                parameters=values,
+                progress_bar=False,
+                coalesce_streams=True,  # how text comes in pieces is a matter of time
+                extra_arguments=["--log-level=CRITICAL"],  # the kernel's own remarks
+                stderr_file=Ticker(out.stem, sys.stderr),
+                # with TCP, two notebooks that start together may be given the same port
+                config=Config(
+                    KernelManager={"transport": "ipc", "connection_file": f"{sockets}/kernel.json"}
+                ),
+            )
+    except DeadKernelError:
+        raise SystemExit(
+            f"{out.stem}: the notebook's process died, perhaps because memory ran out\n"
+            f"  The executed notebook is kept: {out}"
+        ) from None
+    except PapermillExecutionError as error:
+        last_lines = "\n".join(error.source.strip().splitlines()[-6:])
+        raise SystemExit(
+            f"{out.stem} failed in cell {error.exec_count}:\n{indent(last_lines, '    ')}\n"
+            f"  {error.ename}: {ESCAPES.sub('', error.evalue)}\n"
+            f"  The executed notebook is kept: {out}"
+        ) from None
+    out.write_text(cleaned(out.read_text(encoding="utf-8"), values), encoding="utf-8")
+    print(f"{out.stem}: done in {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+
+
+def short_folder() -> str | None:
+    """Return a folder for sockets, whose paths may have some 100 bytes; None: the usual one."""
+    return "/tmp" if len(os.fsencode(tempfile.gettempdir())) > 60 else None
+
+
+def cleaned(text: str, values: dict[str, Any]) -> str:
+    """Return an executed notebook without its dates, progress and versions.
+
+    The values that it was given stand in its own cell of parameters, not in papermill's. Links out
+    of the folder of notebooks are made those of an executed copy, two folders deeper.
+    """
+    book = nbformat.reads(text, as_version=4)
+    language = {"name": "python"}
+    book.metadata = {"kernelspec": book.metadata.kernelspec, "language_info": language}
+    tagged = [(cell, cell.metadata.get("tags", [])) for cell in book.cells]
+    tagged = [(cell, tags) for cell, tags in tagged if "injected-parameters" not in tags]
+    book.cells = [cell for cell, _ in tagged]
+    for number, (cell, tags) in enumerate(tagged):
+        cell.id = f"cell-{number:02}"
+        cell.metadata = {"tags": tags} if tags else {}
+        if "parameters" in tags:
+            cell.source = with_values(cell.source, values)
+        if cell.cell_type == "markdown":
+            cell.source = cell.source.replace("](../", "](../../../")
+        else:
+            cell.outputs = [out for out in cell.outputs if out.get("name") != "stderr"]
+            for output in cell.outputs:
+                if text := output.get("data", {}).get("text/markdown"):
+                    output["data"]["text/markdown"] = text.replace("](../", "](../../../")
+    return nbformat.writes(book) + "\n"
+
+
+def with_values(source: str, values: dict[str, Any]) -> str:
+    """Return the source of a cell of parameters with other values, and its remarks."""
+    lines = source.splitlines()
+    for statement in reversed(ast.parse(source).body):
+        match statement:
+            case ast.Assign([ast.Name(name)], value) if name in values:
+                first, last = statement.lineno - 1, statement.end_lineno or statement.lineno
+                remark = lines[last - 1].encode()[value.end_col_offset :].decode()
+                new = pprint.pformat(values[name], width=96, compact=True).replace("'", '"')
+                if values[name] != ast.literal_eval(value):
+                    lines[first:last] = [f"{name} = {new}{remark}"]
+    return "\n".join(lines)

@@ -1,0 +1,213 @@
+"""Scaling: recall against the number of training clips, and how it may go on."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+from tqdm import tqdm
+
+from xmodal.data.features import open_features
+from xmodal.evaluation.cca import LINEAR, choose_cca, embed_cca
+from xmodal.evaluation.recall import mean_recall
+from xmodal_suite.intervals import interval
+from xmodal_suite.published import published
+from xmodal_suite.study import AblationConfig
+
+REACH = 4_000_000
+"""Training clips that curves go on to: a little more than YouTube-8M's training partition."""
+LAWS: dict[str, tuple[Callable[[Any], np.ndarray], Callable[[Any], np.ndarray]]] = {
+    "power law": (np.log, np.exp),
+    "logarithm": (np.asarray, np.asarray),
+}
+"""How recall may grow with the clips: log recall, or recall itself, linear in their logarithm."""
+
+
+def points_of(recalls: pd.DataFrame, gallery: int) -> pd.DataFrame:
+    """Pick the R@1 of rows ``clips_<n>`` and of the first row, ``<row>_clips_<n>`` and of <row>."""
+    about = dict(zip(recalls["row"], recalls["change"], strict=True))
+    points = recalls[recalls["measure"] == f"R@1, N = {gallery:,}"]
+    first = points["row"].iloc[0]
+    family = points["row"].str.extract(r"^(.*?)_?clips_\d+$")[0].replace("", first)
+    points = points.assign(method=family.fillna(points["row"]))
+    points = points[points["method"].isin(family.dropna())]
+    points = points.assign(method=points["method"].map(about))
+    return points[["method", "clips", "seed", "recall"]].reset_index(drop=True)
+
+
+def cca_points(config: AblationConfig, sizes: Sequence[int]) -> pd.DataFrame:
+    """Fit linear CCA to so many training clips each: clips, recall (R@1 in percent)."""
+    clips = open_features(config.features, "evaluation")
+    rows = []
+    for size in tqdm(sizes, "fitting linear CCA", disable=None):
+        cca, power = choose_cca(config.features, size)[0][LINEAR]
+        rows.append((size, mean_recall(embed_cca(cca, clips, power), clips, config.gallery)))
+    return pd.DataFrame(rows, columns=["clips", "recall"])
+
+
+def learning_points(
+    recalls: Sequence[pd.DataFrame], cca: pd.DataFrame, gallery: int
+) -> pd.DataFrame:
+    """Gather the trainings of all ablations that differ in the number of training clips.
+
+    ``recalls`` has the `named_recalls` of each, ``cca`` the `cca_points`. A line a training: method
+    (what the row with all clips changes), clips, seed, recall; linear CCA comes last.
+    """
+    points = [points_of(frame, gallery) for frame in recalls]
+    return pd.concat([*points, cca.assign(method=LINEAR, seed=0)], ignore_index=True)
+
+
+def published_level(gallery: int) -> tuple[str, float] | None:
+    """Return the name and the value of the published R@1 of a gallery, mean of both directions."""
+    paper = published()
+    found = paper[(paper["row"] == gallery) & (paper["k"] == 1)]["recall"]
+    return (f"published, N = {gallery:,}", found.mean()) if len(found) else None
+
+
+def _fit(clips: np.ndarray, recall: np.ndarray, law: str) -> tuple[np.ndarray, np.ndarray, Any]:
+    """Return log clips, recall as the law makes it linear, and the line through them."""
+    x, y = np.log(clips), LAWS[law][0](recall)
+    return x, y, stats.linregress(x, y)
+
+
+def extrapolate(
+    clips: np.ndarray, recall: np.ndarray, wanted: float, law: str, level: float = 0.95
+) -> tuple[float, float, float]:
+    """Continue one of `LAWS` by least squares: recall with its prediction interval, 0 to 100 %."""
+    back = LAWS[law][1]
+    x, y, line = _fit(clips, recall, law)
+    residual = y - line.intercept - line.slope * x
+    freedom = len(x) - 2
+    # two runs leave no scatter to judge by
+    scatter = np.sqrt((residual**2).sum() / freedom) if freedom else np.nan
+    spread = ((x - x.mean()) ** 2).sum()
+    at = np.log(wanted)
+    error = scatter * np.sqrt(1 + 1 / len(x) + (at - x.mean()) ** 2 / spread)
+    reach = stats.t.ppf((1 + level) / 2, freedom) * error
+    middle = line.intercept + line.slope * at
+    return tuple(back([middle, middle - reach, middle + reach]).clip(0, 100).tolist())
+
+
+def curve(points: pd.DataFrame, law: str, wanted: Sequence[float] | None = None) -> pd.DataFrame:
+    """Continue the learning curve of each method by one of `LAWS`, by least squares.
+
+    ``points`` has a line a run: method, clips, recall (percent). ``wanted`` are numbers of training
+    clips; if not given 60 from the least measured to 4 million.
+
+    Columns method, law, clips, recall, low, high (percent). The 95 % prediction interval covers the
+    scatter about the law, not whether the law goes on that far; with two runs it is NaN.
+    """
+    lines = []
+    for method, part in points.groupby("method", sort=False):
+        known = part["clips"].to_numpy(), part["recall"].to_numpy()
+        for clips in wanted or np.geomspace(known[0].min(), REACH, 60):
+            lines.append((method, law, clips, *extrapolate(*known, clips, law)))
+    return pd.DataFrame(lines, columns=["method", "law", "clips", "recall", "low", "high"])
+
+
+def hold_back(points: pd.DataFrame) -> pd.DataFrame:
+    """Predict the largest trainings of each method by each law, from its smaller ones alone.
+
+    Methods with fewer than four sizes are left out. Columns method, law, clips (of the largest),
+    recall, low, high (predicted), measured (the mean), fitted to (clips of the largest but one).
+    """
+    lines = []
+    for method, part in points.groupby("method", sort=False):
+        largest = part["clips"].max()
+        smaller, held = part[part["clips"] < largest], part[part["clips"] == largest]
+        if smaller["clips"].nunique() < 3:
+            continue
+        known = smaller["clips"].to_numpy(), smaller["recall"].to_numpy()
+        for law in LAWS:
+            predicted = extrapolate(*known, largest, law)
+            measured = held["recall"].mean()
+            lines.append((method, law, largest, *predicted, measured, known[0].max()))
+    columns = ["method", "law", "clips", "recall", "low", "high", "measured", "fitted to"]
+    return pd.DataFrame(lines, columns=columns)
+
+
+def choose_law(points: pd.DataFrame) -> str:
+    """Return the law that predicts what `hold_back` holds back with the smaller mean error."""
+    held = hold_back(points)
+    if held.empty:
+        return next(iter(LAWS))
+    error = (held["recall"] / held["measured"]).map(np.log).abs()
+    return str(error.groupby(held["law"]).mean().idxmin())
+
+
+def continued(points: pd.DataFrame, wanted: Sequence[float] | None = None) -> pd.DataFrame:
+    """Continue each method by the law of `choose_law`; the interval is that of all laws together.
+
+    Returns what `curve` returns.
+    """
+    law = choose_law(points)
+    each = {name: curve(points, name, wanted) for name in LAWS}
+    low = pd.concat([one["low"] for one in each.values()], axis=1).min(axis=1)
+    high = pd.concat([one["high"] for one in each.values()], axis=1).max(axis=1)
+    return each[law].assign(low=low, high=high)
+
+
+def clips_for(points: pd.DataFrame, law: str, level: float) -> float:
+    """Return the number of clips at which one method's law reaches a recall; NaN if it falls."""
+    _, _, line = _fit(points["clips"].to_numpy(), points["recall"].to_numpy(), law)
+    if line.slope <= 0:
+        return np.nan
+    return float(np.exp(min((LAWS[law][0](level) - line.intercept) / line.slope, 50)))
+
+
+def curve_table(
+    points: pd.DataFrame, wanted: Sequence[float], target: tuple[str, float] | None
+) -> pd.DataFrame:
+    """Continue each method of `learning_points` to ``wanted`` numbers of clips, by each law.
+
+    Columns of `curve`, with sizes (how many the law is fitted to), scatter (standard deviation of
+    the runs about the law, points) and, if there is a ``target``, a name and a recall in percent:
+    target, target_recall and clips_needed to reach it.
+    """
+    parts = []
+    for law in LAWS:
+        for _, runs in points.groupby("method", sort=False):
+            at = curve(runs, law, runs["clips"].tolist())["recall"].to_numpy()
+            part = curve(runs, law, wanted)
+            part = part.assign(sizes=runs["clips"].nunique(), scatter=(runs["recall"] - at).std())
+            if target:
+                name, level = target
+                needed = clips_for(runs, law, level)
+                part = part.assign(target=name, target_recall=level, clips_needed=needed)
+            parts.append(part)
+    return pd.concat(parts, ignore_index=True)
+
+
+def needs(recalls: pd.DataFrame, points: pd.DataFrame, gallery: int, clips: int) -> str:
+    """Say in a few sentences what the published recall needs, by the ablation of the method.
+
+    ``recalls`` are `named_recalls`, whose first row is the method as published, ``points`` the
+    `learning_points`, ``gallery`` a row of the published tables and ``clips`` the training clips to
+    predict for.
+    """
+    column = f"R@1, N = {gallery:,}"
+    means = recalls.pivot_table(index="change", columns="measure", values="recall", sort=False)
+    first, best = means.index[0], means[f"validation {column}"].idxmax()
+    paper = published_level(gallery)
+    there = f"{paper[1]:.1f} is published" if paper else "nothing is published"
+    law, mine = choose_law(points), points[points["method"] == first]
+    measured, held = (mine["clips"].to_numpy(), mine["recall"].to_numpy()), hold_back(points)
+    said = " and ".join(
+        f"{interval(*extrapolate(*measured, clips, name))} by a {name}"
+        for name in sorted(LAWS, key=lambda name: name != law)
+    )
+    tested = (held["clips"] / held["fitted to"]).max()
+    return (
+        f"At {gallery:,} candidates {first} reaches a Recall@1 of {means.loc[first, column]:.1f} % "
+        f"where {there}; of the changes tried, the best on validation clips is "
+        f"“{best}”, with {means.loc[best, column]:.1f} %. Continued to {clips:,} training clips, "
+        f"the curve of {first} gives {said} (95 % intervals in brackets). That is "
+        f"{clips / mine['clips'].max():,.0f} times the clips that it was measured on, "
+        + (
+            f"and the laws were tested, the {law} with the smaller error, on at most "
+            f"{tested:.1f} times as many."
+            if len(held)
+            else "and no law was put to a test."
+        )
+    )
