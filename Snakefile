@@ -14,7 +14,7 @@ from snakemake.utils import update_config
 from xmodal.checkpoint import TRAINING_VERSION
 from xmodal.config import InputError
 from xmodal_suite.study import read_profile
-from xmodal.folder import locked
+from xmodal.files import locked
 from xmodal_suite.dependencies import code_of
 from xmodal_suite.stages import STAGES, stage_config
 from xmodal.options import validated

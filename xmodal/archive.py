@@ -10,7 +10,7 @@ import zipfile
 from pathlib import Path
 
 from xmodal.config import InputError
-from xmodal.folder import whole
+from xmodal.files import atomic
 
 WEIGHTS = "model.safetensors"
 FILES = (WEIGHTS, "config.json", "result.json", "clips.safetensors", "README.md")
@@ -52,7 +52,7 @@ def verify(folder: Path) -> Path:
 def pack(folder: Path) -> str:
     """Write FOLDER.zip, the same bytes for the same run; return its SHA-256."""
     path = folder.with_name(f"{folder.name}.zip")
-    with whole(path) as fresh, zipfile.ZipFile(fresh, "w") as archive:
+    with atomic(path) as fresh, zipfile.ZipFile(fresh, "w") as archive:
         for name in ("manifest.json", *(name for name in FILES if (folder / name).exists())):
             entry = zipfile.ZipInfo(f"{folder.name}/{name}")  # dated 1980
             archive.writestr(entry, (folder / name).read_bytes())

@@ -5,14 +5,13 @@ import os
 from pathlib import Path
 from typing import Any
 
-import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from xmodal.archive import WEIGHTS, as_noted, digest, is_packed, unpacked, verify
 from xmodal.config import InputError, TrainConfig
-from xmodal.folder import remove, replace, require_empty, require_room, settle, whole
+from xmodal.files import atomic, recover, remove, replace, require_empty
 from xmodal.model import JointEmbedding
 
 TRAINING_VERSION = 1
@@ -68,9 +67,6 @@ class RunFolder:
             )
         if not replaced and self.complete(config):
             return
-        files = [self.path / WEIGHTS, *(self.path / "checkpoint").glob("*")]
-        written = sum(path.stat().st_size for path in files if path.exists())
-        require_room(self.path, bytes_needed(config, content["sizes"]), written)
         for name in OWN if replaced else ["result.json"]:
             remove(self.path / name)
         self.path.mkdir(parents=True, exist_ok=True)
@@ -85,7 +81,7 @@ class RunFolder:
 
     def state(self) -> dict[str, Any]:
         """Return where the last whole checkpoint stands; empty if there is none."""
-        settle(self.path / "checkpoint")
+        recover(self.path / "checkpoint")
         there = (self.path / "checkpoint").exists()
         return self.read("checkpoint/state.json") if there else {}
 
@@ -93,7 +89,7 @@ class RunFolder:
         """Make a freshly written checkpoint the current one; there is a whole one at any moment."""
         files = {path.name: digest(path) for path in fresh.iterdir()}
         (fresh / "state.json").write_text(json.dumps({**state, "files": files}))
-        replace(self.path / "checkpoint", fresh, ours="*")
+        replace(self.path / "checkpoint", fresh)
 
     def verify(self, state: dict[str, Any]) -> None:
         """Make sure that the last checkpoint is as it was written; InputError if it is not."""
@@ -141,7 +137,7 @@ class RunFolder:
 
     def write(self, name: str, content: dict[str, Any]) -> None:
         """Write one of the JSON files, whole or not at all."""
-        with whole(self.path / name) as fresh:
+        with atomic(self.path / name) as fresh:
             fresh.write_text(json.dumps(content, indent=2) + "\n")
 
 
@@ -181,17 +177,6 @@ def build_model(config: TrainConfig, sizes: dict[str, int]) -> JointEmbedding:
     """Return the untrained network of a run, for features and classes of the given sizes."""
     temperature = config.temperature if config.objective in ("infonce", "sigmoid") else None
     return JointEmbedding(config, **sizes, temperature=temperature)
-
-
-def bytes_needed(config: TrainConfig, sizes: dict[str, int]) -> int:
-    """Return how many bytes a training needs: its best weights, and two checkpoints for a moment.
-
-    A checkpoint holds the weights, the two moments of each that Adam keeps, and averaged weights.
-    """
-    with torch.device("meta"):  # of no content
-        numbers = sum(values.numel() for values in build_model(config, sizes).state_dict().values())
-    checkpoint = 3 + bool(config.average)
-    return 4 * numbers * (1 + 2 * checkpoint)
 
 
 def find_run(run: Path | str) -> Path:

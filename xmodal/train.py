@@ -20,7 +20,7 @@ from xmodal.config import InputError, TrainConfig
 from xmodal.data.batches import Batches, Drawn
 from xmodal.data.features import FeatureSet, open_features, read_rows
 from xmodal.devices import all_gather, reproducible, start_accelerator
-from xmodal.folder import beside, locked, remove, whole
+from xmodal.files import atomic, hidden, locked, remove
 from xmodal.loss import Batch, l2_groups, objective
 from xmodal.metrics import alignment, gallery_ranks, recall, uniformity
 from xmodal.model import JointEmbedding
@@ -231,7 +231,7 @@ def validate(
     recalls = {f"recall_at_{k}": sum(r) / 2 for k, *r in zip((1, 5, 10), *both, strict=True)}
     if recalls["recall_at_1"] > state["best_recall"]:
         state["best_recall"], state["best_step"] = recalls["recall_at_1"], state["step"]
-        with whole(folder.path / WEIGHTS) as fresh:
+        with atomic(folder.path / WEIGHTS) as fresh:
             fresh.write_bytes(save(model.state_dict()))
     losses = dict(zip(("loss", "cosine", "classification", "l2"), means, strict=True))
     rate = learning_rate(config, state["step"] - 1)
@@ -247,7 +247,7 @@ def save_checkpoint(accelerator: Accelerator, folder: RunFolder, state: dict[str
     shared = [state]  # one process decides for all, or they would not stop together
     broadcast_object_list(shared)
     state.update(shared[0])
-    fresh = beside(folder.path / "checkpoint", "partial")
+    fresh = hidden(folder.path / "checkpoint", "partial")
     if accelerator.is_main_process:
         remove(fresh)  # a killed process left it
     accelerator.wait_for_everyone()

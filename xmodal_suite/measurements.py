@@ -16,7 +16,7 @@ from xmodal.archive import WEIGHTS, as_noted, digest
 from xmodal.checkpoint import SHIPPED
 from xmodal.config import InputError
 from xmodal.data.features import open_features, read_manifest
-from xmodal.folder import locked, whole
+from xmodal.files import atomic, locked
 from xmodal_suite.provenance import Provenance, origin_of
 
 LONG = 20_000
@@ -102,8 +102,7 @@ def write_measured(
     folder: Path, frames: dict[str, pd.DataFrame], origin: Provenance, made_from: dict[str, Any]
 ) -> None:
     """Write frames and their manifest; the folder is replaced when all is written."""
-    ours = ["manifest.json", *_read_manifest(folder).get("files", ())]
-    with whole(folder, ours) as fresh:
+    with atomic(folder) as fresh:
         fresh.mkdir()
         files = {}
         for name, frame in frames.items():

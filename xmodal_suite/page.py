@@ -7,7 +7,7 @@ import jinja2
 import pandas as pd
 
 from xmodal.config import InputError
-from xmodal.folder import whole
+from xmodal.files import atomic
 from xmodal_suite.provenance import read_provenance
 from xmodal_suite.render import without_tags
 from xmodal_suite.tables import flat, methods_layout, recall_layout
@@ -168,7 +168,7 @@ def write_report(figures: Path) -> str:
         ],
         runs=_runs(figures).itertuples(),
     )
-    with whole(figures / "README.md") as fresh:
+    with atomic(figures / "README.md") as fresh:
         fresh.write_text(page, encoding="utf-8")
     return summary(figures, verdict, origin.source)
 
@@ -229,5 +229,5 @@ def fill_page(page: Path) -> None:
         lambda mark: f"{mark[1]}{_read(page.parent / mark[2], mark[3])}\n\n{mark[4]}",
         page.read_text(encoding="utf-8"),
     )
-    with whole(page) as fresh:
+    with atomic(page) as fresh:
         fresh.write_text(filled, encoding="utf-8")

@@ -19,7 +19,7 @@ from pydantic_core import to_jsonable_python
 
 from xmodal.config import InputError, StageConfig
 from xmodal.data.features import FeatureSet
-from xmodal.folder import locked, whole
+from xmodal.files import atomic, locked
 from xmodal_suite.protocol import Protocol
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ def write_together(stem: Path, files: Mapping[str, bytes]) -> None:
     with locked(stem), contextlib.ExitStack() as waiting:
         for suffix, content in files.items():
             path = stem.with_name(stem.name + suffix)
-            waiting.enter_context(whole(path)).write_bytes(content)
+            waiting.enter_context(atomic(path)).write_bytes(content)
 
 
 def _portable(value: Any) -> Any:

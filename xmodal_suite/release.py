@@ -6,12 +6,12 @@ import pandas as pd
 from pydantic import Field
 from safetensors.torch import load_file, save
 
-from xmodal.archive import FILES, WEIGHTS, pack, write_manifest
+from xmodal.archive import WEIGHTS, pack, write_manifest
 from xmodal.checkpoint import RunFolder
 from xmodal.config import InputError, StageConfig
 from xmodal.data.features import SPLITS, FeatureSet, open_features
 from xmodal.evaluation.recall import embed_run, mean_recall, recall_frame
-from xmodal.folder import locked, require_empty, whole
+from xmodal.files import atomic, locked, require_empty
 from xmodal.model import Embeddings
 from xmodal.retrieval.gallery import save_gallery
 from xmodal_suite.provenance import project_commit
@@ -45,7 +45,7 @@ def ship(config: ShipConfig) -> str:
     if not (config.out / "manifest.json").exists():
         require_empty(config.out, "weights to ship")
     with locked(config.out):
-        with whole(config.out, (*FILES, "manifest.json")) as fresh:
+        with atomic(config.out) as fresh:
             card = _write(config, fresh)
         return card + (f"\n{config.out}.zip#sha256={pack(config.out)}\n" if config.archive else "")
 

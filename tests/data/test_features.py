@@ -30,7 +30,7 @@ from xmodal.data.schema import (
     read_shard,
 )
 from xmodal.data.vocabulary import write_vocabulary
-from xmodal.folder import locked
+from xmodal.files import locked
 
 MakeClips = Callable[..., list[Clip]]
 

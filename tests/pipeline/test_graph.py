@@ -18,7 +18,7 @@ import pytest
 import yaml
 from by_hand import leave_run
 
-from xmodal.folder import locked
+from xmodal.files import locked
 from xmodal_suite import page, stages
 from xmodal_suite.profile import Profile
 

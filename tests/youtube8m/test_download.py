@@ -23,7 +23,7 @@ from server import Fault, Server, serving
 
 from xmodal.config import InputError
 from xmodal.data.vocabulary import read_vocabulary, write_vocabulary
-from xmodal.folder import locked
+from xmodal.files import locked
 from xmodal.youtube8m import download as module
 from xmodal.youtube8m.download import (
     DownloadConfig,

@@ -19,7 +19,7 @@ from typing import NamedTuple
 from google_crc32c import value as crc32c
 
 from xmodal.config import InputError
-from xmodal.folder import all_below, whole
+from xmodal.files import atomic, files_below
 
 HEADER = struct.Struct("<QI")
 FOOTER = struct.Struct("<I")
@@ -70,8 +70,8 @@ def shards_below(folder: Path) -> dict[str, Path]:
     InputError if there is none, or one is a pipe or has a name that is no text.
     """
     like = {
-        name: path
-        for name, path in all_below(folder).items()
+        path.relative_to(folder).as_posix(): path
+        for path in files_below(folder)
         if "tfrecord" in path.name.lower() or not path.exists()
     }
     shards = {n: like[n] for n in like if n.endswith(".tfrecord") and "/." not in f"/{n}"}
@@ -115,7 +115,7 @@ def first_payload(path: str | os.PathLike[str]) -> bytes:
 def write_records(path: str | os.PathLike[str], payloads: Iterable[bytes]) -> int:
     """Write a TFRecord file, which appears only when it is whole; return the number of records."""
     count = 0
-    with whole(Path(path)) as fresh, fresh.open("wb") as file:
+    with atomic(Path(path)) as fresh, fresh.open("wb") as file:
         for payload in payloads:
             length = struct.pack("<Q", len(payload))
             file.write(length + FOOTER.pack(masked_crc(length)))

@@ -31,7 +31,7 @@ from xmodal.data.pairs import Pairs, deal_out, is_paired, numbered, read_pairs
 from xmodal.data.parallel import each, processes
 from xmodal.data.schema import AUDIO_DIM, CLASSES, VISUAL_DIM, labelled_release, read_columns
 from xmodal.data.vocabulary import read_vocabulary
-from xmodal.folder import beside, locked, replace, require_empty, require_room, tidy
+from xmodal.files import hidden, locked, replace, require_empty
 
 NOT_COMPARED = {"shards", "out", "vocabulary", "source", "jobs"}
 """Settings that do not change which clip goes where, or are noted otherwise."""
@@ -146,22 +146,16 @@ def prepare(config: PrepareConfig) -> dict[str, Any]:
     if not earlier:
         require_empty(out, "a feature set, or a damaged one")
     if earlier.get("inputs") == manifest["inputs"] and _is_whole(out):
-        tidy(out)
         return earlier
 
     rows = _deal_out_pairs(pairs, config) if pairs else {}
     taken: dict[str, dict[str, Any]] = {name: {"clips": len(own)} for name, own in rows.items()}
     splits = manifest["splits"] = taken if pairs else _deal_out(found, config)
 
-    work = beside(out, "partial")
+    work = hidden(out, "partial")
     new = work / "new"
     with locked(out):
         _claim(work, manifest["inputs"])
-        sizes = manifest.get("sizes", (VISUAL_DIM, AUDIO_DIM))
-        clips = sum(split["clips"] for split in splits.values())
-        need = clips * (sum(sizes) * np.dtype(config.storage).itemsize + 64)
-        written = sum(path.stat().st_blocks * 512 for path in work.rglob("*.npy"))
-        require_room(out, need, written, ", or set storage to float16")
         if pairs:
             for name, own in rows.items():
                 splits[name] |= _write_pairs(new / name, pairs, own, label_names, config.storage)
@@ -173,7 +167,7 @@ def prepare(config: PrepareConfig) -> dict[str, Any]:
             text = json.dumps(content, indent=1, ensure_ascii=False)
             (new / f"{name}.json").write_text(text + "\n", encoding="utf-8")
         _require_variety(new, config.shards)
-        replace(out, new, FILES)
+        replace(out, new)
         shutil.rmtree(work)
     return manifest
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from xmodal.config import InputError
-from xmodal.folder import whole
+from xmodal.files import atomic
 
 _COLUMNS = ["Index", "TrainVideoCount", "KnowledgeGraphId", "Name", "WikiUrl"]
 _COLUMNS += ["Vertical1", "Vertical2", "Vertical3", "WikiDescription"]
@@ -54,7 +54,7 @@ def write_vocabulary(
     path: str | os.PathLike[str], names: Sequence[str], counts: Iterable[int]
 ) -> None:
     """Write names and training clips of the classes; columns that are not known stay empty."""
-    with whole(Path(path)) as fresh, fresh.open("w", newline="", encoding="utf-8") as file:
+    with atomic(Path(path)) as fresh, fresh.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(_COLUMNS)
         for index, (name, count) in enumerate(zip(names, counts, strict=True)):

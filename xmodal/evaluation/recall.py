@@ -15,7 +15,7 @@ from tqdm import tqdm
 from xmodal.checkpoint import RunFolder, find_run, load_run
 from xmodal.config import InputError, StageConfig
 from xmodal.data.features import FeatureSet, open_features
-from xmodal.folder import locked, whole
+from xmodal.files import atomic, locked
 from xmodal.metrics import Ranks, galleries, gallery_ranks, recall
 from xmodal.model import Embeddings
 
@@ -233,7 +233,7 @@ def measure_run(config: MeasureConfig) -> pd.DataFrame:
     frame = pd.concat(parts, ignore_index=True)
     if find_run(config.run) == config.run:  # not one that comes with the package
         path = config.run / "recall.csv"
-        with locked(path), whole(path) as fresh:
+        with locked(path), atomic(path) as fresh:
             frame.to_csv(fresh, index=False)
     return frame
 

@@ -13,7 +13,7 @@ from pydantic import Field, field_validator
 from tqdm import tqdm
 
 from xmodal.config import InputError, StageConfig
-from xmodal.folder import all_below, locked, whole
+from xmodal.files import atomic, files_below, locked
 from xmodal.media.decode import NoTrackError, pictures, pyav, sound
 from xmodal.media.encoders import Encoders, open_encoders
 
@@ -164,12 +164,12 @@ def find_media(
         raise InputError(f"{config.folder}: is no folder.")
     clips: dict[str, dict[str, list[Path]]] = {}
     passed = []
-    for path in sorted(all_below(config.folder).values()):
+    for path in files_below(config.folder):
         inside = path.relative_to(config.folder)
         kind = KINDS.get(path.suffix.lower())
         hidden = any(part.startswith(".") for part in inside.parts)
         skipped = any(fnmatch(name, p) for p in config.skip for name in (path.name, str(inside)))
-        if kind is None or hidden or skipped or path.is_dir():
+        if kind is None or hidden or skipped:
             continue
         readable = os.fsencode(inside).decode(errors="replace")
         if readable != str(inside):
@@ -245,5 +245,5 @@ def _write(
     folders = np.array([clip.rpartition("/")[0] for clip in clips])
     if folders.any():
         arrays |= {"labels": folders, "group": folders}
-    with whole(out) as fresh, fresh.open("wb") as file:
+    with atomic(out) as fresh, fresh.open("wb") as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]

@@ -9,7 +9,7 @@ import pandas as pd
 from pydantic import Field
 
 from xmodal.config import StageConfig
-from xmodal.folder import locked, whole
+from xmodal.files import atomic, locked
 from xmodal.retrieval.index import SIDES, Index
 
 
@@ -44,11 +44,11 @@ def export(config: ExportConfig) -> str:
         if form == "projector":
             _write_projector(config.out, [visual, audio], index.ids, labels)
         elif form == "npz":
-            with whole(config.out) as fresh, fresh.open("wb") as file:
+            with atomic(config.out) as fresh, fresh.open("wb") as file:
                 np.savez(file, visual=visual, audio=audio, ids=index.ids, labels=np.array(labels))
         else:
             arrays = {"visual": list(visual), "audio": list(audio)}
-            with whole(config.out) as fresh:
+            with atomic(config.out) as fresh:
                 pd.DataFrame({**arrays, "ids": index.ids, "labels": labels}).to_parquet(fresh)
     return f"{config.out}: {len(visual):,} clips, {visual.shape[1]} dimensions"
 

@@ -37,7 +37,7 @@ from xmodal.data.features import (
 )
 from xmodal.evaluation import hubness
 from xmodal.evaluation.recall import require_fit
-from xmodal.folder import locked, require_empty, require_room, tidy, whole
+from xmodal.files import atomic, locked, require_empty
 from xmodal.model import Embeddings, JointEmbedding
 from xmodal.retrieval.gallery import FILE, Gallery, Lists, open_gallery, side_of
 
@@ -237,11 +237,10 @@ def build_index(config: IndexConfig) -> Index:
     }
     about = _read_note(folder)
     if {name: about.get(name) for name in made_from} == made_from:
-        tidy(folder)
         return Index.open(folder)
     if not (folder / NOTE).exists():
         require_empty(folder, "an index")
-    with locked(folder), whole(folder, FILES) as work:
+    with locked(folder), atomic(folder) as work:
         work.mkdir()
         about = made_from | _write(work, folder, config, sets)
         text = json.dumps(about, indent=1, ensure_ascii=False)
@@ -254,7 +253,6 @@ def _write(work: Path, folder: Path, config: IndexConfig, sets: list[FeatureSet]
     counts = [len(clips) for clips in sets]
     model, settings = load_run(config.run)
     shape = (sum(counts), settings.embedding_dim)
-    require_room(folder, 4 * math.prod(shape) * (4 if sum(counts) > config.exact else 2))
     correction, bank = _hubs(model, config)
     parts: list[list[Tensor]] = [[], []]
     bar = tqdm(desc="embedding", total=sum(counts), unit="clip", disable=None)

@@ -37,9 +37,9 @@ from tqdm import tqdm
 
 from xmodal.config import InputError, StageConfig
 from xmodal.data.framing import write_records
-from xmodal.data.schema import AUDIO_DIM, VISUAL_DIM, Clip, encode_example
+from xmodal.data.schema import Clip, encode_example
 from xmodal.data.vocabulary import write_vocabulary
-from xmodal.folder import locked, require_room, tidy, whole
+from xmodal.files import atomic, locked
 from xmodal.synthetic.generator import CONSTANTS, Generator
 
 
@@ -80,7 +80,6 @@ def write_sample(config: SampleConfig, progress: bool = True) -> None:
     count = len(range(0, config.clips, config.clips_per_shard))
     files = [vocabulary, *(shards / f"sample{number:04d}.tfrecord" for number in range(count))]
     if _read(marker) == description and all(f.exists() and f.stat().st_size for f in files):
-        tidy(shards)
         return
     if shards.exists() and not marker.exists():
         raise InputError(
@@ -88,13 +87,12 @@ def write_sample(config: SampleConfig, progress: bool = True) -> None:
             "them); choose another folder for the sample."
         )
     with locked(shards):
-        require_room(config.out, config.clips * (VISUAL_DIM + AUDIO_DIM) * 4)
-        with whole(shards, ours=["sample[0-9]*.tfrecord"]) as fresh:
+        with atomic(shards) as fresh:
             fresh.mkdir()
             classes, counts = _write_shards(config, fresh, progress)
             marker.write_text("{}\n")  # until the new marker is there, this is no whole sample
         write_vocabulary(vocabulary, classes, counts)
-        with whole(marker) as fresh:
+        with atomic(marker) as fresh:
             fresh.write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
 
 

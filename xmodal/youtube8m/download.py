@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from xmodal.config import InputError
 from xmodal.data.vocabulary import read_vocabulary
-from xmodal.folder import locked
+from xmodal.files import locked
 from xmodal.youtube8m.web import UnreachableError, WebConfig, WebError, open_session, read
 
 

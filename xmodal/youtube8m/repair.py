@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from xmodal.config import InputError
 from xmodal.data.framing import write_records
-from xmodal.folder import whole
+from xmodal.files import atomic
 from xmodal.youtube8m.inspect import Inspection, rows
 from xmodal.youtube8m.salvage import salvage_records
 
@@ -72,7 +72,7 @@ def write_repaired(inspection: Inspection, folder: Path) -> Repair:
     shards, problems = inspection.shards, inspection.problems
     left_out = problems.groupby("file", observed=False)["offset"].agg(set)
     try:
-        with whole(folder) as new:
+        with atomic(folder) as new:
             new.mkdir()
             kept = shards[shards["good"] > 0]
             for shard in tqdm(list(kept.itertuples()), "repairing", unit="shard", disable=None):

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from xmodal.config import InputError
 from xmodal.data.features import open_features
-from xmodal.folder import locked
+from xmodal.files import locked
 from xmodal.youtube8m.web import WebConfig, WebError, open_session, read
 
 CLIP_ID = "[A-Za-z0-9]{4}"

@@ -1,0 +1,119 @@
+"""A file or folder appears whole or not at all, and one process at a time writes it."""
+
+import errno
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from xmodal.config import InputError
+from xmodal.files import atomic, files_below, hidden, locked, recover, replace, require_empty
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from xmodal.files import locked
+with locked(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def write(folder: Path, name: str, text: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text(text)
+    return folder
+
+
+def content(folder: Path) -> dict[str, str]:
+    return {path.name: path.read_text() for path in sorted(folder.iterdir())}
+
+
+def test_a_second_process_is_refused_until_the_first_ends(tmp_path: Path):
+    out = tmp_path / "out"
+    (tmp_path / "link").symlink_to(out)  # another name of the same folder
+    words = [sys.executable, "-c", HOLD, str(out)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout and process.stdout.readline() == "held\n"
+        for name in ("out", "link"):
+            with pytest.raises(InputError, match=name), locked(tmp_path / name):
+                pass
+        with locked(tmp_path / "other"):
+            process.send_signal(signal.SIGKILL)
+    with locked(out):  # what a killed process leaves locks nothing
+        pass
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_full_disk_is_an_input_error(tmp_path: Path):
+    with pytest.raises(InputError, match="space"), locked(tmp_path / "out"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_block_that_fails_leaves_what_was_there(tmp_path: Path):
+    folder = write(tmp_path / "out", "a", "old")
+    with pytest.raises(KeyError), atomic(folder) as fresh:
+        write(fresh, "a", "new")
+        raise KeyError
+    assert content(folder) == {"a": "old"} and not list(tmp_path.glob(".*"))
+
+
+def test_a_folder_is_replaced_whole(tmp_path: Path):
+    folder = write(tmp_path / "out", "a", "old")
+    with atomic(folder) as fresh:
+        write(fresh, "b", "new")
+        assert content(folder) == {"a": "old"}
+    assert content(folder) == {"b": "new"} and not list(tmp_path.glob(".*"))
+
+
+def test_a_link_is_kept_and_what_it_points_to_replaced(tmp_path: Path):
+    folder, link = write(tmp_path / "disk" / "out", "a", "old"), tmp_path / "link"
+    link.symlink_to(folder)
+    with atomic(link) as fresh:
+        write(fresh, "a", "new")
+    assert link.is_symlink() and content(folder) == {"a": "new"}
+
+
+@pytest.mark.parametrize("killed_at", ["rename", "replace", "remove"])
+def test_killed_while_replacing_one_of_the_two_is_there(
+    tmp_path: Path, killed_at: str, monkeypatch: pytest.MonkeyPatch
+):
+    folder = write(tmp_path / "out", "a", "old")
+    fresh = write(tmp_path / "fresh", "a", "new")
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    where = "xmodal.files.remove" if killed_at == "remove" else f"pathlib.Path.{killed_at}"
+    calls = 1 if killed_at == "remove" else 0
+    real = sys.modules["xmodal.files"].remove if calls else None
+
+    def later(*arguments: object) -> None:
+        nonlocal calls
+        calls -= 1
+        if calls < 0 or real is None:
+            killed()
+        real(*arguments)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(where, later)
+        with pytest.raises(KeyboardInterrupt):
+            replace(folder, fresh)
+    recover(folder)
+    assert content(folder) in ({"a": "old"}, {"a": "new"})
+    assert not hidden(folder, "earlier").exists()
+
+
+def test_links_that_lead_round_are_followed_once(tmp_path: Path):
+    folder = write(tmp_path / "a", "x", "")
+    (folder / "again").symlink_to(tmp_path / "a")
+    assert files_below(tmp_path / "a") == [folder / "x"]
+
+
+def test_a_folder_of_somebody_elses_is_refused(tmp_path: Path):
+    require_empty(tmp_path / "none", "a run")
+    require_empty(write(tmp_path / "hidden", ".DS_Store", ""), "a run")
+    with pytest.raises(InputError, match="letters"):
+        require_empty(write(tmp_path / "letters", "dear.txt", ""), "a run")

@@ -1,0 +1,103 @@
+"""A file or folder appears whole or not at all, and one process at a time writes it."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from xmodal.config import InputError
+
+
+def hidden(path: Path, what: str) -> Path:
+    """Return the hidden path beside a file or folder that serves to write it."""
+    path = path.resolve()  # beside what a link points to
+    return path.with_name(f".{path.name}.{what}")
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Keep a file or folder for this process while the block runs.
+
+    The kernel's lock on ``.NAME.lock`` ends with the process, however that ends. InputError if
+    another process holds it, and in place of an OSError from the block.
+    """
+    lock = hidden(path, "lock")
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(lock, timeout=0):
+            try:
+                yield
+            finally:
+                lock.unlink(missing_ok=True)
+    except Timeout:
+        raise InputError(
+            f"{path}: another process is writing there; wait until it ends, or choose another place"
+        ) from None
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be written ({error.strerror or error}): free some space or choose "
+            "another place; what was there before is unchanged"
+        ) from error
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Give a path to write a file or folder to; it becomes ``path`` when the block ends well."""
+    fresh = hidden(path, "partial")
+    remove(fresh)  # a killed process left it
+    fresh.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield fresh
+        replace(path, fresh)
+    finally:
+        remove(fresh)
+
+
+def replace(path: Path, fresh: Path) -> None:
+    """Put a file or folder in the place of another; a killed process leaves one of them, whole."""
+    recover(path)
+    if path.is_dir():
+        path.resolve().rename(hidden(path, "earlier"))
+    fresh.replace(path.resolve())
+    recover(path)
+
+
+def recover(path: Path) -> None:
+    """End what a killed `replace` began: put the earlier folder back, or remove it."""
+    earlier = hidden(path, "earlier")
+    if earlier.exists() and not path.exists():
+        earlier.rename(path.resolve())
+    remove(earlier)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, or a folder with all that is in it, if it exists."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def files_below(folder: Path) -> list[Path]:
+    """Return all files in a folder and below, sorted; it follows links, each folder once."""
+    found, seen = [], set()
+    for top, folders, files in os.walk(folder, followlinks=True):
+        if (place := os.path.realpath(top)) in seen:
+            folders.clear()
+        else:
+            seen.add(place)
+            found += [Path(top, name) for name in files]
+    return sorted(found)
+
+
+def require_empty(folder: Path, what: str) -> None:
+    """Refuse to replace a folder that holds something else than ``what``; hidden files may stay."""
+    inside = [path.name for path in folder.iterdir()] if folder.is_dir() else ["a file"]
+    if folder.exists() and not all(name.startswith(".") for name in inside):
+        raise InputError(
+            f"{folder} holds something else than {what}, which is never replaced: choose another "
+            "folder or remove it"
+        )
