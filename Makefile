@@ -14,10 +14,10 @@ unexport GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE PYTHONHOME
 # Texts in quotes, of YAML and of the shell: folders have all kinds of names.
 in_yaml = '$(subst ','',$(1))'
 in_shell = '$(subst ','\'',$(1))'
-REAL_DATA = data={shards: $(call in_yaml,$(or $(SHARDS),$(YT8M))), \
+REAL_DATA = prepare={shards: $(call in_yaml,$(or $(SHARDS),$(YT8M))), \
 	vocabulary: $(call in_yaml,$(or $(VOCABULARY),$(YT8M)/vocabulary.csv))}
 REAL = $(SNAKEMAKE) --configfile profiles/yt8m.yaml --config $(call in_shell,$(REAL_DATA))
-OWN = own_media={media: $(call in_yaml,$(MEDIA))}
+OWN = parameters={08_own_media: {media: $(call in_yaml,$(MEDIA))}}
 MEASURED = $(patsubst data/results/%/,%,$(wildcard data/results/*/))
 
 .DEFAULT_GOAL := paper
@@ -47,7 +47,7 @@ yt8m: .venv/installed $(if $(SHARDS),,$(YT8M)/complete)  ## the whole suite on r
 	@$(BIN)/python -m xmodal_suite fill README.md
 
 study: .venv/installed $(if $(SHARDS),,$(YT8M)/complete)  ## what each choice does, on real shards
-	$(REAL) -- study report
+	$(REAL) -- figures/yt8m/notebooks/07_study.ipynb figures/yt8m/README.md
 	@$(BIN)/python -m xmodal_suite report figures/yt8m
 
 media: .venv/media  ## a sound for a silent video: make media MEDIA=folder VIDEO=clip.mp4
@@ -60,11 +60,11 @@ media: .venv/media  ## a sound for a silent video: make media MEDIA=folder VIDEO
 		data/media/silent.mp4
 	$(SNAKEMAKE) --configfile profiles/media.yaml $(if $(filter-out $(STAMPS),$(MEDIA)),--config \
 		$(call in_shell,$(OWN)) results=data/results/own figures=figures/own) -- all runs/media/best/member-seed0/result.json
-	$(BIN)/xmodal index runs/media/best/member-seed0 features=data/media/features
+	$(BIN)/xmodal index runs/media/best/member-seed0 --features data/media/features
 	$(BIN)/xmodal search runs/media/best/member-seed0 --file data/media/silent.mp4
 
 check-results: .venv/installed  ## make committed numbers again: by training, and by measuring what is there
-	$(SNAKEMAKE) --configfile profiles/sample.yaml --config name=check -- recall beyond
+	$(SNAKEMAKE) --configfile profiles/sample.yaml --config name=check -- $(addprefix figures/check/notebooks/,03_recall.ipynb 06_beyond.ipynb)
 	$(BIN)/python -m xmodal_suite compare tests/expected/sample figures/check
 	@if [ ! -e runs/yt8m/dim250-seed0/result.json ]; then echo "No real runs here: make yt8m"; exit; fi; \
 	rm -rf runs/committed figures/check/yt8m && mkdir -p runs/committed && \

@@ -1,10 +1,22 @@
 """Every choice of a training, the paper's by default, and what all configurations share."""
 
+import difflib
 import os
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+Config = TypeVar("Config", bound="StageConfig")
 
 
 class InputError(ValueError):
@@ -189,3 +201,24 @@ class TrainConfig(ModelConfig, LossConfig):
         if self.weight_l2 if self.optimiser == "adamw" else self.weight_decay:
             raise ValueError("weight_l2 is for adam, a term of its loss, weight_decay for adamw")
         return self
+
+
+def validated(config_type: type[Config], values: dict[str, Any]) -> Config:
+    """Return a configuration; InputError, in a sentence, if a value is wrong or a name unknown."""
+    try:
+        return config_type(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(map(str, first["loc"]))
+        if first["type"] == "extra_forbidden":
+            raise unknown("setting", name, config_type.model_fields) from None
+        said = first["msg"].removeprefix("Value error, ")
+        raise InputError(f"{name}: {said} (got {first['input']!r})" if name else said) from None
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
+    """Return the error of a name that does not exist, with the one that was perhaps meant."""
+    close = difflib.get_close_matches(name, list(known), 1)
+    return InputError(
+        f"there is no {kind} {name}" + (f"; did you mean {close[0]}?" if close else "")
+    )

@@ -1,8 +1,39 @@
-"""python -m xmodal_suite COMMAND."""
+"""The commands of a batch: `python -m xmodal_suite COMMAND`, which Snakefile and Makefile use."""
 
-from xmodal import cli
-from xmodal_suite.cli import COMMANDS
+import json
+import sys
+from pathlib import Path
+
+from xmodal.config import InputError
+
+USAGE = """usage: python -m xmodal_suite COMMAND
+
+  notebook NOTEBOOK OUT PARAMETERS   run a notebook with parameters, given as JSON
+  report FIGURES                     write README.md beside tables and pictures; print a summary
+  fill PAGE                          put the tables that a Markdown page names into the page"""
+
+
+def main(words: list[str]) -> None:
+    """Run one command."""
+    match words:
+        case ["notebook", notebook, out, parameters]:
+            from xmodal_suite.batch import run_notebook
+
+            run_notebook(Path(notebook), Path(out), json.loads(parameters))
+        case ["report", figures]:
+            from xmodal_suite.page import write_report
+
+            print(write_report(Path(figures)))
+        case ["fill", page]:
+            from xmodal_suite.page import fill_page
+
+            fill_page(Path(page))
+        case _:
+            raise InputError(USAGE)
+
 
 if __name__ == "__main__":
-    cli.COMMANDS.update(COMMANDS)
-    cli.main()
+    try:
+        main(sys.argv[1:])
+    except InputError as error:
+        sys.exit(f"xmodal: {error}")

@@ -1,4 +1,4 @@
-"""A notebook of the batch, run by papermill: progress in lines, a failure in a few of them."""
+"""A notebook of the batch: run by papermill, a failure told in a few lines, the copy cleaned."""
 
 import ast
 import os
@@ -19,8 +19,6 @@ from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
-from xmodal.ticker import Ticker
-
 INLINE = "module://matplotlib_inline.backend_inline"
 ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -29,25 +27,23 @@ def run_notebook(notebook: Path, out: Path, values: dict[str, Any]) -> None:
     """Run a notebook and keep its executed copy; exit with source and error if a cell fails."""
     out.parent.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
+    short = "/tmp" if len(os.fsencode(tempfile.gettempdir())) > 60 else None  # sockets' names are
     try:
         with (
-            tempfile.TemporaryDirectory(prefix="xmodal-", dir=short_folder()) as sockets,
+            tempfile.TemporaryDirectory(prefix="xmodal-", dir=short) as sockets,
             # this interpreter, whatever kernels and settings a site or a user has installed
             patch.dict(os.environ, {"JUPYTER_PATH": sockets, "IPYTHONDIR": sockets}),
         ):
             write_kernel_spec(f"{sockets}/kernels/python3", {"env": {"MPLBACKEND": INLINE}})
+            # with TCP, two notebooks that start together may be given the same port
+            manager = {"transport": "ipc", "connection_file": f"{sockets}/kernel.json"}
             papermill.execute_notebook(
                 notebook,
                 out,
                 parameters=values,
                 progress_bar=False,
-                coalesce_streams=True,  # how text comes in pieces is a matter of time
                 extra_arguments=["--log-level=CRITICAL"],  # the kernel's own remarks
-                stderr_file=Ticker(out.stem, sys.stderr),
-                # with TCP, two notebooks that start together may be given the same port
-                config=Config(
-                    KernelManager={"transport": "ipc", "connection_file": f"{sockets}/kernel.json"}
-                ),
+                config=Config(KernelManager=manager),
             )
     except DeadKernelError:
         raise SystemExit(
@@ -63,11 +59,6 @@ def run_notebook(notebook: Path, out: Path, values: dict[str, Any]) -> None:
         ) from None
     out.write_text(cleaned(out.read_text(encoding="utf-8"), values), encoding="utf-8")
     print(f"{out.stem}: done in {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
-
-
-def short_folder() -> str | None:
-    """Return a folder for sockets, whose paths may have some 100 bytes; None: the usual one."""
-    return "/tmp" if len(os.fsencode(tempfile.gettempdir())) > 60 else None
 
 
 def cleaned(text: str, values: dict[str, Any]) -> str:
@@ -89,11 +80,11 @@ def cleaned(text: str, values: dict[str, Any]) -> str:
             cell.source = with_values(cell.source, values)
         if cell.cell_type == "markdown":
             cell.source = cell.source.replace("](../", "](../../../")
-        else:
-            cell.outputs = [out for out in cell.outputs if out.get("name") != "stderr"]
-            for output in cell.outputs:
-                if text := output.get("data", {}).get("text/markdown"):
-                    output["data"]["text/markdown"] = text.replace("](../", "](../../../")
+            continue
+        cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+        for output in cell.outputs:
+            if text := output.get("data", {}).get("text/markdown"):
+                output["data"]["text/markdown"] = text.replace("](../", "](../../../")
     return nbformat.writes(book) + "\n"
 
 
@@ -102,10 +93,12 @@ def with_values(source: str, values: dict[str, Any]) -> str:
     lines = source.splitlines()
     for statement in reversed(ast.parse(source).body):
         match statement:
-            case ast.Assign([ast.Name(name)], value) if name in values:
-                first, last = statement.lineno - 1, statement.end_lineno or statement.lineno
+            case ast.Assign([ast.Name(name)], value) | ast.AnnAssign(
+                ast.Name(name), value=ast.expr() as value
+            ) if name in values and values[name] != ast.literal_eval(value):
+                first, last = value.lineno - 1, value.end_lineno or value.lineno
+                before = lines[first].encode()[: value.col_offset].decode()
                 remark = lines[last - 1].encode()[value.end_col_offset :].decode()
                 new = pprint.pformat(values[name], width=96, compact=True).replace("'", '"')
-                if values[name] != ast.literal_eval(value):
-                    lines[first:last] = [f"{name} = {new}{remark}"]
+                lines[first:last] = f"{before}{new}{remark}".splitlines()
     return "\n".join(lines)

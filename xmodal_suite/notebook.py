@@ -1,108 +1,236 @@
-"""What notebooks alone need: their parameters, taken strictly, and a training that is watched."""
+"""All that a notebook needs beside the library: its parameters, what it keeps, shows and says."""
 
 import ast
 import inspect
+import json
 import os
-import re
+import shlex
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from hashlib import sha256
 from pathlib import Path
+from types import CodeType, FunctionType
+from typing import Any
 
-from IPython.core.getipython import get_ipython
-from IPython.display import DisplayHandle, Markdown
+import pandas as pd
+from IPython.display import Markdown, display
+from matplotlib.figure import Figure
 
-from xmodal.checkpoint import RunFolder
-from xmodal.config import TrainConfig
+from xmodal.checkpoint import SHIPPED, WEIGHTS, digest
+from xmodal.config import InputError
 from xmodal.data.features import read_manifest
-from xmodal.options import Config, validated
-from xmodal_suite import figures as plots
-from xmodal_suite.training import history_frame
+from xmodal_suite import figures
+from xmodal_suite.kept import read_frame, read_notes, write_frame
+from xmodal_suite.parameters import declared, require_parameters
+from xmodal_suite.provenance import (
+    Provenance,
+    portable,
+    project_commit,
+    save_figure,
+    write_together,
+)
+from xmodal_suite.tables import save_table
+
+PROJECT = Path(__file__).resolve().parents[1]
+BROKEN = "This is said about YouTube-8M and does not hold here:"
+"""Stands before a sentence whose condition does not hold."""
 
 
-def parameters(config_type: type[Config]) -> Config:
-    """Build a stage's configuration from the notebook's parameters cell and papermill's.
+def start(notebook: str, namespace: dict[str, Any]) -> "Book":
+    """Check a notebook's parameters and return what keeps, shows and says for it.
 
-    Call it in the cell after the parameters. papermill writes the parameters it is given into a
-    cell between the two and only warns of those that the notebook does not have; here they are
-    refused, before any data is loaded. The working directory becomes the project's top folder,
-    which every path is relative to, whether the notebook was started there or in ``notebooks``.
+    The working directory becomes the project's top folder, which every path is relative to.
+
+    Parameters
+    ----------
+    notebook : str
+        Name of the notebook, such as "04_umap"; its cell tagged ``parameters`` declares every
+        parameter, typed by its default or by an annotation (``patience: int | None = None``).
+    namespace : dict
+        The notebook's ``globals()``.
 
     Raises
     ------
     InputError
-        If a name is no parameter of the stage or a value is not of its kind.
+        If a parameter was given that the notebook lacks, or one of another type.
     """
-    user = get_ipython().user_ns  # type: ignore[union-attr]
-    os.chdir(project_folder(Path.cwd()))
-    cells = list(user["In"])
-    while cells[-1] == user["In"][-1]:  # this cell, and its runs just before that were refused
-        cells.pop()
-    given = {name for name in config_type.model_fields if name in user}
-    while cells and (names := literal_names(cells.pop())):
-        given |= names
-    return validated(config_type, {name: user[name] for name in given})
+    os.chdir(PROJECT)
+    parameters = declared(PROJECT / "notebooks" / f"{notebook}.ipynb")
+    given = set(parameters)
+    if "_book" not in namespace:  # later, and by hand, cells have set other names
+        plain = (bool, int, float, str, list, dict, type(None))
+        given |= {n for n, v in namespace.items() if isinstance(v, plain) and n[0].islower()}
+    require_parameters(notebook, parameters, {name: namespace[name] for name in given})
+    book = Book(notebook, namespace, {name: default for name, (_, default) in parameters.items()})
+    namespace["_book"] = book
+    return book
 
 
-def literal_names(cell: str) -> set[str]:
-    """Return the names that a cell sets, if it does nothing but set names to literals."""
-    names = set()
-    cell = re.sub(r"float\('(-?inf|nan)'\)", "0.0", cell)  # as papermill writes these
-    try:
-        for statement in ast.parse(cell).body:
-            match statement:
-                case ast.Assign([ast.Name(name)], value) | ast.AnnAssign(
-                    ast.Name(name), value=ast.expr() as value
-                ):
-                    ast.literal_eval(value)
-                    names.add(name)
-                case _:
-                    return set()
-    except (SyntaxError, ValueError):
-        return set()
-    return names
+class Book:
+    """What a notebook keeps, shows and says; made by `start`.
 
-
-def project_folder(start: Path) -> Path:
-    """Return the nearest folder at or above ``start`` that holds the notebooks; else ``start``."""
-    above = (start, *start.parents)
-    return next((f for f in above if (f / "notebooks" / "02_train.ipynb").exists()), start)
-
-
-def source_of(*functions: Callable) -> Markdown:
-    """Return the lines of functions of the package as a notebook shows them, without docstrings."""
-    texts = []
-    for function in functions:
-        lines = textwrap.dedent(inspect.getsource(function)).splitlines()
-        first, *_ = ast.parse("\n".join(lines)).body[0].body  # type: ignore[attr-defined]
-        if inspect.getdoc(function):
-            del lines[first.lineno - 1 : first.end_lineno]
-        texts.append("\n".join(lines))
-    return Markdown("```python\n{}\n```".format("\n\n\n".join(texts)))
-
-
-def live_curves(config: TrainConfig) -> Callable[[], None]:
-    """Return a ``watch`` of `train`: a line of progress and the curves, drawn anew each time.
-
-    Nothing is shown before the first validation; at the end the line says what was reached.
+    What it keeps stands in ``<results>/<notebook>``, see `xmodal_suite.kept`. The parameter
+    ``measure`` says when a frame is measured: "auto", if its parameters, features, weights or code
+    changed; "again", always; "read", never.
     """
-    folder, again = RunFolder(config.out), False
-    line, curves = DisplayHandle(), DisplayHandle()
 
-    def watch() -> None:
-        nonlocal again
-        history = history_frame([config.out])
-        made, steps = history["step"].max(), folder.read("config.json")["config"]["steps"]
-        best = history.loc[history["recall_at_1"].idxmax()]
-        words = f"best validation Recall@1 {best['recall_at_1']:.1f} %"
-        if (config.out / "result.json").exists():
-            words = f"trained for {made:,} steps · {words}, at step {best['step']:,}"
+    def __init__(self, name: str, namespace: dict[str, Any], defaults: dict[str, Any]) -> None:
+        self.name, self._namespace, self._defaults = name, namespace, defaults
+        self._kept: set[str] = set()
+        self.figures = Path(namespace["figures"])
+        self.folder = Path(namespace.get("results", "")) / name
+        self._mode = namespace.get("measure", "auto")
+        if self._mode not in ("auto", "again", "read"):
+            raise InputError(f"measure is {self._mode!r}: choose auto, again or read")
+
+    def keep(self, measure: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+        """Return the frame that a function measures, kept under the function's name.
+
+        Use it as a decorator: the name is then that of the frame. The function is called only where
+        nothing is kept that was made from the same parameters, features, weights and code. Where
+        features and weights are missing, as in a clone, the frame with the same parameters is read.
+        """
+        name, made_from = measure.__name__, self._made_from(measure)
+        noted = read_notes(self.folder)["frames"].get(name)
+        if self._mode == "again" or (self._mode == "auto" and not _holds(noted, made_from)):
+            frame, about = measure(), {}
+            features = read_manifest(Path(self._namespace["features"]))
+            if features:
+                about["source"] = features["source"]
+                about["fingerprint"] = features["splits"]["evaluation"]["fingerprint"]
+            commit = {"commit": project_commit()}
+            write_frame(self.folder, name, frame, made_from | commit, **about)
+        self._kept.add(name)
+        return read_frame(self.folder, name)
+
+    def _made_from(self, measure: Callable[[], Any]) -> dict[str, Any]:
+        """Return what a function uses: parameters, code, and by name features, weights, frames."""
+        used, code = self._used(measure)
+        parameters = {name: self._namespace[name] for name in self._defaults if name in used}
+        places = [v for value in parameters.values() for v in _texts(value)]
+        inputs = {portable(place): _mark(place) for place in places if _is_input(place)}
+        frames = read_notes(self.folder)["frames"]
+        inputs |= {name: frames[name]["sha256"] for name in sorted(self._kept & used)}
+        return {"parameters": portable(parameters), "inputs": inputs, "code": code}
+
+    def _used(self, function: Callable[[], Any]) -> tuple[set[str], str]:
+        """Return the names that a function and its helpers in the notebook use, and their code."""
+        names, texts, waiting = set[str](), [], [function]
+        while waiting:
+            current = inspect.unwrap(waiting.pop())
+            texts.append(ast.dump(ast.parse(textwrap.dedent(inspect.getsource(current)))))
+            for name in _names(current.__code__) - names:
+                names.add(name)
+                value = inspect.unwrap(self._namespace.get(name))  # type: ignore[arg-type]
+                if isinstance(value, FunctionType) and value.__globals__ is self._namespace:
+                    waiting.append(value)
+        return names, sha256("".join(sorted(texts)).encode()).hexdigest()
+
+    @property
+    def source(self) -> str:
+        """What the data is called; "the paper" where a notebook keeps nothing."""
+        return read_notes(self.folder)["source"] or "the paper"
+
+    @property
+    def origin(self) -> Provenance:
+        """Where what the notebook shows comes from."""
+        manifest = read_notes(self.folder)
+        parameters = {name: self._namespace[name] for name in self._defaults if name != "measure"}
+        differing = {n: v for n, v in parameters.items() if v != self._defaults[n]}
+        command = ["papermill", f"notebooks/{self.name}.ipynb", f"runs/{self.name}.ipynb"]
+        command += ["-y", json.dumps(portable(differing))] if differing else []
+        commits = {manifest["frames"][name]["commit"] for name in self._kept}
+        return Provenance(
+            source=self.source,
+            fingerprint=manifest["fingerprint"],
+            parameters=portable(parameters),
+            seeds={name: value for name, value in parameters.items() if name.endswith("seed")},
+            command=shlex.join(command),
+            commit=", ".join(sorted(commits)),
+        )
+
+    def show(
+        self,
+        stem: str,
+        shown: Figure | pd.DataFrame,
+        caption: str,
+        decimals: int | Mapping[str, int] = 1,
+        layout: Callable[[pd.DataFrame], pd.DataFrame] | None = None,
+        protocol: dict[str, Any] | None = None,
+    ) -> None:
+        """Show a figure or a tidy table with its caption, and save it as ``<figures>/<stem>``.
+
+        Parameters
+        ----------
+        stem : str
+            Name of the files, without suffix: see `save_figure` and `save_table`.
+        shown : Figure or DataFrame
+            What is shown and saved.
+        caption : str
+            One sentence that says what is shown; also the text for readers who cannot see it.
+        decimals, layout
+            Of a table: see `save_table`.
+        protocol : dict, optional
+            How recalls were measured: see `recall_protocol`.
+        """
+        origin, path = self.origin.model_copy(update={"protocol": protocol}), self.figures / stem
+        if isinstance(shown, Figure):
+            figures.style.sign(shown, origin.source)
+            image = save_figure(shown, path, origin.model_copy(update={"caption": caption}))
+            image.alt = caption
+            display(image, Markdown(f"*{caption.rstrip('.')}. Source: {origin.source}.*"))
         else:
-            words = f"step {made:,} of {steps:,} · {words}"
-        source = read_manifest(config.features)["source"]
-        options = config.class_start_step, config.validation_gallery
-        picture = plots.training_curves(history, source, *options)
-        for handle, content in ((line, Markdown(words)), (curves, picture)):
-            (handle.update if again else handle.display)(content)
-        again = True
+            display(save_table(shown, path, origin, caption, decimals, layout))
 
-    return watch
+    def say(self, sentence: str, holds: bool, stem: str = "") -> None:
+        """Say what was found on the real clips, if it holds; with a ``stem``, save it as Markdown.
+
+        ``sentence`` is written by a person about YouTube-8M, with numbers filled in, and ``holds``
+        what must be true for it. Where it does not hold, as on other data, it is marked so.
+        """
+        if not holds:
+            sentence = f"*{BROKEN}* {sentence}"
+        if stem:
+            write_together(self.figures / stem, {".md": f"{sentence}\n".encode()})
+        display(Markdown(sentence))
+
+    def page(self, stem: str, page: str, words: str) -> None:
+        """Save a page as ``<figures>/<stem>.html`` with its origin, and show a link to it."""
+        path = self.figures / stem
+        write_together(path, {".html": page.encode(), ".json": self.origin.as_json().encode()})
+        display(Markdown(f"[{words}]({os.path.relpath(path, 'notebooks')}.html)"))
+
+
+def _holds(noted: dict[str, Any] | None, now: dict[str, Any]) -> bool:
+    """Tell whether a kept frame is what would be measured; a missing input counts as the same."""
+    if not noted or noted["parameters"] != now["parameters"]:
+        return False
+    complete = all(now["inputs"].values())
+    same = all(mark in ("", noted["inputs"].get(name)) for name, mark in now["inputs"].items())
+    return same and (not complete or noted["code"] in ("", now["code"]))
+
+
+def _names(code: CodeType) -> set[str]:
+    """Return the names that a function's code uses, inner functions included."""
+    inner = [_names(part) for part in code.co_consts if isinstance(part, CodeType)]
+    return set(code.co_names).union(*inner)
+
+
+def _texts(value: Any) -> Iterable[str]:
+    """Yield the texts of a parameter: itself, or those in a list."""
+    return [v for v in (value if isinstance(value, list) else [value]) if isinstance(v, str)]
+
+
+def _is_input(place: str) -> bool:
+    """Tell whether a text names something that measurements are made from."""
+    return "/" in place or (SHIPPED / place).is_dir()
+
+
+def _mark(place: str) -> str:
+    """Return what tells a feature set, a run or a file from another; "" if it is not there."""
+    path = Path(place) if "/" in place else SHIPPED / place
+    if (path / WEIGHTS).exists():
+        return digest(path / WEIGHTS)
+    return str(read_manifest(path).get("fingerprint", "")) or (
+        digest(path) if path.is_file() else ""
+    )

@@ -9,7 +9,6 @@ import pandas as pd
 from xmodal.config import InputError
 from xmodal.files import atomic
 from xmodal_suite.provenance import read_provenance
-from xmodal_suite.render import without_tags
 from xmodal_suite.tables import flat, methods_layout, recall_layout
 
 PICTURES = {
@@ -143,23 +142,22 @@ def write_report(figures: Path) -> str:
     """
     verdict = _read(figures / "verdict.md")
     origin = read_provenance(figures / "table1.json")
-    if origin.protocol is None:
-        raise InputError(f"{figures}/table1.json says not how recall was measured: make it again")
+    card = origin.protocol or {}
     parts = PARTS + (STUDY if (figures / "study_paper.md").exists() else [])
-    sizes = sorted(origin.protocol.galleries.items())
+    sizes = sorted((int(size), count) for size, count in card["galleries"].items())
     template = jinja2.Template(
         PAGE, trim_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined
     )
     page = template.render(
-        source=without_tags(origin.source),
+        source=origin.source,
         verdict=verdict,
         level=_read(figures / "level.md"),
         parts=[
             (title, [_read(figures / f"{n}.md") for n in names], w) for title, names, w in parts
         ],
         explorer=(figures / "explorer.html").exists(),
-        card=origin.protocol,
-        tolerance=f"{origin.protocol.tolerance:g}",
+        card=card,
+        tolerance=f"{card['tolerance']:g}",
         galleries=[f"{count:,} of {size:,}" for size, count in sizes],
         pictures=[
             (name, title, read_provenance(figures / f"{name}.json").caption)
@@ -176,17 +174,14 @@ def write_report(figures: Path) -> str:
 def _runs(figures: Path) -> pd.DataFrame:
     """Return the runs that made the tables and pictures of a folder, and what each made."""
     notes = []
-    made = [path for kind in ("tex", "png", "html") for path in figures.glob(f"*.{kind}")]
-    for path in sorted(made):
+    for path in sorted(
+        path for kind in ("tex", "png", "html") for path in figures.glob(f"*.{kind}")
+    ):
         note = read_provenance(path.with_suffix(".json"))
-        named = re.search(
-            r"(\w+)\.ipynb|^(?:xmodal|python -m xmodal_suite) results (\w+)", note.command
-        )
-        name = without_tags(named[1] or named[2] if named else note.command)
-        link = f"[{path.stem}]({path.stem}.json)"
-        notes.append((name, note.commit, note.fingerprint[:16], note.command, link))
-    frame = pd.DataFrame(notes, columns=["run", "commit", "features", "command", "made"])
-    return frame.groupby(["run", "commit", "features", "command"], as_index=False).agg(", ".join)
+        run = note.command.partition("notebooks/")[2].partition(".")[0]
+        notes.append((run, note.commit, note.fingerprint[:16], f"[{path.stem}]({path.stem}.json)"))
+    frame = pd.DataFrame(notes, columns=["run", "commit", "features", "made"])
+    return frame.groupby(["run", "commit", "features"], as_index=False).agg(", ".join)
 
 
 def _read(path: Path, heading: str | None = None) -> str:

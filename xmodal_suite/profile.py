@@ -1,51 +1,72 @@
 """A batch's profile: what is made from which data, and which models are trained for it."""
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+import yaml
+from pydantic import Field, StringConstraints, model_validator
 
-from xmodal.config import InputError, StageConfig, TrainConfig
-from xmodal.options import validated
-from xmodal_suite.study import Ablation, FolderName
+from xmodal.config import InputError, StageConfig, TrainConfig, validated
+
+FolderName = Annotated[str, StringConstraints(pattern=r"^\w[\w.+-]*$")]
+"""Of a study or of a row in it: part of the name of a folder, and never a path."""
+
+
+class Row(StageConfig):
+    """One change to the common base of an ablation study."""
+
+    about: str = Field(description="What is changed, in words.")
+    change: dict[str, Any] = Field({}, description="Settings of the training that differ.")
+
+
+class Study(StageConfig):
+    """An ablation study: trainings that each make one change to a common base."""
+
+    base: dict[str, Any] = Field(description="Settings of the training that all rows share.")
+    rows: dict[FolderName, Row] = Field(min_length=1, description="By name; the base line first.")
+    seeds: list[int] = Field([0], min_length=1, description="Each row is trained once a seed.")
+
+    def runs(self) -> dict[str, dict[str, Any]]:
+        """Return the settings of every run, by its name; the first seed first."""
+        return {
+            f"{name}-seed{seed}": {**self.base, **row.change, "seed": seed}
+            for seed in self.seeds
+            for name, row in self.rows.items()
+        }
 
 
 class Profile(StageConfig):
     """Every choice of a batch, as a file in ``profiles/`` writes it down."""
 
-    name: str = Field(pattern=r"^[a-z0-9_]+$", description="of data/, runs/ and figures/ folders")
-    figures: Path | None = Field(None, description="folder; None: figures/<name>")
-    results: Path | None = Field(None, description="of measurements; None: data/results/<name>")
-    draw: bool = Field(False, description="draw what was measured; measure and train nothing")
-    stages: list[str] = Field([], description="made by default; none: all that is not on request")
-    data: dict[str, Any] = Field(description="DataConfig: where the clips come from")
-    train: dict[str, Any] = Field(description="TrainConfig of every model")
-    dimensions: list[int] = Field(description="rows of the tables, read as embedding dimensions")
-    dimension: int = Field(250, description="of the model whose rows are read as gallery sizes")
-    seeds: list[int] = Field([0], min_length=1, description="each model is trained once a seed")
-    threads: int = Field(1, gt=0, description="processor cores per training")
-    recipe: dict[str, Any] = Field({"recipe": "best"}, description="TrainConfig of each member")
-    studies: dict[FolderName, Ablation] = Field({}, description="by name: what each choice does")
-    recall: dict[str, Any] = Field({}, description="RecallConfig")
-    projection: dict[str, Any] = Field({}, description="ProjectionConfig")
-    retrieval: dict[str, Any] = Field({}, description="RetrievalConfig")
-    methods: dict[str, Any] = Field({}, description="MethodsConfig")
-    study: dict[str, Any] = Field({}, description="AblationConfig")
-    own_media: dict[str, Any] = Field({}, description="OwnMediaConfig")
-    members: int = Field(2, gt=0, le=1000, description="runs of the recipe, which are joined")
+    name: str = Field(pattern=r"^[a-z0-9_]+$", description="Names folders in data, runs, figures.")
+    figures: Path | None = Field(None, description="Folder of figures; None: figures/<name>.")
+    results: Path | None = Field(None, description="Of measurements; None: data/results/<name>.")
+    draw: bool = Field(False, description="Draw what was measured; measure and train nothing.")
+    sample: dict[str, Any] = Field({}, description="Settings of the synthetic sample, if any.")
+    prepare: dict[str, Any] = Field(description="Settings of the feature set.")
+    train: dict[str, Any] = Field({}, description="Settings of every training of the paper's way.")
+    dimensions: list[int] = Field([], description="Rows of the tables as embedding dimensions.")
+    dimension: int = Field(250, description="Dimension of the model ranked among galleries.")
+    seeds: list[int] = Field([0], min_length=1, description="Each model is trained once a seed.")
+    recipe: dict[str, Any] = Field({"recipe": "best"}, description="Settings of each member.")
+    members: int = Field(2, gt=0, le=1000, description="Runs of the recipe in the ensemble.")
+    studies: dict[FolderName, Study] = Field({}, description="Ablation studies, by name.")
+    threads: int = Field(1, gt=0, description="Processor cores per training.")
+    notebooks: list[str] = Field([], description="What to make; empty: 00 to 06.")
+    parameters: dict[str, dict[str, Any]] = Field({}, description="Parameters by notebook.")
 
     @model_validator(mode="after")
     def _trainings_are_sound(self) -> "Profile":
         """Refuse what a training would refuse when its turn comes."""
-        for run, fields in (self.model_runs() | self.recipe_runs() | self.study_runs()).items():
+        for run, settings in self.trainings().items():
             try:
-                validated(TrainConfig, fields)
+                validated(TrainConfig, settings)
             except InputError as error:
                 raise ValueError(f"{run}: {error}") from None
         return self
 
-    def model_runs(self) -> dict[str, dict[str, Any]]:
-        """Return the TrainConfig fields of the paper's training runs, its own dimension first."""
+    def models(self) -> dict[str, dict[str, Any]]:
+        """Return the settings of the paper's runs, its own dimension first."""
         dimensions = dict.fromkeys([self.dimension, *self.dimensions])
         return {
             f"dim{dimension}-seed{seed}": {**self.train, "embedding_dim": dimension, "seed": seed}
@@ -53,14 +74,27 @@ class Profile(StageConfig):
             for seed in self.seeds
         }
 
+    def members_of_recipe(self) -> dict[str, dict[str, Any]]:
+        """Return the settings of the ensemble's members, a seed each."""
+        return {f"best/member-seed{s}": {**self.recipe, "seed": s} for s in range(self.members)}
+
     def study_runs(self) -> dict[str, dict[str, Any]]:
-        """Return the TrainConfig fields of every run of every study, by ``study/row-seed``."""
+        """Return the settings of every run of every study, by ``study/row-seed``."""
         return {
-            f"{name}/{run}": fields
+            f"{name}/{run}": settings
             for name, study in self.studies.items()
-            for run, fields in study.runs().items()
+            for run, settings in study.runs().items()
         }
 
-    def recipe_runs(self) -> dict[str, dict[str, Any]]:
-        """Return the same for the members of the recipe, a seed each."""
-        return {f"best/member-seed{s}": {**self.recipe, "seed": s} for s in range(self.members)}
+    def trainings(self) -> dict[str, dict[str, Any]]:
+        """Return the settings of every run, by its name."""
+        return self.models() | self.members_of_recipe() | self.study_runs()
+
+
+def read_profile(path: Path | str) -> Profile:
+    """Read a profile; InputError if there is none, or a setting is wrong."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return validated(Profile, dict(yaml.safe_load(file)))
+    except (OSError, yaml.YAMLError, TypeError, ValueError) as error:
+        raise InputError(f"{path} is no profile: {' '.join(str(error).split())}") from None

@@ -8,23 +8,19 @@ import functools
 import io
 import json
 import os
-import shlex
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from pydantic import Field, ValidationError, field_validator
-from pydantic_core import to_jsonable_python
+import matplotlib.style
+import pandas as pd
+from IPython.display import Image
+from matplotlib.figure import Figure
+from pydantic import Field, ValidationError
 
 from xmodal.config import InputError, StageConfig
-from xmodal.data.features import FeatureSet
 from xmodal.files import atomic, locked
-from xmodal_suite.protocol import Protocol
-
-if TYPE_CHECKING:
-    from IPython.display import Image
-    from matplotlib.figure import Figure
 
 _ROOT = Path(__file__).resolve().parents[1]
 
@@ -66,10 +62,7 @@ def project_commit() -> str:
 
 
 class Provenance(StageConfig):
-    """Where a figure or a table comes from.
-
-    Absolute paths are cut to what lies inside the project, or to their last name.
-    """
+    """Where a figure or a table comes from."""
 
     source: str = Field(min_length=1, description="The data, as a reader knows them.")
     fingerprint: str = Field(description="Fingerprint of the features.")
@@ -77,53 +70,39 @@ class Provenance(StageConfig):
     seeds: dict[str, int] = Field(description="Every seed, by what it governs.")
     command: str = Field(description="The command that makes it again.")
     commit: str = Field(default_factory=project_commit, description="State of the project's code.")
-    protocol: Protocol | None = Field(
-        None, exclude_if=lambda card: card is None, description="What recalls mean, if it has any."
+    protocol: dict[str, Any] | None = Field(
+        None, exclude_if=lambda card: card is None, description="How recalls were measured."
     )
     caption: str = Field(
         "", exclude_if=lambda text: not text, description="What a figure shows, in a sentence."
     )
-
-    @field_validator("parameters", mode="before")
-    @classmethod
-    def _portable_parameters(cls, value: Any) -> Any:
-        return _portable(to_jsonable_python(value))
-
-    @field_validator("command")
-    @classmethod
-    def _portable_command(cls, value: str) -> str:
-        return shlex.join(_portable_word(word) for word in shlex.split(value))
-
-    def measured_by(self, protocol: Protocol) -> "Provenance":
-        """Return the note of a table of recalls, which says how these were measured."""
-        return self.model_copy(update={"protocol": protocol})
 
     def as_json(self) -> str:
         """Return the note as JSON text, keys sorted."""
         return json.dumps(self.model_dump(), sort_keys=True, indent=2, ensure_ascii=False) + "\n"
 
 
-def origin_of(notebook: str, config: StageConfig, features: FeatureSet | None) -> Provenance:
-    """Return where what a notebook shows comes from: data, parameters, seeds and command.
+def recall_protocol(
+    clips: str, recalls: pd.DataFrame, seeds: str, tolerance: float, resamples: int = 0
+) -> dict[str, Any]:
+    """Return what a table of recalls is a statement about; without it a recall means nothing.
 
-    A further set of a notebook, which is no notebook, is measured by `xmodal results`. What is
-    drawn from the paper alone has no features, and no commit measured it.
+    ``recalls`` is what `xmodal.evaluation.recall.recall_of` returns, ``tolerance`` how many points
+    a recall may differ when it is measured again.
     """
-    settings = config.model_dump(mode="json")
-    differing = config.model_dump(mode="json", exclude_defaults=True)
-    if (_ROOT / "notebooks" / f"{notebook}.ipynb").exists():
-        command = ["papermill", f"notebooks/{notebook}.ipynb", f"runs/{notebook}.ipynb"]
-        command += ["-y", json.dumps(differing)] if differing else []
-    else:
-        command = ["xmodal", "results", notebook, json.dumps(differing)]
-    return Provenance(
-        source=features.source if features else "the paper",
-        fingerprint=features.fingerprint if features else "",
-        parameters=settings,
-        seeds={key: value for key, value in settings.items() if key.endswith("seed")},
-        commit=project_commit() if features else "",  # nothing was measured
-        command=shlex.join(command),
-    )
+    sizes = recalls[["gallery", "galleries"]].dropna().drop_duplicates().astype(int)
+    return {
+        "clips": clips,
+        "galleries": dict(sizes.itertuples(index=False, name=None)),
+        "ties": "by cosine in float32; ties count as the average over their orders",
+        "direction": "every clip of a gallery is a query once, in audio→video by its audio against "
+        "the video of all clips of the gallery, its own among them; in video→audio the other way "
+        "round",
+        "seeds": seeds,
+        "interval": "95 % percentile bootstrap over queries"
+        + (f", {resamples:,} resamples" if resamples else ""),
+        "tolerance": tolerance,
+    }
 
 
 def read_provenance(path: Path) -> Provenance:
@@ -136,14 +115,11 @@ def read_provenance(path: Path) -> Provenance:
         ) from None
 
 
-def save_figure(figure: "Figure", stem: Path, provenance: Provenance) -> "Image":
+def save_figure(figure: Figure, stem: Path, provenance: Provenance) -> Image:
     """Write ``stem``.pdf, .svg, .png and .json, and return the PNG for a notebook to show.
 
     All are written before the first takes its place. Any figure of matplotlib will do.
     """
-    import matplotlib.style  # slow to import, like IPython
-    from IPython.display import Image
-
     files = {}
     with matplotlib.style.context(_SAVING, after_reset=True):
         for suffix, metadata in _UNDATED.items():
@@ -162,23 +138,15 @@ def write_together(stem: Path, files: Mapping[str, bytes]) -> None:
             waiting.enter_context(atomic(path)).write_bytes(content)
 
 
-def _portable(value: Any) -> Any:
+def portable(value: Any) -> Any:
     """Cut absolute paths in plain data to their part inside the project, or to their last name."""
     if isinstance(value, dict):
-        return {key: _portable(item) for key, item in value.items()}
+        return {key: portable(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_portable(item) for item in value]
+        return [portable(item) for item in value]
     if not isinstance(value, str):
         return value
     path, root = PurePosixPath(value), _ROOT.as_posix()
     if path.is_relative_to(root):
         return path.relative_to(root).as_posix()
     return path.name or value if path.is_absolute() else value
-
-
-def _portable_word(word: str) -> str:
-    """Do so in a word of a command: a path, NAME=PATH, or parameters as a JSON object."""
-    if word.startswith("{"):
-        with contextlib.suppress(ValueError):  # no JSON: a word like others
-            return json.dumps(_portable(json.loads(word)))
-    return "=".join(_portable(part) for part in word.split("=", 1))

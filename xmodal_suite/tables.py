@@ -4,27 +4,31 @@ A layout may group columns under a common head (`pandas.MultiIndex`: group, then
 column stands alone). HTML and LaTeX show such heads in two lines, Markdown in one, as `flat` does.
 """
 
+import html
 import re
 from collections.abc import Callable, Mapping
-from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from pandas.io.formats.style import Styler
 
-from xmodal_suite.intervals import interval
 from xmodal_suite.provenance import Provenance, write_together
-from xmodal_suite.render import as_html, as_latex, flat
-
-if TYPE_CHECKING:
-    from pandas.io.formats.style import Styler
 
 #: What `recall_layout` spreads; every other column names a row of the table.
 RECALL_COLUMNS = ["direction", "k", "recall", "low", "high"]
-# What Markdown would take for layout.
+#: Rows that begin with these words are not our measurements: they are set in italics.
+REFERENCES = ("published", "chance")
 _MARKDOWN = str.maketrans({c: f"\\{c}" for c in "\\|*_`<>[]"} | {"\n": " "})
+_LATEX = str.maketrans({c: f"\\{c}" for c in "&%$#_{}"})
 _MEASURE = "(?P<name>.+), (?P<group>N = .+)"  # how `xmodal_suite.study` names a measure
+_NUMBER = re.compile(r"(-?\d[\d,.]*)( \[.*\]| ± .*)?|–")  # with its interval or deviation
+_RULES = [
+    {"selector": "caption, .text", "props": "text-align: left"},
+    {"selector": "td, th", "props": "padding: 0.2em 0.6em; vertical-align: top"},
+    {"selector": "td", "props": "white-space: nowrap; text-align: right"},
+    {"selector": ".long", "props": "white-space: normal; min-width: 14em"},
+]
 
 
 def save_table(
@@ -34,26 +38,25 @@ def save_table(
     caption: str,
     decimals: int | Mapping[str, int] = 1,
     layout: Callable[[pd.DataFrame], pd.DataFrame] | None = None,
-) -> "Styler":
-    """Write ``stem``.csv (tidy numbers), .md and .tex (booktabs, as shown) and .json.
+) -> Styler:
+    """Write ``stem``.csv (tidy numbers), .md and .tex (as shown) and .json (where they come from).
 
-    The CSV has six significant digits, so that it can be compared, drawn and laid out again.
-    Markdown, LaTeX and HTML show the same rounded numbers and carry the caption with the source; a
-    missing value is a dash there, and empty in the CSV. LaTeX fits the text width of an article.
+    The CSV has six significant digits. Markdown, LaTeX and HTML show the same rounded numbers and
+    carry the caption with the source; a missing value is a dash there, and empty in the CSV.
 
     Parameters
     ----------
-    tidy
+    tidy : DataFrame
         Numbers and text, a row a value.
-    stem
-        The files' common path without suffix, its name the LaTeX label; missing folders are made.
-    provenance
+    stem : Path
+        The files' common path without suffix; its name is the LaTeX label.
+    provenance : Provenance
         Goes into the JSON file, its source into the captions.
-    caption
+    caption : str
         One sentence, without the source.
-    decimals
+    decimals : int or mapping of str to int
         Digits after the point of float columns as shown, for all or by column (1 where not named).
-    layout
+    layout : callable, optional
         Turns ``tidy`` into the table as shown; without it, ``tidy`` itself is shown.
 
     Returns
@@ -67,39 +70,99 @@ def save_table(
         When the files cannot be written there.
     """
     table = layout(tidy) if layout else tidy
-    shown = _as_shown(table, decimals)
-    align = ["right" if pd.api.types.is_numeric_dtype(kind) else "left" for kind in table.dtypes]
     sentence = f"{caption.rstrip('. ')}. Source: {provenance.source}."
-    plain = flat(shown).map(lambda text: text.translate(_MARKDOWN))
-    markdown = plain.rename(columns=lambda name: name.translate(_MARKDOWN)).to_markdown(
-        index=False, disable_numparse=True, colalign=align
-    )
     files = {
-        ".md": f"{markdown}\n\n*{sentence.translate(_MARKDOWN)}*\n",
-        ".tex": as_latex(shown, sentence, f"tab:{stem.name}"),
+        ".md": as_markdown(table, sentence, decimals),
+        ".tex": as_latex(table, sentence, decimals, f"tab:{stem.name}"),
         ".csv": tidy.to_csv(index=False, lineterminator="\n", float_format=_six_digits),
         ".json": provenance.as_json(),
     }
     write_together(stem, {suffix: text.encode() for suffix, text in files.items()})
-    return as_html(shown, sentence, stem.name)
+    return as_html(table, sentence, decimals, stem.name)
 
 
-def styled(
-    frame: pd.DataFrame, caption: str = "", decimals: int | Mapping[str, int] = 1
-) -> "Styler":
-    """Show a frame in a notebook as `save_table` does, without saving it.
+def as_html(
+    table: pd.DataFrame, caption: str = "", decimals: int | Mapping[str, int] = 1, name: str = "t"
+) -> Styler:
+    """Return a table for a notebook; ``name`` tells it apart from others on the same page."""
+    shown = _as_text(table, decimals)
+    texts = [not shown.iloc[:, i].str.fullmatch(_NUMBER).all() for i in range(shown.shape[1])]
+    kinds = np.where(texts, np.where(shown.map(len) > 30, "text long", "text"), "")
+    style = _marked(shown, table).set_td_classes(
+        pd.DataFrame(kinds, index=shown.index, columns=shown.columns)
+    )
+    style = style.format(_in_two_lines).format_index(html.escape, axis=1)
+    return style.set_uuid(name).set_caption(html.escape(caption)).set_table_styles(_RULES)
 
-    Parameters
-    ----------
-    frame
-        The table, laid out; its index is not shown.
-    caption
-        Stands above the table as it is.
-    decimals
-        Digits after the point of float columns, for all or by column (1 where not named).
-    """
-    shown = _as_shown(frame, decimals)
-    return as_html(shown, caption, sha256(f"{caption}{shown.to_csv()}".encode()).hexdigest()[:8])
+
+def as_latex(
+    table: pd.DataFrame, caption: str, decimals: int | Mapping[str, int], label: str
+) -> str:
+    """Return a table with booktabs, which adjustbox shrinks to the line where it is too wide."""
+    style = _marked(_as_text(table, decimals), table).format(escape="latex")
+    text = style.format_index(escape="latex", axis=1).to_latex(
+        column_format="l" * table.shape[1],
+        position="t",
+        position_float="centering",
+        hrules=True,
+        multicol_align="c",
+        convert_css=True,
+        caption=caption.translate(_LATEX),
+        label=label,
+    )
+    begin, end = r"\begin{tabular}", r"\end{tabular}"
+    text = text.replace(begin, rf"\begin{{adjustbox}}{{max width=\linewidth}}{begin}")
+    text = text.replace(end, rf"{end}\end{{adjustbox}}")
+    return f"% Needs \\usepackage{{adjustbox, booktabs}} and LuaLaTeX or XeLaTeX.\n{text}"
+
+
+def as_markdown(table: pd.DataFrame, caption: str, decimals: int | Mapping[str, int]) -> str:
+    """Return a table with each head in one line, and its caption below it in italics."""
+    align = ["right" if pd.api.types.is_numeric_dtype(kind) else "left" for kind in table.dtypes]
+    plain = flat(_as_text(table, decimals)).map(lambda text: text.translate(_MARKDOWN))
+    markdown = plain.rename(columns=lambda name: name.translate(_MARKDOWN)).to_markdown(
+        index=False, disable_numparse=True, colalign=align
+    )
+    return f"{markdown}\n\n*{caption.translate(_MARKDOWN)}*\n"
+
+
+def flat(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the frame with each head in one line: "audio→video R@1"; conditions: "R@1, N = 9"."""
+    heads = [name if isinstance(name, tuple) else ("", name) for name in frame.columns]
+    names = [
+        f"{name}, {group}" if " = " in group else f"{group} {name}".strip() for group, name in heads
+    ]
+    return frame.set_axis(names, axis=1)
+
+
+def _marked(shown: pd.DataFrame, table: pd.DataFrame) -> Styler:
+    """Return the text of a table with groups named once, references in italics, the best bold."""
+    marks = pd.DataFrame("", index=shown.index, columns=shown.columns)
+    texts = [
+        i for i in range(shown.shape[1]) if not pd.api.types.is_numeric_dtype(table.dtypes.iloc[i])
+    ]
+    references = (
+        shown.iloc[:, texts[0]].str.startswith(REFERENCES) if texts else marks.iloc[:, 0] != ""
+    )
+    marks.loc[references, :] = "font-style: italic"
+    if table.attrs.get("best"):  # of the rows that have the same first column
+        values = shown.apply(lambda column: column.str.extract(r"^(-?[\d.]+)")[0].astype(float))
+        values = values.loc[:, [bool(group) for group, _ in shown.columns]].where(~references)
+        best = values == values.groupby(shown.iloc[:, 0], sort=False).transform("max")
+        marks[best.columns] = marks[best.columns].mask(best, "font-weight: bold")
+    first = shown.iloc[:, 0]
+    repeated = (first == first.shift()) & ~pd.api.types.is_float_dtype(table.dtypes.iloc[0])
+    shown = shown.copy()
+    shown.iloc[:, 0] = first.mask(repeated, "")
+    return shown.style.hide(axis="index").apply(lambda _: marks, axis=None)
+
+
+def _in_two_lines(text: str) -> str:
+    """Write a cell as HTML, an interval or a deviation small below its number."""
+    found = _NUMBER.fullmatch(text)
+    if not found or not found[2]:
+        return html.escape(text)
+    return f"{found[1]}<br><small>{found[2].strip()}</small>"
 
 
 def _six_digits(value: float) -> str:
@@ -107,25 +170,24 @@ def _six_digits(value: float) -> str:
     return repr(float(f"{value:.6g}"))
 
 
-def _as_shown(table: pd.DataFrame, decimals: int | Mapping[str, int]) -> pd.DataFrame:
-    """Return the frame as text, its rows numbered."""
+def _as_text(table: pd.DataFrame, decimals: int | Mapping[str, int]) -> pd.DataFrame:
+    """Write each value as it is shown, floats with their digits, a missing one as a dash."""
     names = flat(table).columns
     digits = decimals if isinstance(decimals, Mapping) else dict.fromkeys(names, decimals)
-    texts = [
-        _as_text(column, digits.get(name, 1))
-        for name, (_, column) in zip(names, table.reset_index(drop=True).items(), strict=True)
-    ]
-    shown = pd.concat(texts, axis=1).set_axis(table.columns, axis=1)
-    shown.attrs = table.attrs | {"measured": pd.api.types.is_float_dtype(table.iloc[:, 0])}
-    return shown
+    texts = {}
+    for place, name in enumerate(names):
+        column, form = table.iloc[:, place].reset_index(drop=True), "{}"
+        if pd.api.types.is_float_dtype(column):
+            form = f"{{:.{digits.get(name, 1)}f}}"
+            column = column.round(digits.get(name, 1)) + 0.0  # zero takes the sign off -0.0
+        text = column.astype(object).map(form.format, na_action="ignore")
+        texts[place] = text.fillna("–").replace("", "–")
+    return pd.DataFrame(texts).set_axis(table.columns, axis=1)
 
 
-def _as_text(column: pd.Series, decimals: int) -> pd.Series:
-    """Write each value as it is shown, floats with ``decimals`` digits, missing as a dash."""
-    if pd.api.types.is_float_dtype(column):
-        column = column.round(decimals) + 0.0  # adding zero takes the sign off a negative zero
-    form = f"{{:.{decimals}f}}" if pd.api.types.is_float_dtype(column) else "{}"
-    return column.astype(object).map(form.format, na_action="ignore").fillna("–").replace("", "–")
+def interval(recall: float, low: float = np.nan, high: float = np.nan) -> str:
+    """Write a recall in percent, with its interval if it has one: "9.0 [8.3, 9.7]"."""
+    return f"{recall:.1f}" if np.isnan(low) else f"{recall:.1f} [{low:.1f}, {high:.1f}]"
 
 
 def _intervals(frame: pd.DataFrame) -> list[str]:

@@ -87,6 +87,8 @@ def figure(**columns: Sequence[str]) -> Callable[[Callable[P, Figure]], Callable
     def decorate(draw: Callable[P, Figure]) -> Callable[P, Figure]:
         @wraps(draw)
         def drawn(*args: P.args, **kwargs: P.kwargs) -> Figure:
+            if "source" in inspect.signature(draw).parameters:
+                kwargs.setdefault("source", "")
             given = inspect.signature(draw).bind(*args, **kwargs).arguments
             for name, needed in columns.items():
                 _require(given[name], needed, f"`{name}` of {draw.__name__}")
@@ -170,10 +172,15 @@ def looks(column: pd.Series) -> dict[str, Look]:
     return made
 
 
+def sign(page: Figure, source: str) -> None:
+    """Write the source of the data into the lower right corner of a finished figure."""
+    write_source(page, source)
+
+
 def write_source(page: Figure, source: str) -> float:
     """Write the source of the data into the lower right corner; return the height used, inches."""
     if not source:
-        return 0.0
+        return 0.15
     x, y = 1 - 0.04 / page.get_figwidth(), 0.04 / page.get_figheight()
     page.text(x, y, source, color=QUIET, style="italic", ha="right", va="bottom")
     return 0.15

@@ -1,0 +1,54 @@
+"""What a lesson shows beside its own cells: the package's source, and a training as it goes."""
+
+import ast
+import inspect
+import textwrap
+from collections.abc import Callable
+
+import pandas as pd
+from IPython.display import DisplayHandle, Markdown
+
+from xmodal.checkpoint import RunFolder, read_history
+from xmodal.config import TrainConfig
+from xmodal_suite import figures
+
+
+def source_of(*functions: Callable) -> Markdown:
+    """Return the lines of functions of the package, folded, without their docstrings."""
+    texts = []
+    for function in functions:
+        lines = textwrap.dedent(inspect.getsource(function)).splitlines()
+        first, *_ = ast.parse("\n".join(lines)).body[0].body  # type: ignore[attr-defined]
+        if inspect.getdoc(function):
+            del lines[first.lineno - 1 : first.end_lineno]
+        texts.append("\n".join(lines))
+    names = ", ".join(f"<code>{function.__name__}</code>" for function in functions)
+    code = "\n\n\n".join(texts)
+    return Markdown(
+        f"<details><summary>{names} in the package</summary>\n\n```python\n{code}\n```\n</details>"
+    )
+
+
+def live_curves(config: TrainConfig) -> Callable[[], None]:
+    """Return a ``watch`` of `train`: a line of progress and the curves, drawn anew each time."""
+    handles = DisplayHandle(), DisplayHandle()
+    shown = False
+
+    def watch() -> None:
+        nonlocal shown
+        history = pd.DataFrame(read_history(config.out)).assign(run=config.out.name)
+        recalls = history.filter(like="recall_at").columns
+        history[recalls] *= 100
+        steps = RunFolder(config.out).read("config.json")["config"]["steps"]
+        words = (
+            f"step {history['step'].max():,} of {steps:,}, best validation Recall@1 "
+            f"{history['recall_at_1'].max():.1f} %"
+        )
+        curves = figures.training_curves(
+            history, config.class_start_step, config.validation_gallery
+        )
+        for handle, content in zip(handles, (Markdown(words), curves), strict=True):
+            (handle.update if shown else handle.display)(content)
+        shown = True
+
+    return watch
