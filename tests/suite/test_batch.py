@@ -1,6 +1,5 @@
-"""The batch: its profile, a notebook that fails, and progress told in lines."""
+"""The batch: its profile, and notebooks that run as ours, fail in a few lines, and are cleaned."""
 
-import io
 import json
 import sys
 import tempfile
@@ -9,29 +8,25 @@ from typing import Any
 
 import nbformat
 import pytest
-import yaml
-from pydantic import ValidationError
 
-from xmodal.config import InputError
-from xmodal.options import validated
-from xmodal_suite.batch import INLINE, Ticker, cleaned, run_notebook
-from xmodal_suite.profile import Profile
-from xmodal_suite.stages import stage_config
-from xmodal_suite.study import read_profile
+from xmodal.config import InputError, validated
+from xmodal_suite.batch import INLINE, cleaned, run_notebook
+from xmodal_suite.profile import Profile, read_profile
 
+ROOT = Path(__file__).parents[2]
 PROFILE: dict[str, Any] = {
-    **{"name": "tiny", "data": {}, "train": {"steps": 3}, "dimensions": [256]},
+    **{"name": "tiny", "prepare": {}, "train": {"steps": 3}, "dimensions": [256]},
     "recipe": {"recipe": "best", "steps": 5},
 }
 
 
 def test_a_profile_names_its_models_the_papers_first():
     profile = Profile(**{**PROFILE, "dimensions": [1024, 250, 256], "seeds": [0, 2]})
-    assert list(profile.model_runs()) == [
+    assert list(profile.models()) == [
         *("dim250-seed0", "dim250-seed2"),
         *("dim1024-seed0", "dim1024-seed2", "dim256-seed0", "dim256-seed2"),
     ]
-    assert list(Profile(**PROFILE).model_runs()) == ["dim250-seed0", "dim256-seed0"]
+    assert list(Profile(**PROFILE).models()) == ["dim250-seed0", "dim256-seed0"]
 
 
 def test_a_profile_names_the_runs_of_its_studies_and_of_the_recipe():
@@ -43,7 +38,7 @@ def test_a_profile_names_the_runs_of_its_studies_and_of_the_recipe():
         *("recipe/best-seed1", "recipe/wide-seed1"),
     ]
     assert profile.study_runs()["recipe/wide-seed1"] == {"steps": 5, "margin": 0, "seed": 1}
-    assert profile.recipe_runs() == {
+    assert profile.members_of_recipe() == {
         f"best/member-seed{seed}": {"recipe": "best", "steps": 5, "seed": seed} for seed in (0, 1)
     }
 
@@ -51,64 +46,33 @@ def test_a_profile_names_the_runs_of_its_studies_and_of_the_recipe():
 @pytest.mark.parametrize(
     "change, said",
     [
-        ({"dimensons": [1]}, "dimensons"),
+        ({"dimensons": [1]}, "dimensions"),
         ({"name": "Upper/case"}, "name"),
-        ({"seeds": []}, "seeds"),
         ({"threads": 0}, "threads"),
-        ({"dimensions": None}, "dimensions"),
-    ],
-)
-def test_a_wrong_profile_is_refused(change: dict[str, Any], said: str):
-    with pytest.raises(ValidationError, match=said):
-        Profile(**{**PROFILE, **change})
-
-
-@pytest.mark.parametrize(
-    "change, said",
-    [
-        ({"dimensons": [1]}, "there is no parameter dimensons; did you mean dimensions?"),
-        ({"train": {"stps": 20}}, "dim250-seed0: there is no parameter stps; did you mean steps?"),
-        ({"train": {"margin": 5}}, "dim250-seed0: parameter margin: Input should be less than 1"),
-        ({"recipe": {"mixup": 1}}, "best/member-seed0: mixup is for other objectives"),
-        (
-            {"studies": {"a": {"base": {}, "rows": {"b": {"about": "b", "change": {"x": 1}}}}}},
-            "a/b-seed0: there is no parameter x",
-        ),
+        ({"train": {"stps": 20}}, "dim250-seed0: .*steps"),
+        ({"train": {"margin": 5}}, "dim250-seed0: .*margin"),
+        ({"recipe": {"mixup": 1}}, "member-seed0: .*mixup"),
         ({"studies": {"a": {"base": {}, "rows": {}, "y": 1}}}, "studies.a"),
     ],
 )
-def test_all_of_a_profile_is_told_of_at_once_and_in_one_line(change: dict[str, Any], said: str):
-    with pytest.raises(InputError) as told:
+def test_a_wrong_profile_is_refused_in_one_line(change: dict[str, Any], said: str):
+    with pytest.raises(InputError, match=said) as told:
         validated(Profile, {**PROFILE, **change})
-    assert said in str(told.value) and "members" not in str(told.value).split("there are")[0]
-    assert "\n" not in str(told.value) and "{" not in str(told.value)
-
-
-def test_what_a_stage_is_told_is_checked_as_it_will_be():
-    with pytest.raises(
-        InputError, match="^03_recall: there is no parameter galeries; did you mean"
-    ):
-        stage_config("03_recall", {"galeries": [256]})
-
-
-def test_a_word_of_a_profile_is_a_word(tmp_path: Path):
-    path = tmp_path / "profile.yaml"
-    path.write_text("a: 0200\nb: yes\nc: 1:30\nd: 2018-01-01\ne: [5, 3.0e-4, true, null, ~]\n7: x")
-    assert read_profile(path) == {
-        **{"a": "0200", "b": "yes", "c": "1:30", "d": "2018-01-01"},
-        **{"e": [5, 3e-4, True, None, None], "7": "x"},
-    }
-    for one in Path(__file__).parents[2].glob("profiles/*.yaml"):  # where nothing is doubtful
-        assert read_profile(one) == yaml.safe_load(one.read_text())
-
-
-@pytest.mark.parametrize("text", ["a: 1\na: 2", "train: {steps: 2, steps: 3}", "a: [", "- a", ""])
-def test_a_profile_that_is_none_is_told(tmp_path: Path, text: str):
-    path = tmp_path / "profile.yaml"
-    path.write_text(text)
-    with pytest.raises(InputError, match="profile.yaml") as told:
-        read_profile(path)
     assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    "profile", sorted((ROOT / "profiles").glob("*.yaml")), ids=lambda p: p.stem
+)
+def test_committed_profiles_are_valid(profile: Path):
+    assert read_profile(profile).name == profile.stem
+
+
+@pytest.mark.parametrize("text", ["a: [", "- a", "", "name: x"])
+def test_a_profile_that_is_none_is_refused(tmp_path: Path, text: str):
+    (tmp_path / "profile.yaml").write_text(text)
+    with pytest.raises(InputError):
+        read_profile(tmp_path / "profile.yaml")
 
 
 def write_notebook(path: Path, *cells: str) -> Path:
@@ -131,8 +95,8 @@ def printed(path: Path) -> list[str]:
 
 
 def test_an_executed_notebook_has_one_cell_of_parameters_with_its_remarks():
-    own = 'seed = 0  # of the order\nrun = "a"  # model\nsizes = [\n    1,\n]  # π\nk = 5_000'
-    values = {"seed": 0, "run": "b", "sizes": [2, 3], "k": 5000}
+    own = 'seed: int = 0  # of the order\nrun = "a"  # model\nsizes = [\n    1,\n]  # π\nk = 5_0'
+    values = {"seed": 0, "run": "b", "sizes": [2, 3], "k": 50}
     kernel = {"name": "python3", "display_name": "Python 3"}
     book = nbformat.v4.new_notebook(
         cells=[
@@ -143,7 +107,7 @@ def test_an_executed_notebook_has_one_cell_of_parameters_with_its_remarks():
         metadata={"kernelspec": kernel},
     )
     text = nbformat.writes(book)
-    given = 'seed = 0  # of the order\nrun = "b"  # model\nsizes = [2, 3]  # π\nk = 5_000'
+    given = 'seed: int = 0  # of the order\nrun = "b"  # model\nsizes = [2, 3]  # π\nk = 5_0'
     for given_values, expected in ((values, given), ({}, own)):
         executed = nbformat.reads(cleaned(text, given_values), 4)
         assert [cell.source for cell in executed.cells] == [expected, "print(seed)"]
@@ -231,34 +195,3 @@ def test_a_failing_notebook_is_told_in_a_few_lines_and_kept(tmp_path: Path):
     assert "\x1b" not in told
     assert "before\n" in printed(out)
     assert any("steps = 2" in cell.source for cell in nbformat.read(out, 4).cells)
-
-
-# --- progress ------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    now = [100.0]
-    monkeypatch.setattr("xmodal_suite.batch.time.monotonic", lambda: now[0])
-    return now
-
-
-def test_the_ticker_passes_on_the_newest_state_now_and_then(clock: list[float]):
-    stream = io.StringIO()
-    ticker = Ticker("dim250", stream, seconds=10)
-    ticker.write("\rrun:  10%|#   | 1/10\rrun:  20%|##  | 2/10")
-    clock[0] += 5
-    ticker.write("\rrun:  30%|### | 3/10")
-    clock[0] += 6
-    ticker.write("\rrun:  40%|####| 4/10\n")
-    ticker.flush()
-    assert stream.getvalue() == "dim250: run:  20%|##  | 2/10\ndim250: run:  40%|####| 4/10\n"
-
-
-def test_the_ticker_keeps_other_remarks_to_itself(clock: list[float]):
-    stream = io.StringIO()
-    ticker = Ticker("dim250", stream)
-    ticker.write("UserWarning: 100% harmless\n")
-    assert stream.getvalue() == ""
-    ticker.write("run: 100%|####| 1/1")
-    assert stream.getvalue() == "dim250: run: 100%|####| 1/1\n"

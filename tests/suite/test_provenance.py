@@ -1,21 +1,18 @@
 """Figures and tables: every kind of file, the same bytes each time, numbers that agree."""
 
 import json
-import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from matplotlib.figure import Figure
-from pydantic import Field, ValidationError
 
 import xmodal_suite.provenance
-from xmodal.config import InputError, StageConfig
-from xmodal_suite.figure_config import FigureConfig
+from xmodal.config import InputError
 from xmodal_suite.provenance import (
     Provenance,
-    origin_of,
+    portable,
     project_commit,
     read_provenance,
     save_figure,
@@ -64,7 +61,7 @@ def test_another_process_writes_the_same_bytes(tmp_path):
         "from xmodal_suite.provenance import Provenance, save_figure\n"
         f"note = Provenance(**{NOTE!r})\n"
         "kinds = dict(kind=['canonical', 'visual', 'audio'], value=[0.9, 2, 3])\n"
-        "figure = correlations(pd.DataFrame(kinds), 'synthetic sample')\n"
+        "figure = correlations(pd.DataFrame(kinds))\n"
         "save_figure(figure, Path(folder) / 'f', note)\n"
     )
     here, there = tmp_path / "here", tmp_path / "there"
@@ -96,70 +93,39 @@ def test_failing_midway_keeps_the_old_files(tmp_path, monkeypatch):
         return whole(path, content)
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(InputError, match=r"/f: cannot be written \(No space left"):
+    with pytest.raises(InputError, match="space"):
         save_figure(Figure(), tmp_path / "f", Provenance(**NOTE))
     assert before == {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 
 
 def test_a_file_where_the_folder_should_be_is_refused(tmp_path):
     (tmp_path / "figures").write_text("in the way")
-    with pytest.raises(InputError, match="choose another place"):
+    with pytest.raises(InputError, match="figures"):
         save_figure(a_figure(), tmp_path / "figures" / "f", Provenance(**NOTE))
     assert (tmp_path / "figures").read_text() == "in the way"
-
-
-class Stage(StageConfig):
-    shards: Path
-    dim: int = 250
 
 
 @pytest.mark.parametrize(
     ("given", "kept"),
     [
-        (Path("/home/someone/yt8m"), "yt8m"),
         ("/home/someone/yt8m", "yt8m"),
-        (xmodal_suite.provenance._ROOT / "data" / "sample", "data/sample"),
+        (f"{xmodal_suite.provenance._ROOT}/data/sample", "data/sample"),
         ("data/sample", "data/sample"),
         ("audio→video", "audio→video"),
-        ((0.5, None, True), [0.5, None, True]),
-        ({"runs": [Path("/x/a"), "/x/b"]}, {"runs": ["a", "b"]}),
-        (Stage(shards="/x/yt8m"), {"shards": "yt8m", "dim": 250}),
+        ({"runs": ["/x/a", 0.5, None, True]}, {"runs": ["a", 0.5, None, True]}),
     ],
 )
-def test_parameters_become_plain_and_lose_absolute_paths(given, kept):
-    assert Provenance(**NOTE | {"parameters": {"p": given}}).parameters == {"p": kept}
-
-
-def test_a_parameter_json_cannot_hold_is_refused():
-    with pytest.raises(ValidationError, match=r"(?s)parameters.*object"):
-        Provenance(**NOTE | {"parameters": {"p": object()}})
+def test_what_is_noted_names_no_place_of_one_machine(given, kept):
+    assert portable(given) == kept
 
 
 def test_a_note_is_read_back_and_another_file_is_refused(tmp_path):
-    save_figure(a_figure(), tmp_path / "f", Provenance(**NOTE))
-    assert read_provenance(tmp_path / "f.json") == Provenance(**NOTE)
-    for content in ("", '{"commit": ', "{}", '"text"'):
-        (tmp_path / "f.json").write_text(content)
-        with pytest.raises(InputError, match=r"f\.json is missing or no note .*: restore it"):
-            read_provenance(tmp_path / "f.json")
-    with pytest.raises(InputError, match=r"g\.json is missing"):
-        read_provenance(tmp_path / "g.json")
-
-
-def test_command_loses_absolute_paths():
-    command = "/usr/bin/papermill --out=/home/me/runs/x 'two words' http://a/b data/sample"
-    kept = Provenance(**NOTE | {"command": command}).command
-    assert kept == "papermill --out=x 'two words' http://a/b data/sample"
-
-
-def test_command_loses_absolute_paths_among_parameters(monkeypatch):
-    monkeypatch.setattr("xmodal_suite.provenance._ROOT", Path("/home/me/project"))
-    given = {"shards": "/data/of/me", "profile": "/home/me/project/profiles/a.yaml", "k": [1, 0.1]}
-    command = shlex.join(["papermill", "-y", json.dumps(given), "{a,b}"])
-    *words, parameters, braces = shlex.split(Provenance(**NOTE | {"command": command}).command)
-    assert words == ["papermill", "-y"] and braces == "{a,b}"
-    kept = {"shards": "me", "profile": "profiles/a.yaml", "k": [1, 0.1]}
-    assert json.loads(parameters) == kept
+    note = Provenance(**NOTE)
+    (tmp_path / "f.json").write_text(note.as_json())
+    assert read_provenance(tmp_path / "f.json") == note
+    (tmp_path / "f.json").write_text("{}")
+    with pytest.raises(InputError, match=r"f\.json"):
+        read_provenance(tmp_path / "f.json")
 
 
 def git(folder: Path, *words: str) -> str:
@@ -203,25 +169,3 @@ def test_commit_says_when_the_code_was_changed(project, monkeypatch):
     assert project_commit() == short, "asked once a process"
     project_commit.cache_clear()
     assert project_commit() == f"{short}-dirty"
-
-
-class Figures(FigureConfig):
-    clips: int = Field(2000, gt=1)
-    split_seed: int = 0
-
-
-def test_provenance_holds_all_that_is_needed_to_run_again():
-    told = origin_of("04_umap", Figures(clips=7, features=Path("some/data"), split_seed=3), None)
-    assert told.seeds == {"split_seed": 3}
-    assert told.parameters["clips"] == 7
-    words = shlex.split(told.command)
-    assert words[:3] == ["papermill", "notebooks/04_umap.ipynb", "runs/04_umap.ipynb"]
-    assert json.loads(words[4]) == {"clips": 7, "features": "some/data", "split_seed": 3}
-    assert len(shlex.split(origin_of("04_umap", Figures(), None).command)) == 3
-
-
-def test_a_set_without_a_notebook_of_its_own_is_measured_by_a_command():
-    told = origin_of("05_explorer", Figures(clips=7), None)
-    words = shlex.split(told.command)
-    assert words[:3] == ["xmodal", "results", "05_explorer"]
-    assert json.loads(words[3]) == {"clips": 7}

@@ -1,0 +1,245 @@
+"""The whole batch on the smoke profile, in a copy of the project, as a user would run it."""
+
+import csv
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import no_umap
+import pytest
+from by_hand import leave_run
+
+from xmodal.files import locked
+from xmodal_suite import page
+from xmodal_suite.profile import read_profile
+
+ROOT = Path(__file__).parents[2]
+PARTS = ["Snakefile", "pyproject.toml", "notebooks", "profiles", "xmodal", "xmodal_suite"]
+OF_THE_STUDY = {"paper_changes", "beyond_changes", "learning"}
+FIRST_SEVEN = {"00", "01", "02", "03", "04", "05", "06"}
+
+
+class Project:
+    """A copy of the project in which the batch can run."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        ignored = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints")
+        for part in PARTS:
+            if (ROOT / part).is_dir():
+                shutil.copytree(ROOT / part, folder / part, ignore=ignored)
+            else:
+                shutil.copy(ROOT / part, folder / part)
+
+    def snakemake(self, *options: str) -> subprocess.CompletedProcess:
+        words = ["--configfile", "profiles/smoke.yaml", "--cores", "2", "--rerun-incomplete"]
+        words += ["--quiet", "rules", "host"]  # as the Makefile does
+        return self.run(*self.command(*words, *options))
+
+    def command(self, *words: str) -> list[str]:
+        return [sys.executable, "-m", "snakemake", *words]
+
+    def run(self, *words: str, **variables: str) -> subprocess.CompletedProcess:
+        env = {**os.environ, "PYTHONPATH": str(self.folder), **variables}
+        return subprocess.run(words, cwd=self.folder, env=env, capture_output=True, text=True)
+
+    def planned(self, *options: str) -> set[str]:
+        """Return what a run would make: rules, and for a notebook its number."""
+        told = self.snakemake("--dry-run", "--quiet", "host", *options)
+        assert told.returncode == 0, told.stderr + told.stdout
+        text = told.stderr + told.stdout
+        rules = set(re.findall(r"^(?:local)?rule (\w+):", text, re.MULTILINE))
+        return rules - {"execute"} | set(re.findall(r"output: \S*/notebooks/(\d\d)", text))
+
+    def figures(self) -> dict[str, bytes]:
+        folder = self.folder / "figures/smoke"
+        files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+        return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+def without_umap(folder: Path) -> Project:
+    """Copy the project, with a stand-in for UMAP, which would compile for most of a minute."""
+    shutil.copy(no_umap.__file__, folder / "umap.py")
+    return Project(folder)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    made = without_umap(tmp_path_factory.mktemp("project"))
+    told = made.snakemake()
+    assert told.returncode == 0, told.stderr[-5000:]
+    return made
+
+
+@contextmanager
+def changed(path: Path, change: Callable[[str], str]) -> Iterator[None]:
+    """Change the text of a file for as long as the block runs."""
+    before = path.read_text()
+    try:
+        path.write_text(change(before))
+        yield
+    finally:
+        path.write_text(before)
+
+
+def test_the_batch_leaves_every_figure_and_table(project: Project):
+    files = set(project.figures())
+    for stem in set(page.PICTURES) - OF_THE_STUDY:
+        assert {f"{stem}.{kind}" for kind in ("pdf", "svg", "png", "json")} <= files
+    tables = [name for _, names, _ in page.PARTS for name in names]
+    for stem in ("data", "recall", "examples", "beyond", *tables):
+        assert {f"{stem}.{kind}" for kind in ("md", "tex", "csv", "json")} <= files
+    assert {"explorer.html", "explorer.json"} <= files
+    assert "synthetic sample" in (project.folder / "figures/smoke/README.md").read_text()
+    assert not [name for name in files if name.startswith(".") and not name.endswith(".lock")]
+
+
+def test_every_notebook_was_run_to_its_end(project: Project):
+    executed = sorted((project.folder / "figures/smoke/notebooks").glob("*.ipynb"))
+    assert {path.stem[:2] for path in executed} == FIRST_SEVEN
+    for path in executed:
+        book = json.loads(path.read_text())
+        code = [cell for cell in book["cells"] if cell["cell_type"] == "code"]
+        assert all(cell["execution_count"] for cell in code)
+        assert set(book["metadata"]) == {"kernelspec", "language_info"}
+        assert not re.search(r"\d{4}-\d{2}-\d{2}T|0x[0-9a-f]{8}", path.read_text())  # dates
+
+
+def test_figures_say_that_the_data_is_synthetic(project: Project):
+    for name, content in project.figures().items():
+        if name.endswith(".json"):
+            source = json.loads(content)["source"]
+            assert source == ("the paper" if name == "architecture.json" else "synthetic sample")
+
+
+def test_a_second_run_does_nothing_and_a_second_batch_is_refused(project: Project):
+    assert project.planned() == set()
+    before = project.figures()
+    with locked(project.folder / "runs/smoke"):
+        target = "figures/smoke/notebooks/00_paper.ipynb"
+        told = project.snakemake("--nolock", "--forcerun", target, "--", target)
+        assert project.planned() == set()  # to look is allowed
+    assert told.returncode != 0 and "runs/smoke" in told.stderr + told.stdout
+    assert project.figures() == before
+
+
+def test_a_notebook_that_changes_is_run_again_alone(project: Project):
+    with changed(project.folder / "notebooks/04_umap.ipynb", lambda text: text + "\n"):
+        assert project.planned() == {"04", "page", "all"}
+
+
+def test_a_change_of_the_suite_runs_notebooks_and_trains_nothing(project: Project):
+    code = project.folder / "xmodal_suite/tables.py"
+    with changed(code, lambda text: text + "\n# changed\n"):
+        assert project.planned() == FIRST_SEVEN | {"page", "all"}
+
+
+def test_a_notebook_depends_on_all_code_that_it_loads(project: Project):
+    """As Snakemake says it depends, and as Python says it loads."""
+    told = project.snakemake("--detailed-summary")
+    inputs: dict[str, set[str]] = {}
+    for line in csv.DictReader(told.stdout.splitlines(), delimiter="\t"):
+        inputs.setdefault(line["rule"], set()).update(line["input-file(s)"].split(","))
+    assert inputs["train"] == {"data/smoke/features/manifest.json"}  # no code
+    for path in sorted((project.folder / "notebooks").glob("0[0-6]*.ipynb")):
+        cells = json.loads(path.read_text())["cells"]
+        code = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "code")
+        names = set(re.findall(r"^ *(?:from|import) (xmodal[\w.]*)", code, re.MULTILINE))
+        for name in names:
+            module = project.folder / name.replace(".", "/")
+            file = module / "__init__.py" if module.is_dir() else module.with_suffix(".py")
+            assert file.relative_to(project.folder).as_posix() in inputs["execute"], name
+
+
+def test_a_raised_version_trains_all_again(project: Project):
+    def raised(text: str) -> str:
+        return re.sub(r"^(TRAINING_VERSION = )(\d+)", r"\g<1>1\2", text, flags=re.M)
+
+    with changed(project.folder / "xmodal/checkpoint.py", raised):
+        planned = project.planned()
+    assert {"train", "03", "04", "06"} <= planned and "features" not in planned
+
+
+def test_a_failed_training_says_why_and_the_next_run_goes_on_to_the_same_bytes(project: Project):
+    run = project.folder / "runs/smoke/dim1024-seed0"
+    left = ("history.jsonl", "model.safetensors")
+    before = [(run / name).read_bytes() for name in left]
+    target = "runs/smoke/dim1024-seed0/result.json"
+    told = project.snakemake("--config", "train={batch_size: 100000}", "--", target)
+    assert told.returncode != 0 and "batch_size" in told.stderr
+    told = project.snakemake("--", target)
+    assert told.returncode == 0, told.stderr
+    assert [(run / name).read_bytes() for name in left] == before
+
+
+@pytest.mark.parametrize(
+    "setting, said",
+    [("parameters={03_recall: {galeries: [256]}}", "galleries"), ("dimensons=[256]", "dimensions")],
+)
+def test_a_mistyped_setting_stops_the_batch_before_any_job(
+    project: Project, setting: str, said: str
+):
+    told = project.snakemake("--config", setting)
+    assert told.returncode != 0 and said in told.stderr + told.stdout
+
+
+def test_the_study_is_told_from_what_was_measured(project: Project):
+    """Its trainings are many; here runs are put in place that others have measured."""
+    profile = read_profile(ROOT / "profiles/smoke.yaml")
+    for number, (run, fields) in enumerate(profile.study_runs().items()):
+        clips = fields.get("training_clips", 2500)
+        leave_run(project.folder / "runs/smoke" / run, number, clips, sizes=(256, 1189))
+    target = "figures/smoke/notebooks/07_study.ipynb"
+    told = project.snakemake("--", target)
+    assert told.returncode == 0, told.stderr[-5000:]
+    files = project.figures()
+    assert {f"{stem}.png" for stem in OF_THE_STUDY} <= set(files)
+    assert {f"{name}.md" for _, names, _ in page.STUDY for name in names} <= set(files)
+    # what is committed names no folder of the machine that made it
+    assert not [name for name in files if str(project.folder).encode() in files[name]]
+
+
+@pytest.mark.slow
+def test_all_is_drawn_again_from_the_measurements_alone(project: Project, tmp_path: Path):
+    """As in a clone: no shards, no features, no weights."""
+    clone = Project(tmp_path)
+    shutil.copytree(project.folder / "data/results", tmp_path / "data/results")
+    told = clone.snakemake("--config", "draw=true")
+    assert told.returncode == 0, told.stderr[-5000:]
+    drawn, measured = clone.figures(), project.figures()
+    for name in (name for name in measured if name.endswith((".csv", ".png", ".md"))):
+        assert drawn[name] == measured[name], name
+    assert not (tmp_path / "data/smoke").exists()
+
+
+@pytest.mark.slow
+def test_a_batch_killed_again_and_again_ends_as_an_undisturbed_one(
+    project: Project, tmp_path: Path
+):
+    """All of its processes at once, at moments drawn from the time that a batch takes."""
+    killed = without_umap(tmp_path)
+    words = ["--configfile", "profiles/smoke.yaml", "--cores", "2", "--rerun-incomplete"]
+    words = killed.command(*words, "--nolock", "--quiet", "all")
+    env = {**os.environ, "PYTHONPATH": str(killed.folder)}
+    rng = random.Random(0)
+    ends = set()
+    while len(ends) < 2 or rng.random() < 0.8:  # killed at least once, and finished in the end
+        with subprocess.Popen(words, cwd=killed.folder, env=env, start_new_session=True) as batch:
+            try:
+                ends.add(batch.wait(rng.uniform(10, 90)))
+            except subprocess.TimeoutExpired:
+                os.killpg(batch.pid, signal.SIGKILL)
+                ends.add(batch.wait())
+    assert ends == {0, -signal.SIGKILL}
+    runs = sorted(path.parent for path in (killed.folder / "runs/smoke").rglob("result.json"))
+    for run in [path.relative_to(killed.folder) for path in runs]:
+        one, two = ((p.folder / run / "model.safetensors").read_bytes() for p in (project, killed))
+        assert one == two
