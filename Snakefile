@@ -87,7 +87,7 @@ def options(**settings):
 def code(*places):
     """The files of whole packages and modules."""
     found = [path for place in places for path in [Path(place), *Path(place).rglob("*")]]
-    return sorted(str(path) for path in found if path.suffix in (".py", ".html"))
+    return sorted(str(path) for path in found if path.suffix in (".py", ".html", ".md"))
 
 
 CORE = code(*(f"xmodal/{name}.py" for name in "model loss metrics kernels train".split()))
@@ -167,7 +167,7 @@ rule execute:
 rule page:
     input:
         expand(f"{FIGURES}/notebooks/{{notebook}}.ipynb", notebook=SHOWN),
-        code("xmodal_suite/page.py"),
+        code("xmodal_suite/page.py", "xmodal_suite/page.md"),
     output:
         f"{FIGURES}/README.md",
     shell:
