@@ -1,8 +1,8 @@
 """Pictures of the data, the training and the results: one function, one figure.
 
-Every function returns a matplotlib ``Figure`` in the house style, leaves matplotlib's own settings
-as they were, and raises `xmodal.config.InputError` when a frame lacks a column or has no rows.
-``source`` says where the data come from; it is written into a corner.
+Every function takes tidy frames, returns a matplotlib ``Figure`` in the house style, whatever
+matplotlib's settings are, and leaves these as they were. Room is kept at the bottom for the source
+of the data, which `style.sign` writes there.
 """
 
 from xmodal_suite.figures.ablation import learning_curve, study_rows

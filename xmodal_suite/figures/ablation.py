@@ -7,13 +7,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from xmodal.config import InputError
 from xmodal_suite.figures import curves, dots, style
 from xmodal_suite.figures.style import DASHES, INK, PALETTE, QUIET, Look
 
 
-@style.figure(frame=["about", "seed", "panel", "recall"])
-def study_rows(frame: pd.DataFrame, source: str) -> Figure:
+@style.figure
+def study_rows(frame: pd.DataFrame) -> Figure:
     """Draw the recall of each row of a study, one below the other; the first is the reference.
 
     Dots are runs, the tall mark their mean, the bar one standard deviation over seeds each way.
@@ -24,13 +23,8 @@ def study_rows(frame: pd.DataFrame, source: str) -> Figure:
         Columns about (what the row changes, in words, no two the same), seed, panel (which recall,
         in words) and recall (percent).
     """
-    if len(twice := frame[frame.duplicated(["about", "seed", "panel"])]):
-        raise InputError(
-            f"the study frame has seed {twice['seed'].iloc[0]} of '{twice['about'].iloc[0]}' "
-            f"twice: give each row words of its own."
-        )
     rows = style.in_order(frame["about"])
-    figure, panels = style.facets(frame, 1.15 + 0.165 * len(rows), source, "panel")
+    figure, panels = style.facets(frame, 1.15 + 0.165 * len(rows), "panel")
     guide: Look = {"color": QUIET, "linewidth": 0.8, "linestyle": DASHES[1], "zorder": 0.5}
     tall: Look = {"color": PALETTE[0], "marker": "|", "markersize": 9, "markeredgewidth": 1.6}
     tall |= {"elinewidth": 5, "ecolor": (PALETTE[0], 0.3)} | dots.WHOLE
@@ -51,11 +45,9 @@ def study_rows(frame: pd.DataFrame, source: str) -> Figure:
     return figure
 
 
-@style.figure(
-    points=["method", "clips", "recall"], lines=["method", "clips", "recall", "low", "high"]
-)
+@style.figure
 def learning_curve(
-    points: pd.DataFrame, lines: pd.DataFrame, source: str, target: tuple[str, float] | None = None
+    points: pd.DataFrame, lines: pd.DataFrame, target: tuple[str, float] | None = None
 ) -> Figure:
     """Draw recall against the number of training clips, and how it may go on.
 
@@ -71,7 +63,7 @@ def learning_curve(
     target : tuple[str, float], optional
         A recall to compare with: its name, and its value in percent.
     """
-    figure, axes = style.sheet(3.8, source)
+    figure, axes = style.sheet(3.8)
     axis = axes[0, 0]
     curves.log_axes(axis, xlabel="training clips", ylabel="recall, %")
     white: Look = {"linestyle": "none", "markeredgecolor": "white", "markeredgewidth": 0.4}

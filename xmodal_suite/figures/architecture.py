@@ -26,12 +26,11 @@ _FEATURES = {
 }
 
 
-@style.figure()
+@style.figure
 def architecture(
     visual: Sequence[int] = (1024, 2000, 2000, 700, 700, 250),
     audio: Sequence[int] = (128, 450, 450, 200, 200, 250),
     classes: int = 3862,
-    source: str = "",
 ) -> Figure:
     """Draw the two branches, the joint space and the shared classifier (paper, Section 2, Fig. 1).
 
@@ -44,10 +43,8 @@ def architecture(
         Units of each branch, from the features to the embedding (paper, Section 3.1).
     classes : int
         Units of the classifier's output.
-    source : str
-        A remark for the corner; a schematic shows no data, so there is none by default.
     """
-    figure, axis = page(_HEIGHT, source)
+    figure, axis = page(_HEIGHT)
     largest = max(*visual, *audio)
     for modality, units in (("visual", visual), ("audio", audio)):
         halves = [_TALLEST * (size / largest) ** 0.5 / 2 for size in units]

@@ -8,9 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import text_to_path
 
-from xmodal.config import InputError
 from xmodal_suite.figures import sketch
-from xmodal_suite.figures.style import HAIRLINE, MODALITIES, PAGE, QUIET, SMALL, blank, figure, shorten
+from xmodal_suite.figures.style import HAIRLINE, MODALITIES, PAGE, QUIET, SMALL, figure, shorten
 
 # All lengths are inches. A side of the page holds the queries of one direction, one below the
 # other: on the left the query's card, on the right a flat one for each item it retrieved.
@@ -20,8 +19,8 @@ _HEAD, _LINE, _MARGIN = 0.15, 0.113, 0.06
 _FIRST = 0.12  # from a card's upper edge to its first line of text
 
 
-@figure()
-def retrieval(examples: pd.DataFrame, source: str) -> Figure:
+@figure
+def retrieval(examples: pd.DataFrame) -> Figure:
     """Draw queries and what was retrieved for them as cards, one column for each direction.
 
     A card shows a clip's labels; a retrieved one sets those of the query first and bold. The
@@ -36,18 +35,12 @@ def retrieval(examples: pd.DataFrame, source: str) -> Figure:
         (among how many), place (of the item, 1 is nearest), match_id, match_labels, cosine (of
         query and item), own (bool: the item is the query's own clip).
     """
-    if examples.empty:
-        return blank("No example was asked for.", source)
     sides = ("video→audio", "audio→video")
-    if odd := sorted(set(examples["direction"].astype(str)) - set(sides)):
-        raise InputError(
-            f"the examples have directions {', '.join(odd)}: write video→audio or audio→video."
-        )
     queries = list(examples.groupby(["direction", "kind", "query_id"], sort=False))
     shown = {side: [found for key, found in queries if key[0] == side] for side in sides}
     row = _HEAD + max(len(found) for _, found in queries) * (_FLAT + _GAP) + 0.05
     height = 0.5 + max(map(len, shown.values())) * row
-    page, axis = sketch.page(height, source)
+    page, axis = sketch.page(height)
     for column, side in enumerate(sides):
         left = 0.1 + column * PAGE / 2
         query, item = side.split("→")

@@ -10,9 +10,9 @@ from xmodal_suite.figures import style
 from xmodal_suite.figures.style import DASHES, INK, MODALITIES, PALETTE, QUIET, Look
 
 
-@style.figure()
+@style.figure
 def label_frequencies(
-    labels: pd.DataFrame, labels_per_clip: pd.DataFrame, source: str, named: int = 5
+    labels: pd.DataFrame, labels_per_clip: pd.DataFrame, named: int = 5
 ) -> Figure:
     """Draw how often each label occurs, by rank, and how many labels a clip has.
 
@@ -27,9 +27,9 @@ def label_frequencies(
         How many of the most frequent labels are named in the picture.
     """
     if labels.empty:
-        return style.blank("No clip has a label.", source)
+        return style.blank("No clip has a label.")
     per_clip = labels_per_clip["labels"].repeat(labels_per_clip["clips"]).to_numpy()
-    figure, axes = style.sheet(2.7, source, columns=2, width_ratios=(1.5, 1))
+    figure, axes = style.sheet(2.7, columns=2, width_ratios=(1.5, 1))
     left, right = axes[0]
     ranked, rank = labels["clips"].to_numpy(float), np.arange(1, len(labels) + 1)
     left.loglog(rank, ranked[0] / rank, color=QUIET, linestyle=DASHES[2], linewidth=1)
@@ -60,8 +60,8 @@ def label_frequencies(
     return figure
 
 
-@style.figure()
-def feature_norms(visual_norms: np.ndarray, audio_norms: np.ndarray, source: str) -> Figure:
+@style.figure
+def feature_norms(visual_norms: np.ndarray, audio_norms: np.ndarray) -> Figure:
     """Draw the L2 norms of both modalities, and one against the other.
 
     Were the norms of true pairs related, a length alone would help to find the match; so their
@@ -73,7 +73,7 @@ def feature_norms(visual_norms: np.ndarray, audio_norms: np.ndarray, source: str
         Row i of both from the same clip.
     """
     visual, audio = np.asarray(visual_norms, dtype=float), np.asarray(audio_norms, dtype=float)
-    figure, axes = style.sheet(2.7, source, columns=2, width_ratios=(1.25, 1))
+    figure, axes = style.sheet(2.7, columns=2, width_ratios=(1.25, 1))
     left, right = axes[0]
     edges = np.histogram_bin_edges(np.concatenate([visual, audio]), bins=60)
     steps: Look = {"element": "step", "stat": "percent", "alpha": 0.18, "linewidth": 1.2}
@@ -97,8 +97,8 @@ def feature_norms(visual_norms: np.ndarray, audio_norms: np.ndarray, source: str
     return figure
 
 
-@style.figure()
-def correlations(components: pd.DataFrame, source: str) -> Figure:
+@style.figure
+def correlations(components: pd.DataFrame) -> Figure:
     """Draw the canonical correlations, and how much variance the principal components hold.
 
     Parameters
@@ -109,7 +109,7 @@ def correlations(components: pd.DataFrame, source: str) -> Figure:
     """
     values = {k: np.sort(part["value"])[::-1] for k, part in components.groupby("kind")}
     canonical = values.pop("canonical")
-    figure, axes = style.sheet(2.6, source, columns=2)
+    figure, axes = style.sheet(2.6, columns=2)
     left, right = axes[0]
     rank = np.arange(1, len(canonical) + 1)
     left.plot(rank, canonical, color=PALETTE[2], marker="o", markersize=2.4, linewidth=0.9)

@@ -11,8 +11,8 @@ from xmodal_suite.figures import curves, dots, style
 from xmodal_suite.figures.style import INK, MARKERS, PALETTE, PUBLISHED, Look
 
 
-@style.figure(frame=["row", "direction", "k", "reading", "recall", "low", "high"])
-def recall_readings(frame: pd.DataFrame, source: str) -> Figure:
+@style.figure
+def recall_readings(frame: pd.DataFrame) -> Figure:
     """Draw the recall of each table row under each reading of the row label (paper, Tables 1, 2).
 
     Parameters
@@ -25,7 +25,7 @@ def recall_readings(frame: pd.DataFrame, source: str) -> Figure:
     rows, looks = style.in_order(frame["row"]), style.looks(frame["reading"])
     height = 0.35 + 0.105 * len(rows) * (len(looks) + 0.8)
     height = max(0.75 + height * frame["direction"].nunique(), 2.2)
-    figure, panels = style.facets(frame, height, source, "k", "direction", sharex="col")
+    figure, panels = style.facets(frame, height, "k", "direction", sharex="col")
     offsets = np.linspace(-0.3, 0.3, len(looks)) if len(looks) > 1 else [0.0]
     for axis, panel in panels:
         dots.rows(axis, rows, rules=np.arange(len(rows) - 1) + 0.5)
@@ -42,8 +42,8 @@ def recall_readings(frame: pd.DataFrame, source: str) -> Figure:
     return figure
 
 
-@style.figure(frame=["reading", "direction", "model", "row", "candidates", "k", "recall"])
-def recall_law(frame: pd.DataFrame, source: str) -> Figure:
+@style.figure
+def recall_law(frame: pd.DataFrame) -> Figure:
     """Draw recall against K/N: on one curve if rows are galleries, on three if dimensions.
 
     The recalls of one row at several K are joined; the thin line is chance.
@@ -61,7 +61,7 @@ def recall_law(frame: pd.DataFrame, source: str) -> Figure:
         look |= {"marker": "o", "markersize": 4.4, "linewidth": 0.6}
         look |= {"linestyle": "-"} if model == PUBLISHED else {}
     height = 0.7 + 2.1 * frame["direction"].nunique()
-    figure, panels = style.facets(frame, height, source, "reading", "direction", sharex="col")
+    figure, panels = style.facets(frame, height, "reading", "direction", sharex="col")
     for axis, panel in panels:
         curves.log_axes(axis)
         ends = np.array([panel["share"].min(), panel["share"].max()])
@@ -82,8 +82,8 @@ def recall_law(frame: pd.DataFrame, source: str) -> Figure:
     return figure
 
 
-@style.figure(frame=["gallery", "direction", "k", "recall", "low", "high", "model"])
-def recall_against_gallery(frame: pd.DataFrame, source: str) -> Figure:
+@style.figure
+def recall_against_gallery(frame: pd.DataFrame) -> Figure:
     """Draw recall against the number of candidates ranked, on logarithmic axes.
 
     Models are lines with their intervals as bands; rows of the model "published" are points; the
@@ -97,7 +97,7 @@ def recall_against_gallery(frame: pd.DataFrame, source: str) -> Figure:
     """
     looks = style.looks(frame["model"])
     height = 0.6 + 1.75 * frame["direction"].nunique()
-    figure, panels = style.facets(frame, height, source, "k", "direction", sharex=True)
+    figure, panels = style.facets(frame, height, "k", "direction", sharex=True)
     sizes = np.sort(frame["gallery"].unique()).astype(float)
     for axis, panel in panels:
         curves.log_axes(axis, "clip", xlabel="candidates in the gallery, N", ylabel="recall, %")
@@ -113,8 +113,8 @@ def recall_against_gallery(frame: pd.DataFrame, source: str) -> Figure:
     return figure
 
 
-@style.figure(frame=["model", "direction", "k", "recall", "low", "high", "gallery"])
-def methods(frame: pd.DataFrame, source: str) -> Figure:
+@style.figure
+def methods(frame: pd.DataFrame) -> Figure:
     """Draw Recall@K of each method, one below the other, with its interval.
 
     Parameters
@@ -125,7 +125,7 @@ def methods(frame: pd.DataFrame, source: str) -> Figure:
     """
     names, levels = style.in_order(frame["model"]), style.in_order(frame["k"])
     size = ", ".join(f"{candidates:,}" for candidates in frame["gallery"].unique())
-    figure, panels = style.facets(frame, 1.1 + 0.2 * len(names), source, "direction")
+    figure, panels = style.facets(frame, 1.1 + 0.2 * len(names), "direction")
     paper: Look = {"color": INK, "markerfacecolor": "white"}
     for axis, panel in panels:
         dots.rows(axis, names, 44)
@@ -142,8 +142,8 @@ def methods(frame: pd.DataFrame, source: str) -> Figure:
     return figure
 
 
-@style.figure()
-def categories(frame: pd.DataFrame, source: str, k: int = 10) -> Figure:
+@style.figure
+def categories(frame: pd.DataFrame, k: int = 10) -> Figure:
     """Draw, label by label, how often the match is found and how much else is relevant.
 
     Parameters
@@ -155,9 +155,9 @@ def categories(frame: pd.DataFrame, source: str, k: int = 10) -> Figure:
         How many items were looked at.
     """
     if frame.empty:
-        return style.blank("No clip has a label.", source)
+        return style.blank("No clip has a label.")
     ordered = frame.sort_values("recall", ascending=False, kind="stable")
-    figure, axes = style.sheet(0.9 + 0.155 * len(ordered), source)
+    figure, axes = style.sheet(0.9 + 0.155 * len(ordered))
     axis, places = axes[0, 0], range(len(ordered))
     dots.rows(axis, [f"{style.shorten(r.label, 34)} ({r.clips:,})" for r in ordered.itertuples()])
     for column, label, look, face in (

@@ -4,17 +4,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
-from xmodal_suite.figures.style import INK, PAGE, Look, PageFigure, write_source
+from xmodal_suite.figures.style import INK, PAGE, Look, PageFigure
 
 Point = tuple[float, float]
 
 
-def page(height: float, source: str) -> tuple[Figure, Axes]:
+def page(height: float) -> tuple[Figure, Axes]:
     """Return a figure of page width and its only axes, which cover it in inches."""
     figure = PageFigure(figsize=(PAGE, height))
     axis = figure.add_axes((0, 0, 1, 1), xlim=(0, PAGE), ylim=(0, height))
     axis.set_axis_off()
-    write_source(figure, source)
     return figure, axis
 
 

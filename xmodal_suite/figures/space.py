@@ -8,7 +8,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
-from xmodal.config import InputError
 from xmodal_suite.figures import style
 from xmodal_suite.figures.style import INK, MODALITIES, PALETTE, QUIET, Look
 
@@ -17,13 +16,10 @@ _MARKER = {"visual": "^", "audio": "o"}
 OTHER_COLOUR = "#cfcfcf"
 _LABEL_COLOURS = [PALETTE[n] for n in (2, 4, 9, 8, 5, 6)] + [INK, PALETTE[1]]  # no modality's
 _LETTERS = 20  # of a label, at most
-_COLUMNS = ["x", "y", "modality", "label", "clip", "map"]
 
 
-@style.figure(points=_COLUMNS)
-def umap(
-    points: pd.DataFrame, source: str, labels: int = 8, linked: int = 150, seed: int = 0
-) -> Figure:
+@style.figure
+def umap(points: pd.DataFrame, labels: int = 8, linked: int = 150, seed: int = 0) -> Figure:
     """Draw the map after training, coloured by label, and by modality with pairs linked.
 
     Labels are named at the middle of their points, where there is room.
@@ -39,9 +35,7 @@ def umap(
         How many pairs are linked in the second panel, chosen at random by ``seed``.
     """
     frame = points[points["map"] == "after training"]
-    if frame.empty:
-        raise InputError("`points` of umap has no map 'after training': there is nothing to draw.")
-    figure, axes = style.sheet(4.3, source, columns=2)
+    figure, axes = style.sheet(4.3, columns=2)
     by_label, by_pair = axes[0]
     colours = label_colours(frame, labels)
     _points(by_label, frame, frame["label"].map(colours).fillna(OTHER_COLOUR))
@@ -61,8 +55,8 @@ def umap(
     return figure
 
 
-@style.figure(points=_COLUMNS)
-def spaces(points: pd.DataFrame, source: str, labels: int = 8) -> Figure:
+@style.figure
+def spaces(points: pd.DataFrame, labels: int = 8) -> Figure:
     """Draw all maps side by side: of both modalities coloured by modality, of one by label.
 
     Parameters
@@ -73,7 +67,7 @@ def spaces(points: pd.DataFrame, source: str, labels: int = 8) -> Figure:
         How many of the most frequent labels are coloured, at most 8.
     """
     maps = list(points.groupby("map", sort=False))
-    figure, axes = style.sheet(2.4, source, columns=len(maps))
+    figure, axes = style.sheet(2.4, columns=len(maps))
     colours = label_colours(points, labels)
     for axis, (_, frame) in zip(axes[0], maps, strict=True):
         if frame["modality"].nunique() > 1:

@@ -1,6 +1,5 @@
 """The house style: page width, type, colours, and what every figure has in common."""
 
-import inspect
 from collections.abc import Callable, Sequence
 from functools import wraps
 from io import BytesIO
@@ -17,9 +16,8 @@ from matplotlib.backend_bases import RendererBase
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
-from xmodal.config import InputError
-
 PAGE = 7.0  # inches: the text width of a two-column page
+SIGNATURE = 0.15  # inches: the room at the bottom for the source of the data
 SMALL = 7.0  # points: nothing is set smaller
 INK, QUIET, HAIRLINE = "#222222", "#6f6f6f", "#e4e4e4"
 
@@ -78,68 +76,58 @@ class PageFigure(Figure):
         return buffer.getvalue(), {"width": width, "height": height}
 
 
-def figure(**columns: Sequence[str]) -> Callable[[Callable[P, Figure]], Callable[P, Figure]]:
-    """Make a function draw in the house style, from frames that have the ``columns`` it needs.
+def figure(draw: Callable[P, Figure]) -> Callable[P, Figure]:
+    """Make a function draw in the house style, and fix the layout at the end.
 
-    The layout is fixed at the end, so that every saving gives the same bytes.
+    So every saving gives the same bytes.
     """
 
-    def decorate(draw: Callable[P, Figure]) -> Callable[P, Figure]:
-        @wraps(draw)
-        def drawn(*args: P.args, **kwargs: P.kwargs) -> Figure:
-            given = inspect.signature(draw).bind(*args, **kwargs).arguments
-            for name, needed in columns.items():
-                _require(given[name], needed, f"`{name}` of {draw.__name__}")
-            with matplotlib.style.context(_HOUSE, after_reset=True):
-                page = draw(*args, **kwargs)
-                for _ in range(2):  # the first pass settles the ticks, the second their room
-                    page.draw_without_rendering()
-                page.set_layout_engine("none")
-                for axis in page.axes:  # the layout's last digits differ from process to process
-                    bounds = axis.get_position().bounds
-                    axis.set_position(tuple(round(edge, 7) for edge in bounds))
-            return page
+    @wraps(draw)
+    def drawn(*args: P.args, **kwargs: P.kwargs) -> Figure:
+        with matplotlib.style.context(_HOUSE, after_reset=True):
+            page = draw(*args, **kwargs)
+            for _ in range(2):  # the first pass settles the ticks, the second their room
+                page.draw_without_rendering()
+            page.set_layout_engine("none")
+            for axis in page.axes:  # the layout's last digits differ from process to process
+                bounds = axis.get_position().bounds
+                axis.set_position(tuple(round(edge, 7) for edge in bounds))
+        return page
 
-        return drawn
-
-    return decorate
+    return drawn
 
 
-def _require(frame: pd.DataFrame, needed: Sequence[str], what: str) -> None:
-    """Raise InputError when a column is missing, or there is nothing to draw."""
-    if missing := [name for name in needed if name not in frame.columns]:
-        raise InputError(
-            f"{what} lacks the column(s) {', '.join(missing)}; it has "
-            f"{', '.join(map(str, frame.columns)) or 'none'}: rename or add them."
-        )
-    if frame.empty:
-        raise InputError(f"{what} has no rows: there is nothing to draw.")
+def sign(page: Figure, source: str) -> None:
+    """Write the source of the data into the lower right corner, where room is kept."""
+    x, y = 1 - 0.04 / page.get_figwidth(), 0.04 / page.get_figheight()
+    with matplotlib.style.context(_HOUSE, after_reset=True):
+        page.text(x, y, source, color=QUIET, style="italic", ha="right", va="bottom")
 
 
 def sheet(
-    height: float, source: str, rows: int = 1, columns: int = 1, **options: Any
+    height: float, rows: int = 1, columns: int = 1, **options: Any
 ) -> tuple[Figure, np.ndarray]:
     """Return an empty figure of page width, ``height`` inches high, and its panels."""
     page = PageFigure(figsize=(PAGE, height))
-    strip = write_source(page, source) / height
+    strip = SIGNATURE / height
     page.set_layout_engine("constrained", rect=(0, strip, 1, 1 - strip), w_pad=0.06, h_pad=0.05)
     return page, page.subplots(rows, columns, squeeze=False, **options)
 
 
-def blank(why: str, source: str) -> Figure:
+def blank(why: str) -> Figure:
     """Return a figure that says why there is nothing to draw."""
-    page, axes = sheet(0.8, source)
+    page, axes = sheet(0.8)
     axes[0, 0].axis("off")
     axes[0, 0].text(0.5, 0.5, why, ha="center", va="center")
     return page
 
 
 def facets(
-    frame: pd.DataFrame, height: float, source: str, across: str, down: str = "", **options: Any
+    frame: pd.DataFrame, height: float, across: str, down: str = "", **options: Any
 ) -> tuple[Figure, list[tuple[Axes, pd.DataFrame]]]:
     """Return a figure with a titled panel for each value of two columns, and each panel's rows."""
     names = [in_order(frame[column]) if column else [None] for column in (down, across)]
-    page, axes = sheet(height, source, *map(len, names), sharey=True, **options)
+    page, axes = sheet(height, *map(len, names), sharey=True, **options)
     panels = []
     for axis, values in zip(axes.flat, product(*names), strict=True):
         chosen = {c: value for c, value in zip((down, across), values, strict=True) if c}
@@ -168,15 +156,6 @@ def looks(column: pd.Series) -> dict[str, Look]:
             look = dict(zip(("color", "marker", "linestyle"), next(turns), strict=True))
         made[name] = look
     return made
-
-
-def write_source(page: Figure, source: str) -> float:
-    """Write the source of the data into the lower right corner; return the height used, inches."""
-    if not source:
-        return 0.0
-    x, y = 1 - 0.04 / page.get_figwidth(), 0.04 / page.get_figheight()
-    page.text(x, y, source, color=QUIET, style="italic", ha="right", va="bottom")
-    return 0.15
 
 
 def legend(

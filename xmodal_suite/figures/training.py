@@ -14,10 +14,9 @@ _PARTS = {"loss": "total loss", "cosine": "cosine loss", "classification": "cros
 _SPREAD = ["alignment", "uniformity"]
 
 
-@style.figure(history=["step", "run", *_PARTS])
+@style.figure
 def training_curves(
     history: pd.DataFrame,
-    source: str,
     class_start_step: int | None = None,
     gallery_size: int | None = None,
 ) -> Figure:
@@ -50,7 +49,7 @@ def training_curves(
     there = history.dropna(axis="columns", how="all").columns
     panels = {title: shown for title, shown in panels.items() if {*shown} & {*there}}
     rows = -(-len(panels) // 2)
-    figure, axes = style.sheet(0.5 + 1.7 * rows, source, rows=rows, columns=2, sharex=True)
+    figure, axes = style.sheet(0.5 + 1.7 * rows, rows=rows, columns=2, sharex=True)
     style.letter(axes, [*panels])
     for axis in axes.flat[len(panels) :]:
         axis.remove()
@@ -110,8 +109,8 @@ def _name_ends(axis: Axes, history: pd.DataFrame, names: dict[str, str]) -> None
         lowest = at[1] + line
 
 
-@style.figure(frame=["step", "loss", "recall_at_1", "gallery"])
-def plain_curve(frame: pd.DataFrame, source: str) -> Figure:
+@style.figure
+def plain_curve(frame: pd.DataFrame) -> Figure:
     """Draw the loss of the plain loop by step, and say what recall it arrives at.
 
     Parameters
@@ -119,7 +118,7 @@ def plain_curve(frame: pd.DataFrame, source: str) -> Figure:
     frame : DataFrame
         As `xmodal_suite.training.plain_frame` returns it.
     """
-    figure, axes = style.sheet(2.0, source)
+    figure, axes = style.sheet(2.0)
     end = frame.dropna(subset="recall_at_1").iloc[-1]
     axes[0, 0].set_title(
         f"cosine loss of each batch; at the end, validation Recall@1 is {end['recall_at_1']:.1f} % "
