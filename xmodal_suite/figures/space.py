@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+from adjustText import adjust_text
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
@@ -50,7 +51,6 @@ def umap(points: pd.DataFrame, labels: int = 8, linked: int = 150, seed: int = 0
     for axis, keys in ((by_label, shapes), (by_pair, both)):
         axis.legend(handles=keys, handlelength=1.0, **below)
     style.legend(figure, 5, _label_keys(colours), "outside lower center", handlelength=1.0)
-    figure.draw_without_rendering()  # settles the layout, in which names take no part
     _name(by_label, frame, list(colours))
     return figure
 
@@ -94,10 +94,7 @@ def _label_keys(colours: dict[str, str]) -> list[Line2D]:
 
 
 def _name(axis: Axes, frame: pd.DataFrame, labels: list[str]) -> None:
-    """Write labels on the middle of their points, or near it with a line to the middle.
-
-    A label that finds no room is not written. Call it when the layout is settled.
-    """
+    """Write labels on the middle of their points, or near it with a line to the middle."""
     seen = frame[frame["modality"] == frame["modality"].iloc[-1]]  # one cloud, should they part
     middles = seen.groupby("label")[["x", "y"]].median().reindex(labels).dropna()
     look: Look = {"weight": "bold", "ha": "center", "va": "center", "zorder": 5}
@@ -106,39 +103,15 @@ def _name(axis: Axes, frame: pd.DataFrame, labels: list[str]) -> None:
         axis.text(x, y, style.shorten(label, _LETTERS), in_layout=False, **look)
         for label, x, y in middles.itertuples()
     ]
-    starts = axis.transData.transform(middles.to_numpy()).reshape(-1, 2)
-    sizes = np.array([name.get_window_extent().size for name in names]).reshape(-1, 2) + 3
-    places = _place(starts, sizes, axis.bbox.get_points())
-    nearest = np.clip(starts, places - sizes / 2, places + sizes / 2)  # of each box to its middle
-    to_data = axis.transData.inverted().transform
-    for name, place in zip(names, places, strict=True):
-        name.set(position=to_data(place), visible=bool(np.isfinite(place).all()))
-    lines = np.stack([starts, nearest], axis=1)[np.isfinite(places).all(axis=1)]
-    leaders = [to_data(line) for line in lines]
-    axis.add_collection(
-        LineCollection(leaders, colors=INK, linewidths=0.7, zorder=4), autolim=False
-    )
-
-
-def _place(middles: np.ndarray, sizes: np.ndarray, room: np.ndarray, step: float = 2) -> np.ndarray:
-    """Return the centres of boxes, as near to their middles as keeps them in the room and apart.
-
-    All in pixels: middles, sizes and centres (boxes, 2), two corners of the room (2, 2). Those
-    before have the first choice; where there is no place left, the centre is NaN.
-    """
-    reach = np.arange(0, np.ptp(room, axis=0).max(), step)
-    reach = np.r_[-reach[:0:-1], reach]
-    moves = np.stack(np.meshgrid(reach, reach), axis=-1).reshape(-1, 2)
-    moves = moves[np.linalg.norm(moves, axis=1).argsort(kind="stable")]
-    placed = np.full(middles.shape, np.nan)
-    for row, (middle, size) in enumerate(zip(middles, sizes, strict=True)):
-        centres = middle + moves
-        inside = (centres - size / 2 >= room[0]) & (centres + size / 2 <= room[1])
-        gaps = abs(centres[:, None] - placed[:row]) - (size + sizes[:row]) / 2
-        free = inside.all(axis=1) & ~(gaps < 0).all(axis=2).any(axis=1)  # NaN is in nobody's way
-        if free.any():
-            placed[row] = centres[free.argmax()]
-    return placed
+    leader: Look = {"arrowstyle": "-", "color": INK, "linewidth": 0.7, "zorder": 4}
+    apart: Look = {
+        "avoid_self": False,
+        "force_explode": 0,
+        "force_pull": 0,
+        "iter_lim": 500,
+        "min_arrow_len": 12,
+    }
+    adjust_text(names, ax=axis, arrowprops=leader, **apart)
 
 
 def _points(
