@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from functools import wraps
 from io import BytesIO
 from itertools import cycle, product
+from pathlib import Path
 from typing import Any, Literal, ParamSpec
 
 import matplotlib.style
@@ -33,30 +34,7 @@ MODALITIES: dict[str, Look] = {
 }
 PUBLISHED = "published"  # what the paper reports; set apart, as is what begins with "chance"
 
-_TICKS = {"color": INK, "labelsize": SMALL, "major.width": 0.7, "minor.width": 0.4}
-_TICKS |= {"major.size": 3, "minor.size": 1.6}
-_HOUSE: dict[str, Any] = {
-    **sns.axes_style("ticks"),
-    **{f"{side}tick.{name}": value for side in "xy" for name, value in _TICKS.items()},
-    "font.sans-serif": ["DejaVu Sans"],  # ships with matplotlib, so a figure is the same anywhere
-    "font.size": SMALL,
-    "axes.titlesize": 8,
-    "axes.labelsize": 8,
-    "legend.fontsize": SMALL,
-    "legend.frameon": False,
-    "legend.handlelength": 2.4,
-    "text.parse_math": False,  # names are taken as they are, dollar signs and all
-    "text.color": INK,
-    "axes.titlelocation": "left",
-    "axes.linewidth": 0.7,
-    "axes.edgecolor": INK,
-    "axes.labelcolor": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "lines.linewidth": 1.3,
-    "lines.markersize": 4,
-    "figure.dpi": 96,
-}
+_HOUSE = Path(__file__).with_name("house.mplstyle")
 
 P = ParamSpec("P")
 
