@@ -23,7 +23,7 @@ _LETTERS = 20  # of a label, at most
 def umap(points: pd.DataFrame, labels: int = 8, linked: int = 150, seed: int = 0) -> Figure:
     """Draw the map after training, coloured by label, and by modality with pairs linked.
 
-    Labels are named at the middle of their points, where there is room.
+    Labels are named at the middle of their points, or near it.
 
     Parameters
     ----------
@@ -42,15 +42,15 @@ def umap(points: pd.DataFrame, labels: int = 8, linked: int = 150, seed: int = 0
     _points(by_label, frame, frame["label"].map(colours).fillna(OTHER_COLOUR))
     _points(by_pair, frame, frame["modality"].map(_COLOUR), alpha=0.3)
     count = _links(by_pair, frame, linked, seed)
-    style.letter(axes, ["coloured by label", f"coloured by modality, {count:,} pairs linked"])
+    by_label.set_title("a   coloured by label")
+    by_pair.set_title(f"b   coloured by modality, {count:,} pairs linked")
 
     shapes = [_key(name, INK, marker) for name, marker in _MARKER.items()]
-    both = [_key(name, _COLOUR[name], marker) for name, marker in _MARKER.items()]
-    both.append(Line2D([], [], color=INK, linewidth=0.6, label="same clip"))
+    pair = Line2D([], [], color=INK, linewidth=0.6, label="same clip")
     below: Look = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "ncols": 3}
-    for axis, keys in ((by_label, shapes), (by_pair, both)):
+    for axis, keys in ((by_label, shapes), (by_pair, [*_modality_keys(), pair])):
         axis.legend(handles=keys, handlelength=1.0, **below)
-    style.legend(figure, 5, _label_keys(colours), "outside lower center", handlelength=1.0)
+    style.legend(figure, 5, _label_keys(colours), loc="outside lower center", handlelength=1.0)
     _name(by_label, frame, list(colours))
     return figure
 
@@ -69,15 +69,14 @@ def spaces(points: pd.DataFrame, labels: int = 8) -> Figure:
     maps = list(points.groupby("map", sort=False))
     figure, axes = style.sheet(2.4, columns=len(maps))
     colours = label_colours(points, labels)
-    for axis, (_, frame) in zip(axes[0], maps, strict=True):
+    for mark, axis, (name, frame) in zip("abcdef", axes[0], maps, strict=False):
+        axis.set_title(f"{mark}   {name}")
         if frame["modality"].nunique() > 1:
             _points(axis, frame, frame["modality"].map(_COLOUR), size=2)
         else:
             _points(axis, frame, frame["label"].map(colours).fillna(OTHER_COLOUR), size=2)
-    style.letter(axes, [name for name, _ in maps])
-    keys = [_key(name, _COLOUR[name], marker) for name, marker in _MARKER.items()]
-    keys += _label_keys(colours)
-    style.legend(figure, 6, keys, "outside lower center", handlelength=1.0)
+    keys = _modality_keys() + _label_keys(colours)
+    style.legend(figure, 6, keys, loc="outside lower center", handlelength=1.0)
     return figure
 
 
@@ -85,12 +84,6 @@ def label_colours(frame: pd.DataFrame, labels: int) -> dict[str, str]:
     """Give each of the most frequent labels its colour."""
     known = frame.loc[frame["label"] != "other", "label"].value_counts().index[:labels]
     return dict(zip(known, _LABEL_COLOURS, strict=False))
-
-
-def _label_keys(colours: dict[str, str]) -> list[Line2D]:
-    """Return the legend of the labels."""
-    keys = [_key(style.shorten(name, _LETTERS), colour) for name, colour in colours.items()]
-    return [*keys, _key("other labels", OTHER_COLOUR)]
 
 
 def _name(axis: Axes, frame: pd.DataFrame, labels: list[str]) -> None:
@@ -104,14 +97,8 @@ def _name(axis: Axes, frame: pd.DataFrame, labels: list[str]) -> None:
         for label, x, y in middles.itertuples()
     ]
     leader: Look = {"arrowstyle": "-", "color": INK, "linewidth": 0.7, "zorder": 4}
-    apart: Look = {
-        "avoid_self": False,
-        "force_explode": 0,
-        "force_pull": 0,
-        "iter_lim": 500,
-        "min_arrow_len": 12,
-    }
-    adjust_text(names, ax=axis, arrowprops=leader, **apart)
+    apart: Look = {"avoid_self": False, "force_explode": 0, "force_pull": 0}
+    adjust_text(names, ax=axis, arrowprops=leader, min_arrow_len=12, iter_lim=500, **apart)
 
 
 def _points(
@@ -126,31 +113,36 @@ def _points(
     axis.spines[:].set_visible(False)
     look: Look = {"s": size, "linewidths": 0, "alpha": alpha, "rasterized": True}
     named, part = colours != OTHER_COLOUR, np.random.default_rng(0).integers(40, size=len(frame))
-    for (_, modality), rows in frame.groupby([part, "modality"]).groups.items():
-        for order, drawn in enumerate((rows[~named[rows]], rows[named[rows]]), start=1):
-            x, y = frame["x"][drawn], frame["y"][drawn]
-            axis.scatter(x, y, c=colours[drawn], marker=_MARKER[modality], zorder=order, **look)
+    for (_, modality, order), drawn in frame.groupby([part, "modality", named]):
+        marker, colour = _MARKER[modality], colours[drawn.index]
+        axis.scatter(drawn["x"], drawn["y"], c=colour, marker=marker, zorder=1 + order, **look)
 
 
 def _links(axis: Axes, frame: pd.DataFrame, linked: int, seed: int) -> int:
     """Link the two embeddings of some clips; return how many clips were linked."""
-    visual, audio = (
-        frame[frame["modality"] == name].drop_duplicates("clip").set_index("clip")[["x", "y"]]
-        for name in ("visual", "audio")
-    )
-    pairs = visual.join(audio, lsuffix="_visual", rsuffix="_audio", how="inner").sort_index()
-    chosen = np.random.default_rng(seed).permutation(len(pairs))[:linked]
-    ends = pairs.to_numpy(float)[chosen].reshape(-1, 2, 2)
+    pairs = frame.pivot(index="clip", columns="modality", values=["x", "y"]).dropna()
+    chosen = pairs.iloc[np.random.default_rng(seed).permutation(len(pairs))[:linked]]
+    ends = np.stack([chosen.xs(name, axis=1, level="modality") for name in _MARKER], axis=1)
     axis.add_collection(LineCollection(list(ends), colors=INK, linewidths=0.4, alpha=0.6, zorder=3))
     look: Look = {"s": 9, "linewidths": 0.3, "edgecolors": "white", "zorder": 4}
     for side, (modality, marker) in enumerate(_MARKER.items()):
-        colour = _COLOUR[modality]
-        axis.scatter(*ends[:, side].T, color=colour, marker=marker, **look)
+        axis.scatter(*ends[:, side].T, color=_COLOUR[modality], marker=marker, **look)
     return len(ends)
+
+
+def _modality_keys() -> list[Line2D]:
+    """Return the legend of the modalities."""
+    return [_key(name, _COLOUR[name], marker) for name, marker in _MARKER.items()]
+
+
+def _label_keys(colours: dict[str, str]) -> list[Line2D]:
+    """Return the legend of the labels."""
+    keys = [_key(style.shorten(name, _LETTERS), colour) for name, colour in colours.items()]
+    return [*keys, _key("other labels", OTHER_COLOUR)]
 
 
 def _key(label: str, colour: str, marker: str = "s") -> Line2D:
     """Return a marker for a legend; a pale one has a darker edge."""
     edge = QUIET if colour == OTHER_COLOUR else colour
-    look: Look = {"linestyle": "none", "markersize": style.SMALL * 0.7, "markeredgewidth": 0.4}
+    look: Look = {"linestyle": "none", "markersize": 4.9, "markeredgewidth": 0.4}
     return Line2D([], [], marker=marker, color=colour, markeredgecolor=edge, label=label, **look)
