@@ -35,11 +35,10 @@ def retrieval(examples: pd.DataFrame) -> Figure:
     Parameters
     ----------
     examples : DataFrame
-        A row a retrieved item, as `xmodal_suite.examples.examples` returns them. Columns kind
-        (how the query was chosen), direction ("video→audio" or "audio→video"), query_id,
-        query_labels (names, joined by "; "), rank (of the query's own clip, 1 is best), candidates
-        (among how many), place (of the item, 1 is nearest), match_id, match_labels, cosine (of
-        query and item), own (bool: the item is the query's own clip).
+        A row a retrieved item. Columns kind (how the query was chosen), direction ("video→audio" or
+        "audio→video"), query_id, query_labels (names, joined by "; "), rank (of the query's own
+        clip, 1 is best), candidates (among how many), place (of the item, 1 is nearest), match_id,
+        match_labels, cosine (of query and item), own (bool: the item is the query's own clip).
     """
     examples = examples.fillna({"query_labels": "", "match_labels": ""})
     items = examples.groupby(["direction", "kind", "query_id"]).size()
