@@ -79,7 +79,7 @@ def explorer_page(
 
 def _data(points: pd.DataFrame, neighbours: pd.DataFrame) -> dict:
     """Return what the page shows: arrays of few bytes a number, in base64, and texts."""
-    labels = [text.split("; ") if text else [] for text in points["labels"].fillna("")]
+    labels = [text.split("; ") if text else [] for text in points["labels"]]
     names = sorted({name for some in labels for name in some})
     number = {name: place for place, name in enumerate(names)}
     colours = label_colours(points, COLOURS)

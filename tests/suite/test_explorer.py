@@ -89,8 +89,8 @@ def test_too_many_clips_are_refused():
 
 def test_the_committed_page_is_that_of_the_committed_measurements():
     results = ROOT / "data/results/yt8m/05_explorer"
-    near, points = pd.read_parquet(results / "neighbours.parquet"), results / "points.csv"
-    page = explorer_page(pd.read_csv(points, dtype={"clip": str}), near, "YouTube-8M")
+    points = pd.read_csv(results / "points.csv", dtype={"clip": str}).fillna({"labels": ""})
+    page = explorer_page(points, pd.read_parquet(results / "neighbours.parquet"), "YouTube-8M")
     assert page == (ROOT / "figures/yt8m/explorer.html").read_text(encoding="utf-8")
 
 

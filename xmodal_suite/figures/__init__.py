@@ -6,6 +6,7 @@ of the data, which `style.sign` writes there.
 """
 # ruff: noqa: F401
 
+from xmodal_suite.figures import style
 from xmodal_suite.figures.ablation import learning_curve, study_rows
 from xmodal_suite.figures.architecture import architecture
 from xmodal_suite.figures.cards import retrieval

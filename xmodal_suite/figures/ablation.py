@@ -82,8 +82,8 @@ def learning_curve(
     if target:
         words, recall = target
         axis.axhline(recall, color=INK, linewidth=0.7, linestyle=DASHES[2])
-        beside: Look = {"xycoords": ("axes fraction", "data"), "annotation_clip": False}
-        style.note(axis, words.replace(", ", ",\n"), (1, recall), (5, 0), **beside)
+        outside: Look = {"xycoords": ("axes fraction", "data"), "annotation_clip": False}
+        style.note(axis, words.replace(", ", ",\n"), (1, recall), (5, 0), **outside)
         lowest = min(lowest, recall)
     axis.set_ylim(lowest / 1.5, 100)  # an interval may reach far beyond what recall can be
     style.log_ticks(axis.xaxis, axis.yaxis)

@@ -40,7 +40,6 @@ def retrieval(examples: pd.DataFrame) -> Figure:
         clip, 1 is best), candidates (among how many), place (of the item, 1 is nearest), match_id,
         match_labels, cosine (of query and item), own (bool: the item is the query's own clip).
     """
-    examples = examples.fillna({"query_labels": "", "match_labels": ""})
     items = examples.groupby(["direction", "kind", "query_id"]).size()
     row = _HEAD + items.max() * (_FLAT + _GAP) + 0.05
     height = 0.5 + items.groupby("direction").size().max() * row
@@ -114,7 +113,7 @@ def _card(
     box(axis, (left, top - height), width, height, colour, face)
     line = top - _FIRST
     axis.text(left + _MARGIN, line, head, weight="bold", color=colour)
-    axis.text(left + width - _MARGIN, line, _fit(mark, width / 2), ha="right", **look)
+    axis.text(left + width - _MARGIN, line, style.shorten(mark, int(8 * width)), ha="right", **look)
     return line - _LINE
 
 
@@ -132,7 +131,8 @@ def _write(
                 axis.text(left + x, y, f"+{rest}", color=QUIET)
                 return
             x, y, lines = 0.0, y - _LINE, lines - 1
-        words = _fit(words, width - x - _COUNT * (lines == 1 and rest > 1), weight)
+        while _wide(words, weight) > width - x - _COUNT * (lines == 1 and rest > 1):
+            words = style.shorten(words, len(words) - 1)
         axis.text(left + x, y, words, weight=weight)
         x += _wide(words, weight) + 0.05
 
@@ -141,9 +141,3 @@ def _wide(text: str, weight: str) -> float:
     """Return how wide ``text`` is, set in the small size, in inches, and a little for hinting."""
     font = FontProperties(size=style.SMALL, weight=weight)
     return text_to_path.get_text_width_height_descent(text, font, ismath=False)[0] / 70
-
-
-def _fit(text: str, inches: float, weight: str = "normal") -> str:
-    """Cut ``text``, set in the small size, to at most ``inches``."""
-    cuts = (style.shorten(text, length) for length in range(len(text), 1, -1))
-    return next((cut for cut in cuts if _wide(cut, weight) <= inches), text[:1])

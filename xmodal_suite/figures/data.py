@@ -36,10 +36,10 @@ def label_frequencies(labels: pd.DataFrame, labels_per_clip: pd.DataFrame) -> Fi
     at, below = len(rank) ** 0.42, {"ha": "right", "va": "top", "color": QUIET}
     style.note(left, "∝ 1/rank", (at, ranked[0] / at), (-4, -3), **below)
     leader: Look = {"arrowstyle": "-", "color": QUIET, "linewidth": 0.4, "shrinkB": 1}
-    beside: Look = {"textcoords": "axes fraction", "arrowprops": leader}
+    pointed: Look = {"textcoords": "axes fraction", "arrowprops": leader}
     for place, name in enumerate(labels["name"][:5]):
         point, words = (rank[place], ranked[place]), (0.55, 0.98 - 0.07 * place)
-        style.note(left, style.shorten(name, 34), point, words, **beside)
+        style.note(left, style.shorten(name, 34), point, words, **pointed)
     style.log_ticks(left.xaxis, left.yaxis)
 
     per_clip, clips = labels_per_clip["labels"], labels_per_clip["clips"]

@@ -113,9 +113,10 @@ def _points(
     axis.spines[:].set_visible(False)
     look: Look = {"s": size, "linewidths": 0, "alpha": alpha, "rasterized": True}
     named, part = colours != OTHER_COLOUR, np.random.default_rng(0).integers(40, size=len(frame))
-    for (_, modality, order), drawn in frame.groupby([part, "modality", named]):
-        marker, colour = _MARKER[modality], colours[drawn.index]
-        axis.scatter(drawn["x"], drawn["y"], c=colour, marker=marker, zorder=1 + order, **look)
+    groups = frame.assign(colour=colours).groupby([part, "modality", named])
+    for (_, modality, order), shown in groups:
+        look |= {"c": shown["colour"], "marker": _MARKER[modality], "zorder": 1 + order}
+        axis.scatter(shown["x"], shown["y"], **look)
 
 
 def _links(axis: Axes, frame: pd.DataFrame, linked: int, seed: int) -> int:

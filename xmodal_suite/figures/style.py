@@ -64,7 +64,7 @@ def figure(draw: Callable[P, Figure]) -> Callable[P, Figure]:
     """
 
     @wraps(draw)
-    def drawn(*args: P.args, **kwargs: P.kwargs) -> Figure:
+    def styled(*args: P.args, **kwargs: P.kwargs) -> Figure:
         with matplotlib.style.context(_HOUSE, after_reset=True):
             page = draw(*args, **kwargs)
             for _ in range(2):  # the first pass settles the ticks, the second their room
@@ -75,7 +75,7 @@ def figure(draw: Callable[P, Figure]) -> Callable[P, Figure]:
                 axis.set_position(tuple(round(edge, 7) for edge in bounds))
         return page
 
-    return drawn
+    return styled
 
 
 def sign(page: Figure, source: str) -> None:

@@ -23,22 +23,20 @@ _PANELS = {  # the measures of each panel, and what each is called at the end of
 
 @style.figure
 def training_curves(
-    history: pd.DataFrame,
-    class_start_step: int | None = None,
-    gallery_size: int | None = None,
+    history: pd.DataFrame, class_start_step: int | None = None, gallery_size: int | None = None
 ) -> Figure:
     """Draw the loss and its parts, the learning rate, and what was validated, by training step.
 
     Runs differ in colour and dash; where a panel shows several measures, these differ in marker
-    and are named at their ends. A panel with nothing to show is left out, and where
-    λ is 0 in all steps the loss is the cosine loss alone.
+    and are named at their ends. A panel with nothing to show is left out; where λ is 0 in all
+    steps, the loss is the cosine loss alone.
 
     Parameters
     ----------
     history : DataFrame
-        Columns step, run, loss, cosine, classification; and, if measured, learning_rate;
-        recall_at_1, recall_at_5, recall_at_10 (percent, mean of both directions); alignment,
-        uniformity. Where a step logged no such value, it is NaN. Steps in order.
+        The steps of each run in order. Columns step, run, loss, cosine and classification and, if
+        they were measured, learning_rate, recall_at_1, recall_at_5 and recall_at_10 (percent, mean
+        of both directions), alignment and uniformity. A value that a step did not log is NaN.
     class_start_step : int, optional
         The step at which λ switches on (10,000 in the paper, Section 3.1), marked by a line.
     gallery_size : int, optional
