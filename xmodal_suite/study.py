@@ -5,14 +5,19 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
+import numpy as np
 import pandas as pd
 import yaml
 from pydantic import Field, PositiveInt, StringConstraints, TypeAdapter, ValidationError
 
+from xmodal.checkpoint import load_run
 from xmodal.config import InputError, StageConfig
-from xmodal.evaluation.recall import APART, KS
+from xmodal.data.features import FeatureSet
+from xmodal.evaluation.recall import KS
+from xmodal.model import Embeddings
 from xmodal_suite.figure_config import FigureConfig
 
+APART = "evaluation, scaled apart"
 COLUMNS = ["row", "seed", "clips", "step", "split", "gallery", "galleries", "k", "recall"]
 
 
@@ -205,3 +210,18 @@ def panels(recalls: pd.DataFrame) -> pd.DataFrame:
     """Return the R@1 of the evaluation clips as `xmodal_suite.figures.study_rows` draws them."""
     shown = recalls[recalls["measure"].str.startswith("R@1,")]
     return shown.rename(columns={"change": "about", "measure": "panel"})
+
+
+def embed_apart(run: Path, features: FeatureSet) -> Embeddings:
+    """Embed a split with a run that scales both modalities jointly, each scaled by itself instead.
+
+    Every visual feature is given the mean length that it has after joint scaling, and every audio
+    feature likewise, so that no half of a clip tells the length of the other.
+    """
+    model, _ = load_run(run)
+    model.config = model.config.model_copy(update={"joint_normalise": False})
+    both = [np.asarray(part, np.float32) for part in (features.visual, features.audio)]
+    lengths = [np.linalg.norm(part, axis=1, keepdims=True).clip(1e-12) for part in both]
+    whole = np.hypot(*lengths)
+    scaled = (x / n * (n / whole).mean() for x, n in zip(both, lengths, strict=True))
+    return model.embed(*scaled)

@@ -1,5 +1,7 @@
 """Ablations: what is measured of many runs, gathered and summarised."""
 
+import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +11,15 @@ import pytest
 import yaml
 from by_hand import leave_run
 
-from xmodal.config import InputError
+from xmodal.config import InputError, TrainConfig
+from xmodal.data.features import open_features
+from xmodal.evaluation.recall import embed_run
+from xmodal.train import train
 from xmodal_suite.study import (
     Ablation,
     ablation_frame,
     ablation_table,
+    embed_apart,
     named_recalls,
     panels,
     read_ablations,
@@ -105,3 +111,24 @@ def test_seeds_are_summarised_by_hand(recalls: pd.DataFrame):
     drawn = panels(recalls)
     assert set(drawn["panel"]) == {"R@1, N = 8", "R@1, N = 16"}
     assert drawn[drawn["about"] == "wider"]["recall"].tolist() == [22.25, 23.25]
+
+
+def test_halves_scaled_apart_do_not_tell_each_others_length(
+    tiny: Callable[..., TrainConfig], tmp_path: Path, related_features: Path
+):
+    """Scaled with its own half, a video moves as far as its sound is louder or softer than it was.
+
+    Scaled apart, all videos move by the mean length of all, whatever their own sound."""
+    run, clips = tmp_path / "run", open_features(related_features, "evaluation")
+    train(tiny(run, joint_normalise=True))
+    factor = np.linspace(0.5, 2, len(clips), dtype=np.float32)[:, None]
+    uneven = dataclasses.replace(clips, audio=factor * np.asarray(clips.audio))
+    heard = ~clips.silent
+    louder = np.abs(np.log(factor[heard, 0]))
+    told = {
+        embed: np.corrcoef(
+            (embed(run, clips).visual - embed(run, uneven).visual).norm(dim=1)[heard], louder
+        )[0, 1]
+        for embed in (embed_run, embed_apart)
+    }
+    assert told[embed_run] > 0.7 and abs(told[embed_apart]) < 0.3
