@@ -43,7 +43,7 @@ def test_labels_of_none_are_told(clips: FeatureSet, embedded: Embeddings) -> Non
     assert "label" in styled(missed, "Near misses").to_html()
     by_label = relevance.by_category(*embedded[:2], clips)
     assert by_label.empty and findings.categories(by_label) == findings.UNLABELLED
-    assert plots.categories(by_label, "x").findobj(lambda a: "No clip" in str(a))
+    assert plots.categories(by_label).findobj(lambda a: "No clip" in str(a))
 
 
 def test_what_needs_no_labels_is_measured(clips: FeatureSet, embedded: Embeddings) -> None:

@@ -5,7 +5,7 @@ import re
 from base64 import b64encode
 from collections.abc import Mapping
 from hashlib import sha256
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from urllib.parse import quote
 
 import jinja2
@@ -38,8 +38,12 @@ def explorer_page(
 
     Parameters
     ----------
-    points, neighbours : DataFrame
-        As `xmodal_suite.explored.explore` returns them.
+    points : DataFrame
+        A line a clip. Columns clip (its id), labels (names, joined by "; "), label (a frequent one,
+        or "other"), visual_x, visual_y, audio_x, audio_y (places on the map), cosine (of its two
+        halves), audio→video and video→audio (rank of the true match).
+    neighbours : DataFrame
+        Columns direction, query (line of ``points``), rank (from 1), item (line) and cosine.
     source : str
         What the data is called.
     youtube_ids : mapping, optional
@@ -52,24 +56,24 @@ def explorer_page(
     Raises
     ------
     InputError
-        If there are more than 65,535 clips, or a path of ``media`` is not relative.
+        If there are more than 65,535 clips.
     """
     if len(points) > MOST:
-        raise InputError(
-            f"the explorer holds {MOST:,} clips at most, not {len(points):,}: draw fewer"
-        )
+        raise InputError(f"the explorer holds {MOST:,} clips, not {len(points):,}: draw fewer")
     page = PAGE.read_text(encoding="utf-8")
     data = _data(points, neighbours)
     known = {clip: youtube_ids.get(clip) for clip in points["clip"]} if youtube_ids else {}
     data["youtube"] = {c: y for c, y in known.items() if y and re.fullmatch(YOUTUBE_ID, y)}
-    data["media"] = None if media is None else _local(media)
+    data["media"] = media and {
+        clip: {role: quote(path) for role, path in files.items()} for clip, files in media.items()
+    }
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
     template = jinja2.Environment(autoescape=True, keep_trailing_newline=True).from_string(page)
     return template.render(
         policy=_policy(page, media is not None),
         source=source,
         clips=f"{len(points):,}",
-        data=_inside_script(text),
+        data=text.replace("<", "\\u003c"),  # no browser takes it for the end of the script
     )
 
 
@@ -91,49 +95,30 @@ def _data(points: pd.DataFrame, neighbours: pd.DataFrame) -> dict:
             {"name": name, "colour": "" if colour == INK else colour}  # ink is pale on a dark page
             for name, colour in colours.items()
         ],
-        "group": _packed(points["label"].map(group).fillna(len(group)), np.uint8),
-        "places": _packed(places / (places.max() or 1) * 65535, np.uint16),
+        "group": _packed(points["label"].map(group).fillna(len(group)), "u1"),
+        "places": _packed((places / (places.max() or 1) * 65535).round(), "<u2"),
         "own": _cosines(points["cosine"]),
         "k": int(neighbours["rank"].max()),
         "near": {},
         "cosine": {},
         "rank": {},
     }
-    for direction, found in neighbours.groupby("direction", sort=False):
+    for direction, found in neighbours.groupby("direction", sort=False, observed=True):
         found = found.sort_values(["query", "rank"])
-        data["near"][direction] = _packed(found["item"], np.uint16)
+        data["near"][direction] = _packed(found["item"], "<u2")
         data["cosine"][direction] = _cosines(found["cosine"])
-        data["rank"][direction] = _packed(points[direction], np.float32)
+        data["rank"][direction] = _packed(points[direction], "<f4")
     return data
 
 
-def _packed(values: pd.Series | np.ndarray, kind: type) -> str:
-    """Return numbers as base64 of little-endian ones; whole numbers are rounded."""
-    array = np.asarray(values, float)
-    if np.issubdtype(kind, np.integer):
-        array = array.round()
-    return b64encode(array.astype(np.dtype(kind).newbyteorder("<")).tobytes()).decode()
+def _packed(values: pd.Series | np.ndarray, kind: str) -> str:
+    """Return numbers of this kind, little-endian, as base64."""
+    return b64encode(np.asarray(values).astype(kind).tobytes()).decode()
 
 
 def _cosines(values: pd.Series) -> str:
     """Return cosines in two bytes each: −1 is 0 and 1 is 65,535."""
-    return _packed((values.clip(-1, 1) + 1) / 2 * 65535, np.uint16)
-
-
-def _local(media: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, str]]:
-    """Return paths as addresses relative to the page."""
-    found: dict[str, dict[str, str]] = {}
-    for clip, files in media.items():
-        for role, path in files.items():
-            if PurePosixPath(path).is_absolute() or ":" in path or "\\" in path:
-                raise InputError(f"the {role} of {clip} is {path}: name it relative to the page")
-            found.setdefault(clip, {})[role] = quote(path)
-    return found
-
-
-def _inside_script(text: str) -> str:
-    """Return JSON that no browser takes for the end of the script that it stands in."""
-    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+    return _packed(((values.clip(-1, 1) + 1) / 2 * 65535).round(), "<u2")
 
 
 def _policy(page: str, local: bool) -> str:

@@ -1,9 +1,10 @@
 """Pictures of the data, the training and the results: one function, one figure.
 
-Every function returns a matplotlib ``Figure`` in the house style, leaves matplotlib's own settings
-as they were, and raises `xmodal.config.InputError` when a frame lacks a column or has no rows.
-``source`` says where the data come from; it is written into a corner.
+Every function takes tidy frames, returns a matplotlib ``Figure`` in the house style, whatever
+matplotlib's settings are, and leaves these as they were. Room is kept at the bottom for the source
+of the data, which `style.sign` writes there.
 """
+# ruff: noqa: F401
 
 from xmodal_suite.figures.ablation import learning_curve, study_rows
 from xmodal_suite.figures.architecture import architecture
@@ -18,22 +19,3 @@ from xmodal_suite.figures.recall import (
 )
 from xmodal_suite.figures.space import spaces, umap
 from xmodal_suite.figures.training import plain_curve, training_curves
-
-__all__ = [
-    "architecture",
-    "categories",
-    "correlations",
-    "feature_norms",
-    "label_frequencies",
-    "learning_curve",
-    "methods",
-    "plain_curve",
-    "recall_against_gallery",
-    "recall_law",
-    "recall_readings",
-    "retrieval",
-    "spaces",
-    "study_rows",
-    "training_curves",
-    "umap",
-]

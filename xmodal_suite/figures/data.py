@@ -10,58 +10,52 @@ from xmodal_suite.figures import style
 from xmodal_suite.figures.style import DASHES, INK, MODALITIES, PALETTE, QUIET, Look
 
 
-@style.figure()
-def label_frequencies(
-    labels: pd.DataFrame, labels_per_clip: pd.DataFrame, source: str, named: int = 5
-) -> Figure:
+@style.figure
+def label_frequencies(labels: pd.DataFrame, labels_per_clip: pd.DataFrame) -> Figure:
     """Draw how often each label occurs, by rank, and how many labels a clip has.
 
     Parameters
     ----------
     labels : DataFrame
-        Columns clips (that carry a label) and name (of the label, known of the first ones), the
-        most frequent first.
+        Columns clips (that carry a label) and name (of the label, known of the first five at
+        least), the most frequent first.
     labels_per_clip : DataFrame
         Columns labels and clips (that carry so many).
-    named : int
-        How many of the most frequent labels are named in the picture.
     """
     if labels.empty:
-        return style.blank("No clip has a label.", source)
-    per_clip = labels_per_clip["labels"].repeat(labels_per_clip["clips"]).to_numpy()
-    figure, axes = style.sheet(2.7, source, columns=2, width_ratios=(1.5, 1))
+        return style.blank("No clip has a label.")
+    figure, axes = style.sheet(2.7, columns=2, width_ratios=(1.5, 1))
     left, right = axes[0]
     ranked, rank = labels["clips"].to_numpy(float), np.arange(1, len(labels) + 1)
     left.loglog(rank, ranked[0] / rank, color=QUIET, linestyle=DASHES[2], linewidth=1)
     left.loglog(rank, ranked, color=PALETTE[0], marker=".", markersize=3, linewidth=0.8)
-    left.set(xlim=(0.8, max(rank[-1], 10) * 1.3), ylim=(0.7 * ranked[-1], 2 * ranked[0]))
+    left.set(xlim=(0.8, 1.3 * rank[-1]), ylim=(0.7 * ranked[-1], 2 * ranked[0]))
     left.set(xlabel="rank of the label", ylabel="clips")
-    if len(rank) > 2:
-        # At the low end the guide line has room below it; names fill the upper right.
-        at = len(rank) ** 0.42
-        below: Look = {"ha": "right", "va": "top", "color": QUIET}
-        style.note(left, "∝ 1/rank", (at, ranked[0] / at), (-4, -3), **below)
+    left.set_title(f"a   how often the {len(labels):,} labels occur")
+    # At the low end the guide line has room below it; names fill the upper right.
+    at, below = len(rank) ** 0.42, {"ha": "right", "va": "top", "color": QUIET}
+    style.note(left, "∝ 1/rank", (at, ranked[0] / at), (-4, -3), **below)
     leader: Look = {"arrowstyle": "-", "color": QUIET, "linewidth": 0.4, "shrinkB": 1}
-    for place, label in enumerate(labels["name"][:named]):
-        name, point = style.shorten(label, 34), (rank[place], ranked[place])
-        words: Look = {"textcoords": "axes fraction", "arrowprops": leader}
-        style.note(left, name, point, (0.55, 0.98 - 0.07 * place), **words)
-    style.plain_ticks(left)
+    beside: Look = {"textcoords": "axes fraction", "arrowprops": leader}
+    for place, name in enumerate(labels["name"][:5]):
+        point, words = (rank[place], ranked[place]), (0.55, 0.98 - 0.07 * place)
+        style.note(left, style.shorten(name, 34), point, words, **beside)
+    style.log_ticks(left.xaxis, left.yaxis)
 
+    per_clip, clips = labels_per_clip["labels"], labels_per_clip["clips"]
     bars: Look = {"color": PALETTE[0], "alpha": 0.75, "edgecolor": "white", "linewidth": 0.6}
-    sns.histplot(x=per_clip, discrete=True, stat="percent", ax=right, **bars)
-    mean = per_clip.mean()
+    sns.histplot(x=per_clip, weights=clips, discrete=True, stat="percent", ax=right, **bars)
+    mean = np.average(per_clip, weights=clips)
     right.axvline(mean, color=INK, linestyle=DASHES[1], linewidth=0.9)
     top: Look = {"xycoords": ("data", "axes fraction"), "va": "top"}
     style.note(right, f"mean {mean:.1f}", (mean, 0.97), (4, 0), **top)
-    right.set(xlabel="labels", ylabel="clips, %")
+    right.set(title="b   labels per clip", xlabel="labels", ylabel="clips, %")
     right.xaxis.set_major_locator(MaxNLocator(7, integer=True, min_n_ticks=1))
-    style.letter(axes, [f"how often the {len(labels):,} labels occur", "labels per clip"])
     return figure
 
 
-@style.figure()
-def feature_norms(visual_norms: np.ndarray, audio_norms: np.ndarray, source: str) -> Figure:
+@style.figure
+def feature_norms(visual_norms: np.ndarray, audio_norms: np.ndarray) -> Figure:
     """Draw the L2 norms of both modalities, and one against the other.
 
     Were the norms of true pairs related, a length alone would help to find the match; so their
@@ -73,32 +67,30 @@ def feature_norms(visual_norms: np.ndarray, audio_norms: np.ndarray, source: str
         Row i of both from the same clip.
     """
     visual, audio = np.asarray(visual_norms, dtype=float), np.asarray(audio_norms, dtype=float)
-    figure, axes = style.sheet(2.7, source, columns=2, width_ratios=(1.25, 1))
+    figure, axes = style.sheet(2.7, columns=2, width_ratios=(1.25, 1))
     left, right = axes[0]
     edges = np.histogram_bin_edges(np.concatenate([visual, audio]), bins=60)
     steps: Look = {"element": "step", "stat": "percent", "alpha": 0.18, "linewidth": 1.2}
     for name, values in (("audio", audio), ("visual", visual)):
         sns.histplot(x=values, bins=edges, ax=left, label=name, **MODALITIES[name], **steps)
-    left.set(xlabel="L2 norm of the feature", ylabel="clips, %")
+    left.set(title="a   lengths of the features", xlabel="L2 norm of the feature")
+    left.set_ylabel("clips, %")
     left.legend(reverse=True)
 
+    grey = sns.light_palette(INK, as_cmap=True)
+    shades = right.hexbin(visual, audio, gridsize=34, mincnt=1, cmap=grey, linewidths=0.1)
+    look: Look = {"pad": 0.02, "aspect": 28, "ticks": MaxNLocator(5, integer=True)}
+    bar = figure.colorbar(shades, ax=right, label="clips", **look)
+    bar.outline.set_visible(False)
+    relation = "norms do not vary"
     if visual.std() > 0 and audio.std() > 0:
-        grey = sns.light_palette(INK, as_cmap=True)
-        shades = right.hexbin(visual, audio, gridsize=34, mincnt=1, cmap=grey, linewidths=0.1)
-        look: Look = {"pad": 0.02, "aspect": 28, "ticks": MaxNLocator(5, integer=True)}
-        bar = figure.colorbar(shades, ax=right, label="clips", **look)
-        bar.outline.set_visible(False)
         relation = f"correlation {np.corrcoef(visual, audio)[0, 1]:+.2f}".replace("-", "−")
-    else:
-        right.plot(visual, audio, ".", color=INK)
-        relation = "norms do not vary"
-    right.set(xlabel="visual norm", ylabel="audio norm")
-    style.letter(axes, ["lengths of the features", f"the same clips: {relation}"])
+    right.set(title=f"b   the same clips: {relation}", xlabel="visual norm", ylabel="audio norm")
     return figure
 
 
-@style.figure()
-def correlations(components: pd.DataFrame, source: str) -> Figure:
+@style.figure
+def correlations(components: pd.DataFrame) -> Figure:
     """Draw the canonical correlations, and how much variance the principal components hold.
 
     Parameters
@@ -108,23 +100,22 @@ def correlations(components: pd.DataFrame, source: str) -> Figure:
         of the principal components of "visual" and "audio" features, each in any order.
     """
     values = {k: np.sort(part["value"])[::-1] for k, part in components.groupby("kind")}
-    canonical = values.pop("canonical")
-    figure, axes = style.sheet(2.6, source, columns=2)
+    canonical = values["canonical"]
+    figure, axes = style.sheet(2.6, columns=2)
     left, right = axes[0]
     rank = np.arange(1, len(canonical) + 1)
     left.plot(rank, canonical, color=PALETTE[2], marker="o", markersize=2.4, linewidth=0.9)
     style.note(left, f"{canonical[0]:.2f}", (1, canonical[0]), (5, 2), va="baseline")
-    left.set(xlabel="canonical pair", ylabel="correlation", ylim=(0, 1))
+    left.set(title="a   canonical correlations", xlabel="canonical pair")
+    left.set(ylabel="correlation", ylim=(0, 1))
 
     guide: Look = {"color": QUIET, "linestyle": DASHES[2], "linewidth": 0.9}
     right.plot([0, 100], [0, 100], label="white noise", **guide)
-    for name in ("visual", "audio"):
-        spectrum = values[name]
-        held = np.cumsum([0, *spectrum])
-        share, label = np.linspace(0, 100, len(held)), f"{name} ({len(spectrum):,} dimensions)"
-        right.plot(share, 100 * held / held[-1], label=label, **MODALITIES[name])
+    for name, look in MODALITIES.items():
+        held = np.cumsum([0, *values[name]])
+        share, label = np.linspace(0, 100, len(held)), f"{name} ({len(held) - 1:,} dimensions)"
+        right.plot(share, 100 * held / held[-1], label=label, **look)
     right.set(xlabel="principal components, % of the dimensions", ylabel="variance held, %")
-    right.set(xlim=(0, 100), ylim=(0, 101))
+    right.set(title="b   principal components", xlim=(0, 100), ylim=(0, 101))
     right.legend(loc="lower right")
-    style.letter(axes, ["canonical correlations", "principal components"])
     return figure

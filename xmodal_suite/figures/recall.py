@@ -7,12 +7,14 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from xmodal_suite.figures import curves, dots, style
-from xmodal_suite.figures.style import INK, MARKERS, PALETTE, PUBLISHED, Look
+from xmodal_suite.figures import style
+from xmodal_suite.figures.style import INK, MARKERS, PALETTE, PUBLISHED, QUIET, Look
+
+_CHANCE: Look = {"color": QUIET, "linewidth": 0.7}
 
 
-@style.figure(frame=["row", "direction", "k", "reading", "recall", "low", "high"])
-def recall_readings(frame: pd.DataFrame, source: str) -> Figure:
+@style.figure
+def recall_readings(frame: pd.DataFrame) -> Figure:
     """Draw the recall of each table row under each reading of the row label (paper, Tables 1, 2).
 
     Parameters
@@ -22,28 +24,27 @@ def recall_readings(frame: pd.DataFrame, source: str) -> Figure:
         low, high, all in percent; low and high may be missing (NaN). Reading "published", and
         those that begin with "chance", are set apart from what was measured.
     """
-    rows, looks = style.in_order(frame["row"]), style.looks(frame["reading"])
-    height = 0.35 + 0.105 * len(rows) * (len(looks) + 0.8)
-    height = max(0.75 + height * frame["direction"].nunique(), 2.2)
-    figure, panels = style.facets(frame, height, source, "k", "direction", sharex="col")
-    offsets = np.linspace(-0.3, 0.3, len(looks)) if len(looks) > 1 else [0.0]
+    names, looks = list(frame["row"].unique()), style.looks(frame["reading"])
+    height = 0.35 + 0.105 * len(names) * (len(looks) + 0.8)
+    height = 0.75 + height * frame["direction"].nunique()
+    figure, panels = style.facets(frame, height, "k", "direction", sharex="col")
+    offsets = np.linspace(-0.3, 0.3, len(looks))
     for axis, panel in panels:
-        dots.rows(axis, rows, rules=np.arange(len(rows) - 1) + 0.5)
+        style.rows(axis, names, rules=np.arange(len(names) - 1) + 0.5)
         for (reading, look), offset in zip(looks.items(), offsets, strict=True):
             part = panel[panel["reading"] == reading]
-            place = part["row"].map(rows.index).astype(float) + offset
-            look = look | dots.WHOLE | {"linestyle": "none", "markersize": 4.2}
-            dots.dots(axis, part, place, label=reading, **look)
+            look = look | {"linestyle": "none", "markersize": 4.2, "label": reading}
+            style.dots(axis, part, part["row"].map(names.index) + offset, **look)
         axis.margins(x=0.08)
         axis.set(xlabel="recall, %", xlim=(0, None))
-        axis.set(ylabel="row of the table", ylim=(len(rows) - 0.5, -0.5))
+        axis.set(ylabel="row of the table", ylim=(len(names) - 0.5, -0.5))
         axis.label_outer()
     style.legend(figure, 5)
     return figure
 
 
-@style.figure(frame=["reading", "direction", "model", "row", "candidates", "k", "recall"])
-def recall_law(frame: pd.DataFrame, source: str) -> Figure:
+@style.figure
+def recall_law(frame: pd.DataFrame) -> Figure:
     """Draw recall against K/N: on one curve if rows are galleries, on three if dimensions.
 
     The recalls of one row at several K are joined; the thin line is chance.
@@ -55,26 +56,26 @@ def recall_law(frame: pd.DataFrame, source: str) -> Figure:
         reading), k, recall (percent).
     """
     frame = frame.assign(share=frame["k"] / frame["candidates"])
-    shapes = dict(zip(style.in_order(frame["row"]), cycle(MARKERS), strict=False))
+    shapes = dict(zip(sorted(frame["row"].unique()), cycle(MARKERS), strict=False))
     looks = style.looks(frame["model"])
-    for model, look in looks.items():
-        look |= {"marker": "o", "markersize": 4.4, "linewidth": 0.6}
-        look |= {"linestyle": "-"} if model == PUBLISHED else {}
+    for look in looks.values():
+        look |= {"linestyle": "-", "marker": "o", "markersize": 4.4, "linewidth": 0.6}
     height = 0.7 + 2.1 * frame["direction"].nunique()
-    figure, panels = style.facets(frame, height, source, "reading", "direction", sharex="col")
+    figure, panels = style.facets(frame, height, "reading", "direction", sharex="col")
     for axis, panel in panels:
-        curves.log_axes(axis)
-        ends = np.array([panel["share"].min(), panel["share"].max()])
-        curves.chance(axis, ends, ends, "chance")
+        axis.set(xscale="log", yscale="log")
+        share = panel["share"].agg(["min", "max"])
+        axis.plot(share, 100 * share, **_CHANCE, label="chance")
         for (model, row), part in panel.groupby(["model", "row"], sort=False):
-            curves.curve(axis, part, "share", **looks[model] | {"marker": shapes[row]})
+            part = part.sort_values("share")
+            axis.plot(part["share"], part["recall"], **looks[model] | {"marker": shapes[row]})
         same = (panel["candidates"] == panel["row"]).all()
         size = "row" if same else f"{panel['candidates'].max():,}"
         axis.set(xlabel=f"K / N, N = {size}", ylabel="recall, %")
         axis.label_outer()
     panels[0][0].set_ylim(top=100)
     for axis, _ in panels:
-        style.log_ticks(axis)
+        style.log_ticks(axis.xaxis, axis.yaxis)
     keys = [Line2D([], [], label=model, **look) for model, look in looks.items()]
     plain: Look = {"linestyle": "none", "markersize": 4.4, "color": INK}
     keys += [Line2D([], [], marker=m, label=f"row {row:,}", **plain) for row, m in shapes.items()]
@@ -82,8 +83,8 @@ def recall_law(frame: pd.DataFrame, source: str) -> Figure:
     return figure
 
 
-@style.figure(frame=["gallery", "direction", "k", "recall", "low", "high", "model"])
-def recall_against_gallery(frame: pd.DataFrame, source: str) -> Figure:
+@style.figure
+def recall_against_gallery(frame: pd.DataFrame) -> Figure:
     """Draw recall against the number of candidates ranked, on logarithmic axes.
 
     Models are lines with their intervals as bands; rows of the model "published" are points; the
@@ -97,24 +98,27 @@ def recall_against_gallery(frame: pd.DataFrame, source: str) -> Figure:
     """
     looks = style.looks(frame["model"])
     height = 0.6 + 1.75 * frame["direction"].nunique()
-    figure, panels = style.facets(frame, height, source, "k", "direction", sharex=True)
-    sizes = np.sort(frame["gallery"].unique()).astype(float)
+    figure, panels = style.facets(frame, height, "k", "direction", sharex=True)
+    sizes = np.sort(frame["gallery"].unique())
     for axis, panel in panels:
-        curves.log_axes(axis, "clip", xlabel="candidates in the gallery, N", ylabel="recall, %")
-        curves.chance(axis, sizes, panel["k"].max() / sizes, "chance, K of N")
+        axis.set(xscale="log", yscale="log", ylabel="recall, %")
+        axis.set(xlabel="candidates in the gallery, N")
+        chance = np.minimum(100 * panel["k"].max() / sizes, 100)
+        axis.plot(sizes, chance, **_CHANCE, label="chance, K of N")
         for model, look in looks.items():
-            part = panel[panel["model"] == model]
+            part = panel[panel["model"] == model].sort_values("gallery")
             look = look | {"zorder": 3 if model == PUBLISHED else 2, "markersize": 3.6}
-            curves.curve(axis, part, "gallery", label=model, **look)
-            curves.band(axis, part, "gallery", look["color"])
-        style.plain_ticks(axis)
+            axis.plot(part["gallery"], part["recall"], label=model, **look)
+            band: Look = {"color": look["color"], "alpha": 0.18, "linewidth": 0}
+            axis.fill_between(part["gallery"], part["low"], part["high"], **band)
+        style.log_ticks(axis.xaxis, axis.yaxis)
         axis.label_outer()
     style.legend(figure, 5)
     return figure
 
 
-@style.figure(frame=["model", "direction", "k", "recall", "low", "high", "gallery"])
-def methods(frame: pd.DataFrame, source: str) -> Figure:
+@style.figure
+def methods(frame: pd.DataFrame) -> Figure:
     """Draw Recall@K of each method, one below the other, with its interval.
 
     Parameters
@@ -123,49 +127,46 @@ def methods(frame: pd.DataFrame, source: str) -> Figure:
         Columns model ("published" is set apart), direction, k, recall, low and high (percent; low
         and high may be missing), all at one number of candidates, which is ``gallery``.
     """
-    names, levels = style.in_order(frame["model"]), style.in_order(frame["k"])
-    size = ", ".join(f"{candidates:,}" for candidates in frame["gallery"].unique())
-    figure, panels = style.facets(frame, 1.1 + 0.2 * len(names), source, "direction")
-    paper: Look = {"color": INK, "markerfacecolor": "white"}
+    names = list(frame["model"].unique())
+    figure, panels = style.facets(frame, 1.1 + 0.2 * len(names), "direction")
     for axis, panel in panels:
-        dots.rows(axis, names, 44)
-        for k, colour, marker in zip(levels, PALETTE, MARKERS, strict=False):
-            part = panel[panel["k"] == k].assign(place=lambda rows: rows["model"].map(names.index))
-            ours: Look = {"color": colour, "label": f"Recall@{k}"}
-            for look, some in (
-                (paper, part[part["model"] == PUBLISHED]),
-                (ours, part[part["model"] != PUBLISHED]),
-            ):
-                dots.dots(axis, some, some["place"], marker=marker, markersize=4.6, **look)
-        axis.set(xlabel=f"recall among {size} candidates, %", xlim=(0, None))
+        style.rows(axis, names)
+        turns = zip(panel.groupby("k"), PALETTE, MARKERS, strict=False)
+        for (k, part), colour, marker in turns:
+            for paper, some in part.groupby(part["model"] == PUBLISHED):
+                look: Look = {"color": colour, "label": f"Recall@{k}"}
+                if paper:
+                    look = {"color": INK, "markerfacecolor": "white"}
+                look |= {"marker": marker, "markersize": 4.6}
+                style.dots(axis, some, some["model"].map(names.index), **look)
+        size = frame["gallery"].iloc[0]
+        axis.set(xlabel=f"recall among {size:,} candidates, %", xlim=(0, None))
     style.legend(figure, 3)
     return figure
 
 
-@style.figure()
-def categories(frame: pd.DataFrame, source: str, k: int = 10) -> Figure:
+@style.figure
+def categories(frame: pd.DataFrame) -> Figure:
     """Draw, label by label, how often the match is found and how much else is relevant.
 
     Parameters
     ----------
     frame : DataFrame
-        Columns label, clips, recall and relevant (percent of the first ``k`` that share a label);
-        the easiest label is drawn on top.
-    k : int
-        How many items were looked at.
+        Columns label, clips, recall and relevant (percent of the first ten that share a label); the
+        easiest label is drawn on top.
     """
     if frame.empty:
-        return style.blank("No clip has a label.", source)
+        return style.blank("No clip has a label.")
     ordered = frame.sort_values("recall", ascending=False, kind="stable")
-    figure, axes = style.sheet(0.9 + 0.155 * len(ordered), source)
+    figure, axes = style.sheet(0.9 + 0.155 * len(ordered))
     axis, places = axes[0, 0], range(len(ordered))
-    dots.rows(axis, [f"{style.shorten(r.label, 34)} ({r.clips:,})" for r in ordered.itertuples()])
+    style.rows(axis, [f"{style.shorten(r.label, 34)} ({r.clips:,})" for r in ordered.itertuples()])
     for column, label, look, face in (
-        ("relevant", f"of the first {k}, those that share a label", 1, "white"),
-        ("recall", f"queries whose own clip is among the first {k}", 0, PALETTE[0]),
+        ("relevant", "of the first 10, those that share a label", 1, "white"),
+        ("recall", "queries whose own clip is among the first 10", 0, PALETTE[0]),
     ):
         kind: Look = {"color": PALETTE[look], "marker": MARKERS[look], "markerfacecolor": face}
-        dots.dots(axis, ordered, places, column, markersize=4.2, label=label, **kind)
+        style.dots(axis, ordered, places, column, markersize=4.2, label=label, **kind)
     axis.set(xlabel="%", xlim=(0, 100))
     style.legend(figure, 2)
     return figure

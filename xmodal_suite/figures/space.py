@@ -2,13 +2,13 @@
 
 import numpy as np
 import pandas as pd
+from adjustText import adjust_text
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
-from xmodal.config import InputError
 from xmodal_suite.figures import style
 from xmodal_suite.figures.style import INK, MODALITIES, PALETTE, QUIET, Look
 
@@ -17,16 +17,13 @@ _MARKER = {"visual": "^", "audio": "o"}
 OTHER_COLOUR = "#cfcfcf"
 _LABEL_COLOURS = [PALETTE[n] for n in (2, 4, 9, 8, 5, 6)] + [INK, PALETTE[1]]  # no modality's
 _LETTERS = 20  # of a label, at most
-_COLUMNS = ["x", "y", "modality", "label", "clip", "map"]
 
 
-@style.figure(points=_COLUMNS)
-def umap(
-    points: pd.DataFrame, source: str, labels: int = 8, linked: int = 150, seed: int = 0
-) -> Figure:
+@style.figure
+def umap(points: pd.DataFrame, labels: int = 8, linked: int = 150, seed: int = 0) -> Figure:
     """Draw the map after training, coloured by label, and by modality with pairs linked.
 
-    Labels are named at the middle of their points, where there is room.
+    Labels are named at the middle of their points, or near it.
 
     Parameters
     ----------
@@ -39,30 +36,27 @@ def umap(
         How many pairs are linked in the second panel, chosen at random by ``seed``.
     """
     frame = points[points["map"] == "after training"]
-    if frame.empty:
-        raise InputError("`points` of umap has no map 'after training': there is nothing to draw.")
-    figure, axes = style.sheet(4.3, source, columns=2)
+    figure, axes = style.sheet(4.3, columns=2)
     by_label, by_pair = axes[0]
     colours = label_colours(frame, labels)
     _points(by_label, frame, frame["label"].map(colours).fillna(OTHER_COLOUR))
     _points(by_pair, frame, frame["modality"].map(_COLOUR), alpha=0.3)
     count = _links(by_pair, frame, linked, seed)
-    style.letter(axes, ["coloured by label", f"coloured by modality, {count:,} pairs linked"])
+    by_label.set_title("a   coloured by label")
+    by_pair.set_title(f"b   coloured by modality, {count:,} pairs linked")
 
     shapes = [_key(name, INK, marker) for name, marker in _MARKER.items()]
-    both = [_key(name, _COLOUR[name], marker) for name, marker in _MARKER.items()]
-    both.append(Line2D([], [], color=INK, linewidth=0.6, label="same clip"))
+    pair = Line2D([], [], color=INK, linewidth=0.6, label="same clip")
     below: Look = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "ncols": 3}
-    for axis, keys in ((by_label, shapes), (by_pair, both)):
+    for axis, keys in ((by_label, shapes), (by_pair, [*_modality_keys(), pair])):
         axis.legend(handles=keys, handlelength=1.0, **below)
-    style.legend(figure, 5, _label_keys(colours), "outside lower center", handlelength=1.0)
-    figure.draw_without_rendering()  # settles the layout, in which names take no part
+    style.legend(figure, 5, _label_keys(colours), loc="outside lower center", handlelength=1.0)
     _name(by_label, frame, list(colours))
     return figure
 
 
-@style.figure(points=_COLUMNS)
-def spaces(points: pd.DataFrame, source: str, labels: int = 8) -> Figure:
+@style.figure
+def spaces(points: pd.DataFrame, labels: int = 8) -> Figure:
     """Draw all maps side by side: of both modalities coloured by modality, of one by label.
 
     Parameters
@@ -73,17 +67,16 @@ def spaces(points: pd.DataFrame, source: str, labels: int = 8) -> Figure:
         How many of the most frequent labels are coloured, at most 8.
     """
     maps = list(points.groupby("map", sort=False))
-    figure, axes = style.sheet(2.4, source, columns=len(maps))
+    figure, axes = style.sheet(2.4, columns=len(maps))
     colours = label_colours(points, labels)
-    for axis, (_, frame) in zip(axes[0], maps, strict=True):
+    for mark, axis, (name, frame) in zip("abcdef", axes[0], maps, strict=False):
+        axis.set_title(f"{mark}   {name}")
         if frame["modality"].nunique() > 1:
             _points(axis, frame, frame["modality"].map(_COLOUR), size=2)
         else:
             _points(axis, frame, frame["label"].map(colours).fillna(OTHER_COLOUR), size=2)
-    style.letter(axes, [name for name, _ in maps])
-    keys = [_key(name, _COLOUR[name], marker) for name, marker in _MARKER.items()]
-    keys += _label_keys(colours)
-    style.legend(figure, 6, keys, "outside lower center", handlelength=1.0)
+    keys = _modality_keys() + _label_keys(colours)
+    style.legend(figure, 6, keys, loc="outside lower center", handlelength=1.0)
     return figure
 
 
@@ -93,17 +86,8 @@ def label_colours(frame: pd.DataFrame, labels: int) -> dict[str, str]:
     return dict(zip(known, _LABEL_COLOURS, strict=False))
 
 
-def _label_keys(colours: dict[str, str]) -> list[Line2D]:
-    """Return the legend of the labels."""
-    keys = [_key(style.shorten(name, _LETTERS), colour) for name, colour in colours.items()]
-    return [*keys, _key("other labels", OTHER_COLOUR)]
-
-
 def _name(axis: Axes, frame: pd.DataFrame, labels: list[str]) -> None:
-    """Write labels on the middle of their points, or near it with a line to the middle.
-
-    A label that finds no room is not written. Call it when the layout is settled.
-    """
+    """Write labels on the middle of their points, or near it with a line to the middle."""
     seen = frame[frame["modality"] == frame["modality"].iloc[-1]]  # one cloud, should they part
     middles = seen.groupby("label")[["x", "y"]].median().reindex(labels).dropna()
     look: Look = {"weight": "bold", "ha": "center", "va": "center", "zorder": 5}
@@ -112,39 +96,9 @@ def _name(axis: Axes, frame: pd.DataFrame, labels: list[str]) -> None:
         axis.text(x, y, style.shorten(label, _LETTERS), in_layout=False, **look)
         for label, x, y in middles.itertuples()
     ]
-    starts = axis.transData.transform(middles.to_numpy()).reshape(-1, 2)
-    sizes = np.array([name.get_window_extent().size for name in names]).reshape(-1, 2) + 3
-    places = _place(starts, sizes, axis.bbox.get_points())
-    nearest = np.clip(starts, places - sizes / 2, places + sizes / 2)  # of each box to its middle
-    to_data = axis.transData.inverted().transform
-    for name, place in zip(names, places, strict=True):
-        name.set(position=to_data(place), visible=bool(np.isfinite(place).all()))
-    lines = np.stack([starts, nearest], axis=1)[np.isfinite(places).all(axis=1)]
-    leaders = [to_data(line) for line in lines]
-    axis.add_collection(
-        LineCollection(leaders, colors=INK, linewidths=0.7, zorder=4), autolim=False
-    )
-
-
-def _place(middles: np.ndarray, sizes: np.ndarray, room: np.ndarray, step: float = 2) -> np.ndarray:
-    """Return the centres of boxes, as near to their middles as keeps them in the room and apart.
-
-    All in pixels: middles, sizes and centres (boxes, 2), two corners of the room (2, 2). Those
-    before have the first choice; where there is no place left, the centre is NaN.
-    """
-    reach = np.arange(0, np.ptp(room, axis=0).max(), step)
-    reach = np.r_[-reach[:0:-1], reach]
-    moves = np.stack(np.meshgrid(reach, reach), axis=-1).reshape(-1, 2)
-    moves = moves[np.linalg.norm(moves, axis=1).argsort(kind="stable")]
-    placed = np.full(middles.shape, np.nan)
-    for row, (middle, size) in enumerate(zip(middles, sizes, strict=True)):
-        centres = middle + moves
-        inside = (centres - size / 2 >= room[0]) & (centres + size / 2 <= room[1])
-        gaps = abs(centres[:, None] - placed[:row]) - (size + sizes[:row]) / 2
-        free = inside.all(axis=1) & ~(gaps < 0).all(axis=2).any(axis=1)  # NaN is in nobody's way
-        if free.any():
-            placed[row] = centres[free.argmax()]
-    return placed
+    leader: Look = {"arrowstyle": "-", "color": INK, "linewidth": 0.7, "zorder": 4}
+    apart: Look = {"avoid_self": False, "force_explode": 0, "force_pull": 0}
+    adjust_text(names, ax=axis, arrowprops=leader, min_arrow_len=12, iter_lim=500, **apart)
 
 
 def _points(
@@ -159,31 +113,36 @@ def _points(
     axis.spines[:].set_visible(False)
     look: Look = {"s": size, "linewidths": 0, "alpha": alpha, "rasterized": True}
     named, part = colours != OTHER_COLOUR, np.random.default_rng(0).integers(40, size=len(frame))
-    for (_, modality), rows in frame.groupby([part, "modality"]).groups.items():
-        for order, drawn in enumerate((rows[~named[rows]], rows[named[rows]]), start=1):
-            x, y = frame["x"][drawn], frame["y"][drawn]
-            axis.scatter(x, y, c=colours[drawn], marker=_MARKER[modality], zorder=order, **look)
+    for (_, modality, order), drawn in frame.groupby([part, "modality", named]):
+        marker, colour = _MARKER[modality], colours[drawn.index]
+        axis.scatter(drawn["x"], drawn["y"], c=colour, marker=marker, zorder=1 + order, **look)
 
 
 def _links(axis: Axes, frame: pd.DataFrame, linked: int, seed: int) -> int:
     """Link the two embeddings of some clips; return how many clips were linked."""
-    visual, audio = (
-        frame[frame["modality"] == name].drop_duplicates("clip").set_index("clip")[["x", "y"]]
-        for name in ("visual", "audio")
-    )
-    pairs = visual.join(audio, lsuffix="_visual", rsuffix="_audio", how="inner").sort_index()
-    chosen = np.random.default_rng(seed).permutation(len(pairs))[:linked]
-    ends = pairs.to_numpy(float)[chosen].reshape(-1, 2, 2)
+    pairs = frame.pivot(index="clip", columns="modality", values=["x", "y"]).dropna()
+    chosen = pairs.iloc[np.random.default_rng(seed).permutation(len(pairs))[:linked]]
+    ends = np.stack([chosen.xs(name, axis=1, level="modality") for name in _MARKER], axis=1)
     axis.add_collection(LineCollection(list(ends), colors=INK, linewidths=0.4, alpha=0.6, zorder=3))
     look: Look = {"s": 9, "linewidths": 0.3, "edgecolors": "white", "zorder": 4}
     for side, (modality, marker) in enumerate(_MARKER.items()):
-        colour = _COLOUR[modality]
-        axis.scatter(*ends[:, side].T, color=colour, marker=marker, **look)
+        axis.scatter(*ends[:, side].T, color=_COLOUR[modality], marker=marker, **look)
     return len(ends)
+
+
+def _modality_keys() -> list[Line2D]:
+    """Return the legend of the modalities."""
+    return [_key(name, _COLOUR[name], marker) for name, marker in _MARKER.items()]
+
+
+def _label_keys(colours: dict[str, str]) -> list[Line2D]:
+    """Return the legend of the labels."""
+    keys = [_key(style.shorten(name, _LETTERS), colour) for name, colour in colours.items()]
+    return [*keys, _key("other labels", OTHER_COLOUR)]
 
 
 def _key(label: str, colour: str, marker: str = "s") -> Line2D:
     """Return a marker for a legend; a pale one has a darker edge."""
     edge = QUIET if colour == OTHER_COLOUR else colour
-    look: Look = {"linestyle": "none", "markersize": style.SMALL * 0.7, "markeredgewidth": 0.4}
+    look: Look = {"linestyle": "none", "markersize": 4.9, "markeredgewidth": 0.4}
     return Line2D([], [], marker=marker, color=colour, markeredgecolor=edge, label=label, **look)

@@ -1,11 +1,11 @@
 """The house style: page width, type, colours, and what every figure has in common."""
 
-import inspect
 from collections.abc import Callable, Sequence
 from functools import wraps
 from io import BytesIO
-from itertools import cycle, product
-from typing import Any, Literal, ParamSpec
+from itertools import cycle
+from pathlib import Path
+from typing import Any, ParamSpec
 
 import matplotlib.style
 import numpy as np
@@ -13,13 +13,14 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backend_bases import RendererBase
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
-
-from xmodal.config import InputError
+from numpy.typing import ArrayLike
 
 PAGE = 7.0  # inches: the text width of a two-column page
+SIGNATURE = 0.15  # inches: the room at the bottom for the source of the data
 SMALL = 7.0  # points: nothing is set smaller
 INK, QUIET, HAIRLINE = "#222222", "#6f6f6f", "#e4e4e4"
 
@@ -33,32 +34,10 @@ MODALITIES: dict[str, Look] = {
     "visual": {"color": PALETTE[0], "linestyle": DASHES[0]},
     "audio": {"color": PALETTE[3], "linestyle": DASHES[1]},
 }
+PLAIN = "{x:,.12g}"  # numbers at ticks: 1,000 rather than powers
 PUBLISHED = "published"  # what the paper reports; set apart, as is what begins with "chance"
 
-_TICKS = {"color": INK, "labelsize": SMALL, "major.width": 0.7, "minor.width": 0.4}
-_TICKS |= {"major.size": 3, "minor.size": 1.6}
-_HOUSE: dict[str, Any] = {
-    **sns.axes_style("ticks"),
-    **{f"{side}tick.{name}": value for side in "xy" for name, value in _TICKS.items()},
-    "font.sans-serif": ["DejaVu Sans"],  # ships with matplotlib, so a figure is the same anywhere
-    "font.size": SMALL,
-    "axes.titlesize": 8,
-    "axes.labelsize": 8,
-    "legend.fontsize": SMALL,
-    "legend.frameon": False,
-    "legend.handlelength": 2.4,
-    "text.parse_math": False,  # names are taken as they are, dollar signs and all
-    "text.color": INK,
-    "axes.titlelocation": "left",
-    "axes.linewidth": 0.7,
-    "axes.edgecolor": INK,
-    "axes.labelcolor": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "lines.linewidth": 1.3,
-    "lines.markersize": 4,
-    "figure.dpi": 96,
-}
+_HOUSE = Path(__file__).with_name("house.mplstyle")
 
 P = ParamSpec("P")
 
@@ -78,131 +57,87 @@ class PageFigure(Figure):
         return buffer.getvalue(), {"width": width, "height": height}
 
 
-def figure(**columns: Sequence[str]) -> Callable[[Callable[P, Figure]], Callable[P, Figure]]:
-    """Make a function draw in the house style, from frames that have the ``columns`` it needs.
+def figure(draw: Callable[P, Figure]) -> Callable[P, Figure]:
+    """Make a function draw in the house style, and fix the layout at the end.
 
-    The layout is fixed at the end, so that every saving gives the same bytes.
+    So every saving gives the same bytes.
     """
 
-    def decorate(draw: Callable[P, Figure]) -> Callable[P, Figure]:
-        @wraps(draw)
-        def drawn(*args: P.args, **kwargs: P.kwargs) -> Figure:
-            if "source" in inspect.signature(draw).parameters:
-                kwargs.setdefault("source", "")
-            given = inspect.signature(draw).bind(*args, **kwargs).arguments
-            for name, needed in columns.items():
-                _require(given[name], needed, f"`{name}` of {draw.__name__}")
-            with matplotlib.style.context(_HOUSE, after_reset=True):
-                page = draw(*args, **kwargs)
-                for _ in range(2):  # the first pass settles the ticks, the second their room
-                    page.draw_without_rendering()
-                page.set_layout_engine("none")
-                for axis in page.axes:  # the layout's last digits differ from process to process
-                    bounds = axis.get_position().bounds
-                    axis.set_position(tuple(round(edge, 7) for edge in bounds))
-            return page
+    @wraps(draw)
+    def drawn(*args: P.args, **kwargs: P.kwargs) -> Figure:
+        with matplotlib.style.context(_HOUSE, after_reset=True):
+            page = draw(*args, **kwargs)
+            for _ in range(2):  # the first pass settles the ticks, the second their room
+                page.draw_without_rendering()
+            page.set_layout_engine("none")
+            for axis in page.axes:  # the layout's last digits differ from process to process
+                bounds = axis.get_position().bounds
+                axis.set_position(tuple(round(edge, 7) for edge in bounds))
+        return page
 
-        return drawn
-
-    return decorate
+    return drawn
 
 
-def _require(frame: pd.DataFrame, needed: Sequence[str], what: str) -> None:
-    """Raise InputError when a column is missing, or there is nothing to draw."""
-    if missing := [name for name in needed if name not in frame.columns]:
-        raise InputError(
-            f"{what} lacks the column(s) {', '.join(missing)}; it has "
-            f"{', '.join(map(str, frame.columns)) or 'none'}: rename or add them."
-        )
-    if frame.empty:
-        raise InputError(f"{what} has no rows: there is nothing to draw.")
+def sign(page: Figure, source: str) -> None:
+    """Write the source of the data into the lower right corner, where room is kept."""
+    x, y = 1 - 0.04 / page.get_figwidth(), 0.04 / page.get_figheight()
+    with matplotlib.style.context(_HOUSE, after_reset=True):
+        page.text(x, y, source, color=QUIET, style="italic", ha="right", va="bottom")
 
 
 def sheet(
-    height: float, source: str, rows: int = 1, columns: int = 1, **options: Any
+    height: float, rows: int = 1, columns: int = 1, **options: Any
 ) -> tuple[Figure, np.ndarray]:
     """Return an empty figure of page width, ``height`` inches high, and its panels."""
     page = PageFigure(figsize=(PAGE, height))
-    strip = write_source(page, source) / height
+    strip = SIGNATURE / height
     page.set_layout_engine("constrained", rect=(0, strip, 1, 1 - strip), w_pad=0.06, h_pad=0.05)
     return page, page.subplots(rows, columns, squeeze=False, **options)
 
 
-def blank(why: str, source: str) -> Figure:
+def blank(why: str) -> Figure:
     """Return a figure that says why there is nothing to draw."""
-    page, axes = sheet(0.8, source)
+    page, axes = sheet(0.8)
     axes[0, 0].axis("off")
     axes[0, 0].text(0.5, 0.5, why, ha="center", va="center")
     return page
 
 
 def facets(
-    frame: pd.DataFrame, height: float, source: str, across: str, down: str = "", **options: Any
+    frame: pd.DataFrame, height: float, across: str, down: str | None = None, **options: Any
 ) -> tuple[Figure, list[tuple[Axes, pd.DataFrame]]]:
     """Return a figure with a titled panel for each value of two columns, and each panel's rows."""
-    names = [in_order(frame[column]) if column else [None] for column in (down, across)]
-    page, axes = sheet(height, source, *map(len, names), sharey=True, **options)
+    bands = list(frame.groupby(down, sort=False)) if down else [("", frame)]
+    page, axes = sheet(height, len(bands), frame[across].nunique(), sharey=True, **options)
     panels = []
-    for axis, values in zip(axes.flat, product(*names), strict=True):
-        chosen = {c: value for c, value in zip((down, across), values, strict=True) if c}
-        axis.set_title("   ".join(f"Recall@{v}" if c == "k" else str(v) for c, v in chosen.items()))
-        panels.append((axis, frame[(frame[list(chosen)] == pd.Series(chosen)).all(axis=1)]))
+    for line, (name, band) in zip(axes, bands, strict=True):
+        for axis, (value, part) in zip(line, band.groupby(across, sort=False), strict=True):
+            title = f"Recall@{value}" if across == "k" else str(value)
+            axis.set_title(f"{name}   {title}" if name else title)
+            panels.append((axis, part))
     return page, panels
 
 
-def in_order(column: pd.Series) -> list[Any]:
-    """Return what a column holds: numbers sorted, names in the order in which they come."""
-    values = list(column.unique())
-    return sorted(values) if pd.api.types.is_numeric_dtype(column) else values
-
-
-def looks(column: pd.Series) -> dict[str, Look]:
+def looks(names: pd.Series) -> dict[str, Look]:
     """Give each name a colour, a marker and a dash; what is published or chance is set apart."""
     turns = zip(cycle(PALETTE), cycle(MARKERS), cycle(DASHES), strict=False)
     chances = cycle("|x+")
     made: dict[str, Look] = {}
-    for name in in_order(column):
+    for name in names.unique():
         if name == PUBLISHED:
-            look = {"color": INK, "marker": "D", "markerfacecolor": "white", "linestyle": "none"}
-        elif str(name).startswith("chance"):
-            look = {"color": QUIET, "marker": next(chances), "linestyle": "none"}
+            made[name] = {"color": INK, "marker": "D", "markerfacecolor": "white"}
+        elif name.startswith("chance"):
+            made[name] = {"color": QUIET, "marker": next(chances)}
         else:
-            look = dict(zip(("color", "marker", "linestyle"), next(turns), strict=True))
-        made[name] = look
-    return made
+            made[name] = dict(zip(("color", "marker", "linestyle"), next(turns), strict=True))
+    return {name: {"linestyle": "none"} | look for name, look in made.items()}
 
 
-def sign(page: Figure, source: str) -> None:
-    """Write the source of the data into the lower right corner of a finished figure."""
-    write_source(page, source)
-
-
-def write_source(page: Figure, source: str) -> float:
-    """Write the source of the data into the lower right corner; return the height used, inches."""
-    if not source:
-        return 0.15
-    x, y = 1 - 0.04 / page.get_figwidth(), 0.04 / page.get_figheight()
-    page.text(x, y, source, color=QUIET, style="italic", ha="right", va="bottom")
-    return 0.15
-
-
-def legend(
-    page: Figure,
-    columns: int,
-    keys: Sequence[Artist] = (),
-    place: Literal["outside upper center", "outside lower center"] = "outside upper center",
-    **options: Any,
-) -> None:
-    """Explain the ``keys``, those of the first panel if not given, above or below all panels."""
+def legend(page: Figure, columns: int, keys: Sequence[Artist] = (), **options: Any) -> None:
+    """Explain the ``keys``, those of the first panel if not given, above all panels."""
     keys = keys or page.axes[0].get_legend_handles_labels()[0]
-    columns = min(columns, len(keys))
-    page.legend(handles=keys, loc=place, ncols=columns, columnspacing=1.4, **options)
-
-
-def letter(axes: np.ndarray, titles: Sequence[str]) -> None:
-    """Set the titles of the panels, lettered a, b, c, ..."""
-    for axis, mark, title in zip(axes.flat, "abcdefghij", titles, strict=False):
-        axis.set_title(f"{mark}   {title}")
+    look: Look = {"loc": "outside upper center", "columnspacing": 1.4}
+    page.legend(handles=keys, ncols=columns, **look | options)
 
 
 def note(
@@ -212,22 +147,35 @@ def note(
     axis.annotate(text, at, offset, **{"textcoords": "offset points", "va": "center"} | options)
 
 
-def plain_ticks(axis: Axes, which: str = "xy") -> None:
-    """Write ticks as plain numbers (1,000) rather than powers; minor ticks stay unnamed."""
-    for side in (getattr(axis, f"{name}axis") for name in which):
-        side.set_major_formatter(lambda value, _: f"{value:,.12g}")
-        side.set_minor_formatter(lambda *_: "")
+def rows(axis: Axes, names: Sequence[object], rules: ArrayLike | None = None) -> None:
+    """Lay out a named row after the other, the first on top, with hairlines at ``rules``."""
+    places = np.arange(len(names))
+    look: Look = {"transform": axis.get_yaxis_transform(), "linewidth": 0.6, "zorder": 0}
+    axis.hlines(places if rules is None else rules, 0, 1, HAIRLINE, **look)
+    axis.set_yticks(places, [shorten(str(name), 48) for name in names])
+    axis.set_ylim(len(names) - 0.4, -0.6)
+    axis.tick_params(axis="y", length=0)
 
 
-def log_ticks(axis: Axes, which: str = "xy") -> None:
+def dots(axis: Axes, part: pd.DataFrame, y: Any, value: str = "recall", **look: Any) -> None:
+    """Draw a dot at the heights ``y`` for each value, its interval from low to high if known."""
+    arms = None
+    if "low" in part:
+        arms = np.stack([part[value] - part["low"], part["high"] - part[value]]).clip(min=0)
+    plain: Look = {"linestyle": "none", "elinewidth": 1.1, "clip_on": False, "in_layout": False}
+    axis.errorbar(part[value], y, xerr=arms, **plain | look)
+
+
+def log_ticks(*sides: Axis) -> None:
     """Name 1, 2 and 5 of each decade in plain numbers, or the decades alone when there are many.
 
     Call it when the limits of the axes are settled.
     """
-    for side in (getattr(axis, f"{name}axis") for name in which):
+    for side in sides:
         low, high = side.get_view_interval()
         side.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 200 * low else (1,)))
-    plain_ticks(axis, which)
+        side.set_major_formatter(PLAIN)
+        side.set_minor_formatter("")
 
 
 def shorten(text: str, length: int) -> str:

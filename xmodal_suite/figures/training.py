@@ -7,17 +7,23 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from xmodal_suite.figures import curves, style
-from xmodal_suite.figures.style import DASHES, INK, MARKERS, Look
+from xmodal_suite.figures import style
+from xmodal_suite.figures.style import DASHES, INK, MARKERS, PALETTE, Look
 
-_PARTS = {"loss": "total loss", "cosine": "cosine loss", "classification": "cross entropy"}
-_SPREAD = ["alignment", "uniformity"]
+_RATE, _RECALL = "learning rate", "validation recall, %"
+_PANELS = {  # the measures of each panel, and what each is called at the end of its lines
+    "total loss": {"loss": ""},
+    "cosine loss": {"cosine": ""},
+    "cross entropy": {"classification": ""},
+    _RATE: {"learning_rate": ""},
+    _RECALL: {f"recall_at_{k}": f"R@{k}" for k in (1, 5, 10)},
+    "alignment and uniformity (lower is better)": {n: n for n in ("alignment", "uniformity")},
+}
 
 
-@style.figure(history=["step", "run", *_PARTS])
+@style.figure
 def training_curves(
     history: pd.DataFrame,
-    source: str,
     class_start_step: int | None = None,
     gallery_size: int | None = None,
 ) -> Figure:
@@ -30,64 +36,52 @@ def training_curves(
     Parameters
     ----------
     history : DataFrame
-        Columns step, run, loss, cosine, classification and any of learning_rate, recall_at_1,
-        recall_at_5, recall_at_10 (percent, mean of both directions), alignment, uniformity. Where a
-        step logged no such value, it is NaN.
+        Columns step, run, loss, cosine, classification; and, if measured, learning_rate;
+        recall_at_1, recall_at_5, recall_at_10 (percent, mean of both directions); alignment,
+        uniformity. Where a step logged no such value, it is NaN. Steps in order.
     class_start_step : int, optional
         The step at which λ switches on (10,000 in the paper, Section 3.1), marked by a line.
     gallery_size : int, optional
         Candidates that the validation ranks, written into the title.
     """
-    history = history.assign(  # the cross entropy is not measured while λ is 0
-        classification=history["classification"].where(history["classification"] > 0)
-    )
-    recalls = {n: f"R@{n[10:]}" for n in map(str, history) if n.startswith("recall_at_")}
-    gallery = "" if gallery_size is None else f" among {gallery_size:,} candidates"
-    parts = [*_PARTS] if history["classification"].notna().any() else ["cosine"]
-    recall, spread = f"validation recall, %{gallery}", "alignment and uniformity (lower is better)"
-    panels = {_PARTS[part]: [part] for part in parts}
-    panels |= {"learning rate": ["learning_rate"], recall: [*recalls], spread: _SPREAD}
-    there = history.dropna(axis="columns", how="all").columns
-    panels = {title: shown for title, shown in panels.items() if {*shown} & {*there}}
+    looks, last = style.looks(history["run"]), history["step"].max()
+    history = history.replace({"classification": {0: np.nan}})  # not measured while λ is 0
+    history = history.dropna(axis="columns", how="all")
+    if "classification" not in history:
+        history = history.drop(columns="loss")
+    panels = {title: names for title, names in _PANELS.items() if {*names} <= {*history}}
     rows = -(-len(panels) // 2)
-    figure, axes = style.sheet(0.5 + 1.7 * rows, source, rows=rows, columns=2, sharex=True)
-    style.letter(axes, [*panels])
+    figure, axes = style.sheet(0.5 + 1.7 * rows, rows, 2, sharex=True)
+    gallery = f" among {gallery_size:,} candidates" if gallery_size else ""
     for axis in axes.flat[len(panels) :]:
         axis.remove()
-    at = dict(zip(panels, axes.flat, strict=False))
-    looks = style.looks(history["run"])
-    for title, columns in panels.items():
-        for column, marker in zip(columns, MARKERS, strict=False):
-            lines = history.reindex(columns=["step", "run", column]).dropna()
-            for run, line in lines.groupby("run", sort=False):
-                mark: Look = {"marker": "." if len(line) == 1 else None, "linewidth": 1}
-                if len(columns) > 1:
-                    mark |= {"marker": marker, "markersize": 3}
-                curves.curve(at[title], line, "step", column, **looks[run] | mark)
-    first = axes[0, 0]
-    if history[parts[0]].max() > 20 * history[parts[0]].min() > 0:
-        first.set_yscale("log")  # the cross entropy of an untrained classifier is huge
-        style.log_ticks(first, "y")
-    if "learning rate" in at:
-        at["learning rate"].set_ylim(bottom=0)
-        at["learning rate"].yaxis.set_major_formatter(
-            lambda rate, _: np.format_float_positional(float(f"{rate:.6g}"), trim="-")
-        )
-    if recall in at:
-        at[recall].set_ylim(bottom=0)
-        _name_ends(at[recall], history, recalls)
-    if spread in at:
-        _name_ends(at[spread], history, {name: name for name in _SPREAD})
-    last = history["step"].max()
-    if class_start_step is not None and class_start_step <= last:
-        for axis in at.values():
+    for mark, axis, (title, names) in zip("abcdef", axes.flat, panels.items(), strict=False):
+        axis.set_title(f"{mark}   {title}{gallery if title == _RECALL else ''}")
+        for column, marker in zip(names, MARKERS, strict=False):
+            for run, line in history.dropna(subset=column).groupby("run", sort=False):
+                form: Look = {"marker": "." if len(line) == 1 else None, "linewidth": 1}
+                if len(names) > 1:
+                    form |= {"marker": marker, "markersize": 3}
+                axis.plot(line["step"], line[column], **looks[run] | form)
+        if title in (_RATE, _RECALL):
+            axis.set_ylim(bottom=0)
+        if title == _RATE:
+            axis.yaxis.set_major_formatter(lambda rate, _: f"{rate:.8f}".rstrip("0").rstrip("."))
+        if len(names) > 1:
+            _name_ends(axis, history, names)
+    loss = history["loss" if "loss" in history else "cosine"]
+    if loss.max() > 20 * loss.min() > 0:  # the cross entropy of an untrained classifier is huge
+        axes[0, 0].set_yscale("log")
+        style.log_ticks(axes[0, 0].yaxis)
+    if class_start_step and class_start_step <= last:
+        for axis in figure.axes:
             axis.axvline(class_start_step, color=INK, linewidth=0.7, linestyle=DASHES[2])
         side, offset = ("right", -3) if class_start_step > last / 2 else ("left", 3)
         top: Look = {"xycoords": ("data", "axes fraction"), "va": "top", "ha": side}
-        style.note(first, "λ switched on", (class_start_step, 1), (offset, 0), **top)
-    for axis in [*at.values()][-2:]:  # the lowest of each column
+        style.note(axes[0, 0], "λ switched on", (class_start_step, 1), (offset, 0), **top)
+    for axis in figure.axes[-2:]:  # the lowest of each column
         axis.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
-        style.plain_ticks(axis, "x")
+        axis.xaxis.set_major_formatter(style.PLAIN)
         axis.tick_params(labelbottom=True)
         axis.set_xlabel("training step")
     keys = [
@@ -100,32 +94,32 @@ def training_curves(
 
 def _name_ends(axis: Axes, history: pd.DataFrame, names: dict[str, str]) -> None:
     """Name what each column holds beside the highest end of its lines, no name over another."""
-    validated = history.dropna(subset=[*names])
-    low, high = axis.get_ylim()
-    line = (high - low) * 0.12  # the height of a line of text
-    lowest = low
-    for column, end in validated.groupby("run")[[*names]].last().max().sort_values().items():
-        at = validated["step"].max(), max(end, lowest)
-        style.note(axis, names[str(column)], at, (6, 0), annotation_clip=False)
-        lowest = at[1] + line
+    at, high = axis.get_ylim()
+    line = (high - at) * 0.12  # the height of a line of text
+    ends = history.groupby("run")[[*names]].last().max().sort_values()
+    for column, end in ends.items():
+        at = max(end, at)
+        style.note(axis, names[str(column)], (axis.dataLim.x1, at), (6, 0), annotation_clip=False)
+        at += line
 
 
-@style.figure(frame=["step", "loss", "recall_at_1", "gallery"])
-def plain_curve(frame: pd.DataFrame, source: str) -> Figure:
+@style.figure
+def plain_curve(frame: pd.DataFrame) -> Figure:
     """Draw the loss of the plain loop by step, and say what recall it arrives at.
 
     Parameters
     ----------
     frame : DataFrame
-        As `xmodal_suite.training.plain_frame` returns it.
+        Columns step, loss, recall_at_1 (percent) and gallery (candidates); the recall is known of
+        the last step at least.
     """
-    figure, axes = style.sheet(2.0, source)
-    end = frame.dropna(subset="recall_at_1").iloc[-1]
-    axes[0, 0].set_title(
+    figure, axes = style.sheet(2.0)
+    axis, end = axes[0, 0], frame.dropna(subset="recall_at_1").iloc[-1]
+    axis.set_title(
         f"cosine loss of each batch; at the end, validation Recall@1 is {end['recall_at_1']:.1f} % "
         f"among {end['gallery']:,.0f} candidates (chance: {100 / end['gallery']:.1f} %)"
     )
-    curves.curve(axes[0, 0], frame, "step", "loss", color=style.PALETTE[0])
-    axes[0, 0].set_ylim(bottom=0)
-    axes[0, 0].set_xlabel("training step")
+    axis.plot(frame["step"], frame["loss"], color=PALETTE[0])
+    axis.set_ylim(bottom=0)
+    axis.set_xlabel("training step")
     return figure

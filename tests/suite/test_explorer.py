@@ -12,6 +12,9 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from axe_playwright_python.sync_playwright import Axe
+from matplotlib.image import imsave
+from playwright.sync_api import expect
 
 from xmodal.config import InputError
 from xmodal_suite.explorer import explorer_page
@@ -19,38 +22,25 @@ from xmodal_suite.explorer import explorer_page
 DIRECTIONS = ["audio→video", "video→audio"]
 EVIL = '</script><img src="https://example.org/x" onerror="document.title=1">'
 K = 3
+ROOT = Path(__file__).resolve().parents[2]
 
 
-def frames(n: int = 40, labels: tuple[str, ...] = ("Guitar", "Cat", EVIL), k: int = K) -> dict:
+def frames(labels: tuple[str, ...] = ("Guitar", "Cat", EVIL)) -> dict[str, pd.DataFrame]:
     """Place clip i at x = i, its sound right above it; each finds the clips i + 1, i + 2 and i.
 
-    Clip i carries label i % 3, of which the first two are frequent. Every seventh clip does not
-    find its own.
+    Clip i carries label i % 3, of which the first two are frequent. Every seventh of the 40 clips
+    does not find its own.
     """
-    rows = np.arange(n)
-    points = pd.DataFrame(
-        {
-            "clip": [f"{row:04}" for row in rows],
-            "labels": [labels[row % len(labels)] for row in rows],
-            "label": [
-                labels[row % len(labels)] if row % len(labels) < 2 else "other" for row in rows
-            ],
-            "visual_x": rows.astype(float),
-            "visual_y": 0.0,
-            "audio_x": rows.astype(float),
-            "audio_y": 20.0,
-            "cosine": 0.5,
-            **dict.fromkeys(DIRECTIONS, np.where(rows % 7 == 0, 25.5, k)),
-        }
-    )
-    item = [[(row + step) % n for step in range(1, k)] for row in rows]
-    item = [[*some, (row + (k if row % 7 == 0 else 0)) % n] for row, some in enumerate(item)]
-    lines = {
-        "query": np.repeat(rows, k),
-        "rank": np.tile(range(1, k + 1), n),
-        "item": np.ravel(item),
-        "cosine": np.tile(np.linspace(0.9, 0.5, k), n),
-    }
+    rows = np.arange(40)
+    lost = rows % 7 == 0
+    carried = [labels[row % 3] for row in rows]
+    points = pd.DataFrame({"clip": [f"{row:04}" for row in rows], "labels": carried})
+    points["label"] = points["labels"].where(rows % 3 < 2, "other")
+    points = points.assign(visual_x=rows, visual_y=0.0, audio_x=rows, audio_y=20.0, cosine=0.5)
+    points = points.assign(**dict.fromkeys(DIRECTIONS, np.where(lost, 25.5, K)))
+    found = np.stack([rows + 1, rows + 2, rows + K * lost], axis=1) % 40
+    lines = {"query": np.repeat(rows, K), "rank": np.tile([1, 2, 3], 40), "item": found.ravel()}
+    lines["cosine"] = np.tile([0.9, 0.7, 0.5], 40)
     both = [pd.DataFrame({"direction": direction, **lines}) for direction in DIRECTIONS]
     return {"points": points, "neighbours": pd.concat(both)}
 
@@ -78,29 +68,11 @@ def test_numbers_are_kept_in_few_bytes():
     assert unpacked(data["group"], "u1")[:4] == [0, 1, 2, 0]
 
 
-def test_the_same_input_gives_the_same_bytes():
-    assert explorer_page(**frames(), source="a") == explorer_page(**frames(), source="a")
-
-
 def test_text_from_data_is_no_html():
     page = explorer_page(**frames(), source=EVIL)
     assert EVIL not in page and "<img" not in page
     assert page.count("</script>") == 2
     assert EVIL in data_of(page)["names"]
-
-
-def test_a_line_of_another_alphabet_ends_no_script():
-    """U+2028 and U+2029 end a line of JavaScript, but not one of JSON; they come back as text."""
-    odd = "a\u2028b\u2029c 'd' \"e\" \u202ef <!-- <script>"
-    page = explorer_page(**frames(labels=("Guitar", "Cat", odd)), source="a")
-    assert not set("\u2028\u2029") & set(page) and "<!-- <script>" not in page
-    assert odd in data_of(page)["names"]
-
-
-def test_six_thousand_pairs_are_less_than_four_megabytes():
-    labels = tuple(f"A label of usual length {n}" for n in range(3000))
-    page = explorer_page(**frames(6000, labels, k=10), source="made up")
-    assert len(page.encode()) < 4_000_000
 
 
 def test_only_ids_that_youtube_could_have_given_are_kept():
@@ -109,20 +81,17 @@ def test_only_ids_that_youtube_could_have_given_are_kept():
     assert data["youtube"] == {"0001": "abcdefghij_"}
 
 
-@pytest.mark.parametrize("path", ["/etc/a.png", "https://a.org/a.png", "C:\\a.png", "javascript:x"])
-def test_files_are_named_relative_to_the_page(path: str):
-    with pytest.raises(InputError, match="the picture of 0001 is .*: name it relative to the page"):
-        explorer_page(**frames(), source="a", media={"0001": {"picture": path}})
-
-
 def test_too_many_clips_are_refused():
-    found = frames(4)
-    points = pd.concat([found["points"]] * 20_000)
-    with pytest.raises(InputError, match="holds 65,535 clips at most, not 80,000"):
-        explorer_page(points, found["neighbours"], "a")
+    found = frames()
+    with pytest.raises(InputError, match="65,535"):
+        explorer_page(pd.concat([found["points"]] * 2000), found["neighbours"], "a")
 
 
-# --- in a browser --------------------------------------------------------------------------------
+def test_the_committed_page_is_that_of_the_committed_measurements():
+    results = ROOT / "data/results/yt8m/05_explorer"
+    near, points = pd.read_parquet(results / "neighbours.parquet"), results / "points.csv"
+    page = explorer_page(pd.read_csv(points, dtype={"clip": str}), near, "YouTube-8M")
+    assert page == (ROOT / "figures/yt8m/explorer.html").read_text(encoding="utf-8")
 
 
 @pytest.fixture
@@ -151,17 +120,13 @@ def opened(browser, tmp_path: Path) -> Iterator:
         noted.tab.close()
 
 
-def becomes_true(tab, condition: str) -> bool:
-    """Wait up to half a minute; the page forbids the `eval` of `wait_for_function`."""
-    for _ in range(600):
-        if tab.evaluate(condition):
-            return True
-        tab.wait_for_timeout(50)
-    return False
+def ask(tab, clip: str) -> None:
+    tab.fill("#word", clip)
+    tab.press("#word", "Enter")
 
 
-def results(tab) -> list[str]:
-    return tab.eval_on_selector_all("#found code", "all => all.map(one => one.textContent)")
+def found(tab, kind: str) -> list[str]:
+    return tab.eval_on_selector_all(f"#found {kind}", "all => all.map(one => one.textContent)")
 
 
 def place(tab, row: int, side: int) -> tuple[float, float]:
@@ -171,37 +136,29 @@ def place(tab, row: int, side: int) -> tuple[float, float]:
     return box["x"] + x, box["y"] + y
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize(("width", "scheme"), [(390, "dark"), (1280, "light")])
 def test_it_opens_from_disk_asks_for_nothing_and_is_accessible(opened, width: int, scheme: str):
-    from axe_playwright_python.sync_playwright import Axe
-
     seen = opened(explorer_page(**frames(), source="by hand"), width, color_scheme=scheme)
     assert len(seen.asked) == 1 and seen.asked[0].startswith("file:")
     assert seen.tab.evaluate("document.documentElement.scrollWidth") <= width
     seen.tab.fill("#word", "a")
-    found = Axe().run(seen.tab).response["violations"]
-    assert not [(one["id"], one["nodes"][0]["html"][:200]) for one in found]
+    wrong = Axe().run(seen.tab).response["violations"]
+    assert not [(one["id"], one["nodes"][0]["html"][:200]) for one in wrong]
     assert seen.tab.title() == "Explorer: by hand"
 
 
 def test_an_id_is_searched_and_answered_both_ways(opened):
     tab = opened(explorer_page(**frames(), source="by hand")).tab
-    tab.fill("#word", "0009")
-    tab.press("#word", "Enter")
+    ask(tab, "0009")
     assert "video of 0009: Guitar" in tab.inner_text("#query")
-    assert results(tab) == ["0010", "0011", "0009"]
+    assert found(tab, "code") == ["0010", "0011", "0009"] and found(tab, "strong") == ["Guitar"]
     assert "Its own sound is among the 3 nearest: its rank is 3 of 40" in tab.inner_text("#verdict")
     assert tab.inner_text("#found li:nth-child(3)").count("true match") == 1
     assert "0.90" in tab.inner_text("#found li:first-child")
-    assert tab.eval_on_selector_all("#found strong", "all => all.map(one => one.textContent)") == [
-        "Guitar"
-    ]
     tab.locator("#ways label").nth(1).click()
     assert "sound of 0009: Guitar" in tab.inner_text("#query")
     assert "Its own video is among" in tab.inner_text("#verdict")
-    tab.fill("#word", "0007")
-    tab.press("#word", "Enter")
+    ask(tab, "0007")
     assert "is not among the 3 nearest: its rank is 25.5 of 40" in tab.inner_text("#verdict")
 
 
@@ -215,19 +172,17 @@ def test_a_label_is_searched_and_shown_as_text(opened):
     assert "video of 0002" in tab.inner_text("#query")
     assert "Save 13 clips shown" in tab.inner_text("#save-clips")
     assert tab.locator("#matches img, #found img").count() == 0 and tab.title() != "1"
-    tab.click("#unlabel")
-    assert tab.locator("#matches li").count() == 0
     assert len(seen.asked) == 1
 
 
 def test_hover_links_a_pair_and_a_click_asks(opened):
     tab = opened(explorer_page(**frames(), source="by hand")).tab
-    before = tab.evaluate("over.getImageData(0, 0, 2000, 2000).data.reduce((a, b) => a + b, 0)")
+    painted = "over.getImageData(0, 0, 2000, 2000).data.reduce((a, b) => a + b, 0)"
+    before = tab.evaluate(painted)
     tab.mouse.move(*place(tab, 12, 1))
     tab.wait_for_selector("#tip:not([hidden])")
     assert tab.inner_text("#tip") == "● sound of 0012: Guitar"
-    after = tab.evaluate("over.getImageData(0, 0, 2000, 2000).data.reduce((a, b) => a + b, 0)")
-    assert after > before  # the line to its other half
+    assert tab.evaluate(painted) > before  # the line to its other half
     tab.mouse.click(*place(tab, 12, 1))
     assert "sound of 0012" in tab.inner_text("#query")
     assert tab.locator("#ways input").nth(1).is_checked()
@@ -242,7 +197,8 @@ def test_wheel_zooms_where_it_stands_and_a_drag_moves(opened):
     x, y = place(tab, 12, 0)
     tab.mouse.move(x, y)
     tab.mouse.wheel(0, -400)
-    assert becomes_true(tab, "scale > 2 * fit")
+    tab.wait_for_timeout(300)  # for the next frame
+    assert tab.evaluate("scale > 2 * fit")
     assert place(tab, 12, 0) == pytest.approx((x, y), abs=1)
     tab.mouse.down()
     tab.mouse.move(x + 50, y + 20)
@@ -256,7 +212,6 @@ def test_the_legend_filters(opened):
     tab = opened(explorer_page(**frames(), source="by hand")).tab
     button = tab.get_by_role("button", name="Cat 13")
     button.click()
-    assert button.get_attribute("aria-pressed") == "false"
     assert "Save 27 clips shown" in tab.inner_text("#save-clips")
     assert tab.evaluate("under(sx(13), sy(13), 2)") == -1  # a cat
     assert tab.evaluate("under(sx(12), sy(12), 2)") == 12
@@ -291,10 +246,8 @@ def test_the_keyboard_alone_will_do(opened):
 
 
 def test_what_is_found_and_what_is_shown_is_saved(opened):
-    page = explorer_page(**frames(labels=("=1+1", 'a "b", c', "Cat")), source="by hand")
-    tab = opened(page).tab
-    tab.fill("#word", "0009")
-    tab.press("#word", "Enter")
+    tab = opened(explorer_page(**frames(("=1+1", 'a "b", c', "Cat")), source="by hand")).tab
+    ask(tab, "0009")
     with tab.expect_download() as saved:
         tab.click("#save-results")
     assert saved.value.suggested_filename == "results_0009.csv"
@@ -310,38 +263,27 @@ def test_what_is_found_and_what_is_shown_is_saved(opened):
     assert len(rows) == 40 and float(rows[7]["rank audio→video"]) == 25.5
 
 
-def test_youtube_is_asked_only_when_the_reader_allows_it(opened):
-    ids = {f"{row:04}": f"abcdefgh_{row:02}" for row in range(20)}
-    seen = opened(explorer_page(**frames(), source="by hand", youtube_ids=ids))
-    tab = seen.tab
-    tab.fill("#word", "0009")
-    tab.press("#word", "Enter")
+def test_youtube_is_asked_only_when_the_reader_allows_it(opened, tmp_path: Path):
+    seen = opened(explorer_page(**frames(), source="by hand"))
+    tab, file = seen.tab, tmp_path / "youtube_ids.csv"
+    assert tab.is_disabled("#allow")  # until a file of the reader says which videos there are
+    file.write_text("id,youtube_id\n0009,abcdefgh_09\n0010,abcdefgh_10\n0011,<b>\n0012,\n")
+    tab.set_input_files("#ids", file)
+    tab.wait_for_selector("#allow:enabled")
+    assert tab.evaluate("[...youtube.keys()]") == ["0009", "0010"]
+    ask(tab, "0009")
     assert len(seen.asked) == 1
     tab.check("#allow")
-    frame = "#players iframe"
-    sources = tab.eval_on_selector_all(frame, "all => all.map(one => one.src)")
+    sources = tab.eval_on_selector_all("#players iframe", "all => all.map(one => one.src)")
     address = "https://www.youtube-nocookie.com/embed/"
     assert sources == [f"{address}abcdefgh_09?mute=1", f"{address}abcdefgh_10?mute=0"]
     tab.wait_for_timeout(200)
     assert set(seen.asked[1:]) == set(sources)
     tab.uncheck("#allow")
-    assert tab.locator(frame).count() == 0
-
-
-def test_ids_are_taken_from_a_file_of_the_reader(opened, tmp_path: Path):
-    seen = opened(explorer_page(**frames(), source="by hand"))
-    assert seen.tab.is_disabled("#allow")
-    file = tmp_path / "youtube_ids.csv"
-    file.write_text("id,youtube_id\n0009,abcdefgh_09\n0010,\n0011,<b>\n")
-    seen.tab.set_input_files("#ids", file)
-    seen.tab.wait_for_selector("#allow:enabled")
-    assert seen.tab.evaluate("[...youtube]") == [["0009", "abcdefgh_09"]]
-    assert len(seen.asked) == 1
+    assert tab.locator("#players iframe").count() == 0
 
 
 def test_files_of_ones_own_are_shown_beside_the_page(opened, tmp_path: Path):
-    from matplotlib.image import imsave
-
     (tmp_path / "of mine").mkdir()
     imsave(tmp_path / "of mine" / "a#1.png", np.zeros((4, 4, 3)))
     with wave.open(str(tmp_path / "of mine" / "b.wav"), "wb") as sound:
@@ -349,42 +291,9 @@ def test_files_of_ones_own_are_shown_beside_the_page(opened, tmp_path: Path):
         sound.writeframes(bytes(8000))
     media = {"0009": {"picture": "of mine/a#1.png"}, "0010": {"sound": "of mine/b.wav"}}
     tab = opened(explorer_page(**frames(), source="by hand", media=media)).tab
-    tab.fill("#word", "0009")
-    tab.press("#word", "Enter")
-    assert becomes_true(tab, "document.querySelector('#players img').naturalWidth === 4")
-    assert becomes_true(tab, "document.querySelector('#players audio').duration === 0.5")
+    ask(tab, "0009")
+    expect(tab.locator("#players img")).to_have_js_property("naturalWidth", 4, timeout=30_000)
+    expect(tab.locator("#players audio")).to_have_js_property("duration", 0.5, timeout=30_000)
     assert tab.is_hidden("#youtube")
     tab.locator("#found .item").nth(1).click()
     assert "No file is named for it" in tab.inner_text("#players")
-
-
-def test_while_the_view_moves_no_point_is_drawn(opened):
-    """The points are shifted as a picture, and drawn anew when the view has come to rest."""
-    tab = opened(explorer_page(**frames(6000, k=10), source="made up")).tab
-    moving, resting = tab.evaluate(
-        """async () => {
-          const frame = () => new Promise((done) => requestAnimationFrame(done));
-          await frame();
-          await frame();
-          const picture = CanvasRenderingContext2D.prototype.drawImage;
-          let count = 0;
-          CanvasRenderingContext2D.prototype.drawImage = function (...all) {
-            count += 1;
-            return picture.apply(this, all);
-          };
-          const rest = [];
-          window.setTimeout = (draw, _, all) => rest.push(() => draw(all));
-          for (let step = 0; step < 15; step++) {
-            zoom(1.001);
-            move(1, 1);
-            await frame();
-            await frame();
-          }
-          const moving = count;
-          rest.at(-1)();
-          await frame();
-          await frame();
-          return [moving, count];
-        }"""
-    )
-    assert moving == 0 and resting > 10_000

@@ -1,0 +1,326 @@
+"""The figures of the committed measurements: readable, the same under any settings, and true."""
+
+from collections.abc import Callable
+from functools import cache
+from itertools import combinations
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyBboxPatch
+from matplotlib.text import Text
+
+from xmodal_suite import figures
+from xmodal_suite.figures import style
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCE = "YouTube-8M, $5_a$"
+TEXTS = ["clip", "query_id", "match_id", "query_labels", "match_labels"]
+
+
+def read(path: str) -> pd.DataFrame:
+    frame = pd.read_csv(ROOT / path, dtype=dict.fromkeys(TEXTS, str))
+    return frame.fillna({name: "" for name in TEXTS if name in frame})
+
+
+def measured(path: str) -> pd.DataFrame:
+    return read(f"data/results/yt8m/{path}.csv")
+
+
+def readings() -> pd.DataFrame:
+    return pd.concat([read("figures/yt8m/table1.csv"), read("figures/yt8m/table2.csv")])
+
+
+def with_published(ours: pd.DataFrame) -> pd.DataFrame:
+    paper = readings().query("reading == 'published'")
+    return pd.concat([paper.rename(columns={"row": "gallery", "reading": "model"}), ours])
+
+
+def law() -> pd.DataFrame:
+    parts, rows = [], readings()
+    for reading, candidates in (("galleries", rows["row"]), ("dimensions", 6000)):
+        part = rows.assign(candidates=candidates, model=rows["reading"], reading=reading)
+        part["model"] = part["model"].replace(f"rows are {reading}", "ours")
+        parts.append(part[part["model"].isin(["published", "ours"])])
+    return pd.concat(parts)
+
+
+def methods() -> pd.DataFrame:
+    return with_published(read("figures/yt8m/beyond.csv")).query("gallery == 1024")
+
+
+def study(name: str) -> pd.DataFrame:
+    runs = read("figures/yt8m/study_runs.csv").query("study == @name")
+    runs = runs.rename(columns={"change": "about", "measure": "panel"})
+    return runs[runs["panel"].str.startswith("R@1,")]
+
+
+def learning() -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return all runs of both studies as points, and a power law through those of each."""
+    points = pd.concat([study("paper"), study("recipe")]).rename(columns={"study": "method"})
+    points = points[points["panel"] == "R@1, N = 1,024"]
+    lines = []
+    for method, runs in points.groupby("method"):
+        slope, level = np.polyfit(np.log(runs["clips"]), np.log(runs["recall"]), 1)
+        clips = np.geomspace(runs["clips"].min(), 4e6, 60)
+        recall = np.exp(level) * clips**slope
+        line = {"method": method, "clips": clips, "recall": recall}
+        lines.append(pd.DataFrame({**line, "low": recall / 2, "high": recall * 2}))
+    return points, pd.concat(lines)
+
+
+FIGURES: dict[str, Callable[[], Figure]] = {
+    "architecture": figures.architecture,
+    "beyond_changes": lambda: figures.study_rows(study("recipe")),
+    "categories": lambda: figures.categories(measured("06_beyond/categories")),
+    "correlations": lambda: figures.correlations(measured("01_data/components")),
+    "feature_norms": lambda: figures.feature_norms(*measured("01_data/norms").to_numpy().T),
+    "label_frequencies": lambda: figures.label_frequencies(
+        measured("01_data/labels"), measured("01_data/labels_per_clip")
+    ),
+    "learning": lambda: figures.learning_curve(*learning(), ("published, N = 1,024", 10.0)),
+    "methods": lambda: figures.methods(methods()),
+    "own_methods": lambda: figures.methods(
+        read("figures/media/own_recall.csv").query("gallery == gallery.min()")
+    ),
+    "paper_changes": lambda: figures.study_rows(study("paper")),
+    "plain_curve": lambda: figures.plain_curve(measured("02_train/plain")),
+    "recall_against_gallery": lambda: figures.recall_against_gallery(
+        with_published(read("figures/yt8m/recall.csv").assign(model="dimension 250"))
+    ),
+    "recall_law": lambda: figures.recall_law(law()),
+    "recall_readings": lambda: figures.recall_readings(readings()),
+    "retrieval": lambda: figures.retrieval(measured("05_retrieval/examples")),
+    "spaces": lambda: figures.spaces(measured("04_umap/points")),
+    "training_curve": lambda: figures.training_curves(measured("02_train/history"), 250, 256),
+    "training_curves": lambda: figures.training_curves(measured("03_recall/history"), 10_000, 256),
+    "umap": lambda: figures.umap(measured("04_umap/points")),
+}
+
+
+@cache
+def drawn(name: str) -> Figure:
+    """Return a figure, signed, and drawn once for all tests."""
+    figure = FIGURES[name]()
+    style.sign(figure, SOURCE)
+    return figure
+
+
+def written(figure: Figure) -> set[Text]:
+    """Draw a figure; return the texts that are seen."""
+    seen, draw = set(), Text.draw
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Text, "draw", lambda text, renderer: (seen.add(text), draw(text, renderer)))
+        figure.draw_without_rendering()
+    return {text for text in seen if text.get_visible() and text.get_text()}
+
+
+def words(figure: Figure) -> list[str]:
+    return [text.get_text() for text in written(figure)]
+
+
+def markers(axis: Axes) -> dict[str, np.ndarray]:
+    return {line.get_marker(): line.get_xydata() for line in axis.lines if len(line.get_xdata())}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_text_is_readable_inside_the_page_and_clear_of_the_others(name: str):
+    figure, texts = drawn(name), written(drawn(name))
+    page = figure.bbox.padded(0.5)
+    assert SOURCE in {text.get_text() for text in texts if not text.get_parse_math()}
+    for text in texts:
+        assert 7 <= text.get_fontsize() <= 9 and text.get_fontname() == "DejaVu Sans", text
+        box = Text.get_window_extent(text)  # of the words alone, without a leader line
+        assert page.x0 <= box.x0 and box.x1 <= page.x1, text
+        assert page.y0 <= box.y0 and box.y1 <= page.y1, text
+    boxes = [(Text.get_window_extent(text).padded(-1), text.get_text()) for text in texts]
+    for (box, text), (other_box, other) in combinations(boxes, 2):
+        assert not box.overlaps(other_box), (text, other)
+
+
+@pytest.mark.parametrize("name", ["methods", "retrieval", "training_curves", "umap"])
+def test_a_figure_is_the_same_bytes_again_under_any_settings(name: str):
+    plain, before = drawn(name)._repr_png_(), dict(matplotlib.rcParams)
+    assert plain[0].startswith(b"\x89PNG") and plain[1]["width"] == 672  # 7 inches
+    assert drawn(name)._repr_png_() == plain
+    dark = {"font.size": 20, "axes.facecolor": "black", "lines.linewidth": 9, "text.color": "w"}
+    with matplotlib.rc_context(dark):
+        figure = FIGURES[name]()
+        style.sign(figure, SOURCE)
+        assert figure._repr_png_() == plain
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_clips_without_labels_are_no_fault():
+    none, per_clip = measured("06_beyond/categories")[:0], measured("01_data/labels_per_clip")
+    for figure in (figures.categories(none), figures.label_frequencies(none, per_clip)):
+        assert "No clip has a label." in words(figure)
+
+
+def test_architecture_shows_the_numbers_of_the_paper():
+    shown = words(drawn("architecture"))
+    for units, times in {"2,000": 2, "700": 2, "450": 2, "200": 2, "250": 2, "1,024": 1}.items():
+        assert shown.count(units) == times
+    assert "3,862 sigmoids" in shown
+
+
+def test_labels_and_norms_are_described_in_numbers():
+    per_clip = pd.DataFrame({"labels": [1, 2, 19], "clips": [2, 1, 1]})
+    labels = pd.DataFrame({"name": ["$x^", "b"], "clips": [3, 1]})
+    shown = words(figures.label_frequencies(labels, per_clip))
+    assert {"$x^", "mean 5.8"} <= set(shown)  # (1 + 1 + 2 + 19) / 4 = 5.75
+    norms = figures.feature_norms(np.array([1, 2, 3, 4]), np.array([-1, -2, -3, -4]))
+    assert "b   the same clips: correlation −1.00" in words(norms)
+    assert "b   the same clips: norms do not vary" in words(figures.feature_norms([1, 1], [2, 3]))
+
+
+def test_the_spectrum_ends_with_all_variance_in_any_order():
+    values = {"canonical": [0.5], "visual": [1, 3], "audio": [0, 1, 0, 0]}
+    parts = [pd.DataFrame({"kind": kind, "value": value}) for kind, value in values.items()]
+    figure = figures.correlations(pd.concat(parts))
+    curves = {line.get_label(): line.get_xydata() for line in figure.axes[1].lines}
+    np.testing.assert_allclose(curves["visual (2 dimensions)"], [[0, 0], [50, 75], [100, 100]])
+    np.testing.assert_allclose(curves["audio (4 dimensions)"][1], [25, 100])
+
+
+def test_the_easiest_category_stands_on_top():
+    frame = pd.DataFrame({"label": ["hard", "easy"], "clips": [900, 898], "recall": [0, 6]})
+    axis = figures.categories(frame.assign(relevant=9)).axes[0]
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["easy (898)", "hard (900)"]
+    assert axis.yaxis_inverted()
+    assert markers(axis)["o"].tolist() == [[6, 0], [0, 1]]
+
+
+def test_methods_stand_one_below_the_other_each_k_with_its_marker():
+    names, parts = list(methods()["model"].unique()), methods().groupby("direction", sort=False)
+    for axis, (_, part) in zip(drawn("methods").axes, parts, strict=True):
+        points = [line for line in axis.lines if line.get_marker() in "os^"]
+        seen = {(line.get_marker(), *point) for line in points for point in line.get_xydata()}
+        kind = {1: "o", 5: "s", 10: "^"}
+        assert seen == {(kind[r.k], r.recall, names.index(r.model)) for r in part.itertuples()}
+
+
+def test_intervals_reach_from_low_to_high():
+    rows = readings().query("direction == 'audio→video' and k == 1")
+    rows = rows[rows["reading"].isin(["published", "rows are galleries"])]
+    axis = figures.recall_readings(rows).axes[0]
+    seen, ours = markers(axis), rows[rows["reading"] != "published"]
+    np.testing.assert_allclose(seen["D"][:, 1], [-0.3, 0.7, 1.7])
+    np.testing.assert_allclose(seen["o"][:, 0], ours["recall"])
+    intervals = np.array(axis.collections[-1].get_segments())[:, :, 0]
+    np.testing.assert_allclose(intervals, ours[["low", "high"]])
+
+
+def test_the_law_tells_models_and_rows_apart_without_colour():
+    chance, *lines = drawn("recall_law").axes[0].lines
+    np.testing.assert_allclose(chance.get_ydata(), 100 * chance.get_xdata())
+    forms = {(line.get_markerfacecolor() == "white", line.get_marker()) for line in lines}
+    assert len(forms) == len(lines) == 6  # two models, three rows
+    frame = law().query("reading == 'galleries' and direction == 'audio→video'")
+    points = {tuple(point) for line in lines for point in line.get_xydata()}
+    assert points == {(row.k / row.candidates, row.recall) for row in frame.itertuples()}
+
+
+def test_chance_is_k_of_n_and_models_differ_in_more_than_colour():
+    for axis, k in zip(drawn("recall_against_gallery").axes, (1, 5, 10, 1, 5, 10), strict=True):
+        chance, *models = axis.lines
+        np.testing.assert_allclose(chance.get_ydata(), 100 * k / chance.get_xdata())
+        assert len({line.get_marker() for line in models}) == len(models) == 2
+
+
+def test_a_study_shows_every_run_its_mean_and_standard_deviation():
+    frame = pd.DataFrame({"about": ["text"] * 3 + ["wide"], "panel": "R@1", "seed": [0, 1, 2, 0]})
+    axis = figures.study_rows(frame.assign(recall=[1, 2, 3, 7])).axes[0]
+    assert markers(axis)["|"].tolist() == [[2, 0], [7, 1]]
+    assert markers(axis)["."].tolist() == [[1, 0], [2, 0], [3, 0], [7, 1]]
+    (bars,) = [lines for lines in axis.collections if lines.get_linewidth() == 5]
+    np.testing.assert_allclose(bars.get_segments()[0], [[1, 0], [3, 0]])  # 2 ± 1
+    assert [line.get_xdata() for line in axis.lines if line.is_dashed()] == [[2, 2]]
+
+
+def test_a_learning_curve_is_solid_as_far_as_clips_were_measured():
+    points = pd.DataFrame({"method": "a", "clips": [100, 4000], "recall": [1.0, 40.0]})
+    lines = pd.DataFrame({"method": "a", "clips": [100.0, 10_000.0], "recall": [1.0, 100.0]})
+    figure = figures.learning_curve(points, lines.assign(low=1e-9, high=1e9), ("far", 0.2))
+    solid, dashed = figure.axes[0].lines[:2]
+    # recall = clips / 100: a straight line on these axes, so also between the two given
+    np.testing.assert_allclose(solid.get_xydata(), [[100, 1], [4000, 40]])
+    np.testing.assert_allclose(dashed.get_xydata(), [[4000, 40], [10_000, 100]])
+    low, high = figure.axes[0].get_ylim()
+    assert 0.1 < low < 0.2 and high == 100 and dashed.is_dashed()
+
+
+def test_each_measure_of_a_training_has_its_panel():
+    frame = pd.DataFrame({"step": [0, 1000, 2000] * 2, "run": list("aaabbb"), "loss": [9.0] * 6})
+    names = ["cosine", "learning_rate", "recall_at_1", "recall_at_5", "recall_at_10"]
+    frame = frame.assign(classification=12.0, **{name: np.arange(6.0) for name in names})
+    figure = figures.training_curves(frame, 1000)
+    panels = [["loss"], ["cosine"], ["classification"], ["learning_rate"], names[2:]]
+    for axis, measures in zip(figure.axes, panels, strict=True):
+        *lines, switch = axis.lines
+        assert list(switch.get_xdata()) == [1000, 1000]
+        expected = [part[m].tolist() for m in measures for _, part in frame.groupby("run")]
+        assert sorted(list(line.get_ydata()) for line in lines) == sorted(expected)
+    assert {"R@1", "λ switched on"} <= set(words(figure))
+
+
+def test_without_the_labels_the_loss_is_the_cosine_loss_alone():
+    shown = words(drawn("training_curves"))
+    assert "a   cosine loss" in shown and "0.0001" in shown and "λ switched on" not in shown
+    assert not [text for text in shown if "total loss" in text or "cross entropy" in text]
+
+
+def some_points(clips: int) -> pd.DataFrame:
+    frame = measured("04_umap/points").query("map == 'after training'")
+    return frame[frame["clip"].isin(frame["clip"].unique()[:clips])].reset_index(drop=True)
+
+
+def test_the_map_links_a_seeded_choice_of_pairs():
+    frame = some_points(200)
+
+    def links(frame: pd.DataFrame, seed: int = 0) -> np.ndarray:
+        lines = figures.umap(frame, linked=5, seed=seed).axes[1].collections[-3]
+        return np.array(lines.get_segments())
+
+    clip = {(x, y): clip for x, y, clip in frame[["x", "y", "clip"]].to_numpy()}
+    linked = links(frame)
+    assert len(linked) == 5
+    assert all(clip[tuple(start)] == clip[tuple(end)] for start, end in linked)
+    # The order of the rows is not part of the data.
+    np.testing.assert_array_equal(links(frame.sample(frac=1, random_state=1)), linked)
+    assert not np.array_equal(links(frame, seed=1), linked)
+
+
+def test_labels_are_written_on_the_middle_of_their_points_and_apart():
+    frame = some_points(200)
+    place = {name: 9.0 * number for number, name in enumerate(frame["label"].unique())}
+    apart = frame.assign(x=frame["label"].map(place), y=frame["label"].map(place))
+    seen = {text.get_text(): text.get_position() for text in figures.umap(apart, 3).axes[0].texts}
+    assert seen == {name: pytest.approx((place[name],) * 2, abs=0.1) for name in seen}
+    assert len(seen) == 3 and "other" not in seen
+    crowded = figures.umap(frame.assign(x=0.0, y=0.0)).axes[0].texts
+    boxes = [Text.get_window_extent(text).padded(-1) for text in crowded]
+    assert len(boxes) == 8 and not any(a.overlaps(b) for a, b in combinations(boxes, 2))
+
+
+def test_cards_put_shared_labels_first_and_bold_and_count_those_without_room():
+    wide = "; ".join(letter * 25 for letter in "MWMW")
+    frame = measured("05_retrieval/examples").query("direction == 'video→audio'").iloc[:1]
+    frame = frame.assign(query_labels="a; b; c", match_labels="z; c; a", own=False)
+    texts = figures.retrieval(frame).axes[0].texts
+    shown = [text for text in texts if text.get_text().strip(",") in set("abcz")]
+    assert [text.get_text() for text in shown] == ["a,", "b,", "c", "c,", "a,", "z"]
+    assert [text.get_weight() for text in shown] == [*["normal"] * 3, "bold", "bold", "normal"]
+    full = figures.retrieval(frame.assign(query_labels=wide, match_labels=wide))
+    assert [text for text in words(full) if text.startswith("+")] == ["+2", "+2"]
+
+
+def test_cards_mark_the_own_clip_in_words_and_shade():
+    own, figure = measured("05_retrieval/examples")["own"].sum(), drawn("retrieval")
+    faces = [patch.get_facecolor() for patch in figure.findobj(FancyBboxPatch)]
+    assert words(figure).count("own clip") == own == min(map(faces.count, {*faces}))
+    assert figure.get_figheight() <= 9
