@@ -50,7 +50,7 @@ from xmodal_suite.explored import ExplorerConfig, explore
 from xmodal_suite.figures import style
 from xmodal_suite.figures.curves import band, curve, log_axes
 from xmodal_suite.intervals import interval
-from xmodal_suite.projection import draw_clips
+from xmodal_suite.space import draw_clips
 
 HERE = Path(__file__).parent
 EARLIER = HERE / "fast_epyc.json"
@@ -552,7 +552,7 @@ def slope_part(work: Path, rounds: int) -> list[dict[str, Any]]:
     clips = open_features(feature_set(work), "train")
     for size in EXPLORED:
         config = ExplorerConfig(clips=size)
-        given = Embeddings(*vectors(size)), draw_clips(clips, config), config
+        given = Embeddings(*vectors(size)), draw_clips(clips, size, config.seed), config
         times = in_turns({"": lambda given=given: explore(*given)}, rounds)
         add("explorer", "points", 2 * size, times[""])
     return rows
