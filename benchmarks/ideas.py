@@ -31,7 +31,7 @@ from xmodal.data.batches import Batches, Drawn
 from xmodal.data.features import open_features
 from xmodal.data.statistics import moments, whitener
 from xmodal.evaluation.cca import embed_cca, fit_cca
-from xmodal.evaluation.recall import joined, recall_frame
+from xmodal.evaluation.recall import ensemble, recall_frame
 from xmodal.model import Embeddings, JointEmbedding
 from xmodal.negatives import Labels
 from xmodal.train import learning_rate, make_optimiser, with_steps
@@ -210,7 +210,7 @@ def measure(told: argparse.Namespace) -> pd.DataFrame:
             ("two distilled joined", [("distilled", left), ("distilled", right)]),
         ):
             if all(member in found for member in members):
-                one = joined([found[member] for member in members])
+                one = ensemble([found[member] for member in members])
                 rows.append({"idea": about, "seed": f"{left}, {right}", **score(one, told)})
     for seed in told.seeds:
         if ("recipe", seed) in found:
@@ -219,7 +219,7 @@ def measure(told: argparse.Namespace) -> pd.DataFrame:
                 {
                     "idea": "the recipe joined with CCA, 4 to 1",
                     "seed": seed,
-                    **score(joined(weighted), told),
+                    **score(ensemble(weighted), told),
                 }
             )
     return pd.DataFrame(rows)

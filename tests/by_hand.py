@@ -76,6 +76,9 @@ def leave_run(
     """
     run.mkdir(parents=True, exist_ok=True)
     (run / "result.json").write_text(json.dumps({"training_clips": clips, "best_step": step}))
+    (run / "config.json").write_text(
+        json.dumps({"config": {"joint_normalise": False}, "sizes": {}})
+    )
     rows = [
         {"split": split, "direction": direction, "gallery": size, "galleries": 1, "k": k}
         | {"recall": recall + k + size / 8 + off + (split == "validation")}

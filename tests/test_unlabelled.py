@@ -12,7 +12,7 @@ from torch.nn.functional import normalize
 
 from xmodal.data.features import FeatureSet, open_features
 from xmodal.evaluation import relevance
-from xmodal.evaluation.controls import controls
+from xmodal.evaluation.controls import labels
 from xmodal.metrics import ranks
 from xmodal.model import Embeddings
 from xmodal_suite import figures as plots
@@ -49,7 +49,7 @@ def test_labels_of_none_are_told(clips: FeatureSet, embedded: Embeddings) -> Non
 def test_what_needs_no_labels_is_measured(clips: FeatureSet, embedded: Embeddings) -> None:
     wrong = relevance.errors({"random": embedded}, clips)
     assert wrong["misses with a shared label"].fillna(0).tolist() == [0] * len(wrong)
-    by_label = controls(clips, embedded)["true labels"]
+    by_label = labels(clips)
     found = ranks(by_label.visual, by_label.audio)
     assert set(found.better.tolist()) == {0}  # no label tells two clips apart: all are tied
     assert set(found.tied.tolist()) == {len(clips)}  # itself among them

@@ -1,130 +1,109 @@
-"""Nearest neighbours in the joint space, and the examples to look at (paper, section 4.2)."""
+"""What queries retrieve: examples to look at (paper, section 4.2), and the neighbours of clips."""
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from pydantic import Field
 
 from xmodal.config import InputError
-from xmodal.data.features import FeatureSet, open_features
-from xmodal.evaluation.recall import directions, embed_run, nearest
+from xmodal.data.features import FeatureSet
+from xmodal.evaluation.recall import directions, nearest
 from xmodal.evaluation.relevance import most_frequent
 from xmodal.metrics import both_ranks
 from xmodal.model import Embeddings
-from xmodal_suite.figure_config import RunFigureConfig
+from xmodal_suite.space import frequent_labels
 
 SHOWN = 3
 """Items shown for each query, the nearest first; our choice, the paper shows one."""
 
 
-class RetrievalConfig(RunFigureConfig):
-    """Which examples are shown; all is our choice."""
+def examples(
+    embedded: Embeddings, clips: FeatureSet, seeded: int, extremes: int, seed: int
+) -> pd.DataFrame:
+    """Choose queries in both directions, and say what each retrieves, as figure 2 of the paper.
 
-    seeded: int = Field(3, ge=0, description="queries drawn at random, in each direction")
-    extremes: int = Field(1, ge=0, description="best, median and worst queries, in each direction")
-    seed: int = Field(0, ge=0, description="of the queries drawn")
-    youtube_ids: Path = Field(
-        Path("data/youtube_ids.csv"), description="what `xmodal resolve` found; may be missing"
-    )
-    explorer_run: Path = Field(
-        Path("runs/sample/best/member-seed0"), description="run that the explorer shows (06_beyond)"
-    )
+    ``extremes`` queries each are those whose match leads the other candidates by most (best), is
+    at the median of all ranks (median) or ranks last (worst); ``seeded`` are drawn at random
+    (random). A silent clip is no query. The paper skips the query's own clip; here it is marked.
 
-
-def measure_examples(config: RetrievalConfig) -> dict[str, pd.DataFrame]:
-    """Look at what the evaluation clips retrieve by a run: `examples` and `near_misses`."""
-    evaluation = open_features(config.features, "evaluation")
-    embedded = embed_run(config.run, evaluation)
-    return {
-        "examples": examples(embedded, evaluation, config),
-        "near_misses": near_misses(embedded, evaluation),
-    }
-
-
-EXAMPLES = ["kind", "direction", "query_id", "query_labels", "rank", "candidates", "place"]
-EXAMPLES += ["match_id", "match_labels", "cosine", "own", "shared"]
-
-
-def examples(embedded: Embeddings, features: FeatureSet, config: RetrievalConfig) -> pd.DataFrame:
-    """Pick queries in both directions and what they retrieve, as figure 2 of the paper shows.
-
-    Queries are those whose true match leads the other candidates by most (best), is at the median
-    of all ranks (median) or ranks last (worst), and clips drawn at random (random). Silent clips
-    are no queries: their audio is the same. The paper skips the query's own clip (section 4.2);
-    here it is kept and marked.
-
-    A row a retrieved item, `SHOWN` a query: kind ("best", "median", "worst", "random"), direction,
-    query_id, query_labels (names, joined by "; "), rank (of the true match), candidates (among how
-    many), place (of the item, 1 is nearest), match_id, match_labels, cosine, own (whether the item
-    is the query's own clip), shared (labels in common).
+    A row a retrieved item: kind, direction, query_id, query_labels (names, joined by "; "), rank
+    (of the match), candidates, place (of the item, 1 is nearest), match_id, match_labels, cosine,
+    own (whether the item is the query's own clip), shared (labels in common).
     """
-    sound = np.flatnonzero(~features.silent)
-    if len(sound) < max(config.seeded, config.extremes):
-        raise InputError(
-            f"{len(sound)} clips with sound are too few to choose examples from: "
-            "prepare more shards or ask for fewer"
-        )
+    audible = np.flatnonzero(~clips.silent)
+    if len(audible) < max(seeded, extremes):
+        raise InputError(f"{len(audible)} clips with sound are too few: ask for fewer examples")
     rows: list[dict] = []
     both = both_ranks(embedded.audio, embedded.visual)
     for number, (direction, query, gallery) in enumerate(directions(embedded)):
-        shown = min(SHOWN, len(gallery))
-        cosine, item = (found.numpy() for found in nearest(query, gallery, shown))
+        cosine, item = (x.numpy() for x in nearest(query, gallery, min(SHOWN, len(gallery))))
         rank = both[number].average().numpy()
-        lead = np.where(
-            item[:, 0] == np.arange(len(item)), cosine[:, 0] - cosine[:, :2][:, -1], -1.0
-        )
-        from_median = np.abs(rank - np.median(rank[sound]))
+        lead = np.where(item[:, 0] == np.arange(len(item)), cosine[:, 0] - cosine[:, :2][:, -1], -1)
+        off_median = np.abs(rank - np.median(rank[audible]))
         chosen = {
-            kind: sound[np.argsort(order[sound], kind="stable")][: config.extremes]
-            for kind, order in (("best", -lead), ("median", from_median), ("worst", -rank))
+            kind: audible[np.argsort(order[audible], kind="stable")][:extremes]
+            for kind, order in (("best", -lead), ("median", off_median), ("worst", -rank))
         }
-        drawn = np.random.default_rng([config.seed, number]).permutation(sound)
-        chosen["random"] = drawn[: config.seeded]
+        drawn = np.random.default_rng([seed, number]).permutation(audible)
+        chosen["random"] = drawn[:seeded]
         for kind, row in [(kind, row) for kind, some in chosen.items() for row in some]:
             for place, match in enumerate(item[row]):
-                common = features.labels[[row]].multiply(features.labels[[match]])
+                common = clips.labels[[row]].multiply(clips.labels[[match]])
                 rows.append(
                     {
                         "kind": kind,
                         "direction": direction,
-                        "query_id": str(features.ids[row]),
-                        "query_labels": "; ".join(features.labels_of(row)),
+                        "query_id": str(clips.ids[row]),
+                        "query_labels": "; ".join(clips.labels_of(row)),
                         "rank": float(rank[row]),
                         "candidates": len(item),
                         "place": place + 1,
-                        "match_id": str(features.ids[match]),
-                        "match_labels": "; ".join(features.labels_of(match)),
+                        "match_id": str(clips.ids[match]),
+                        "match_labels": "; ".join(clips.labels_of(match)),
                         "cosine": float(cosine[row, place]),
                         "own": bool(match == row),
                         "shared": int(common.sum()),
                     }
                 )
-    return pd.DataFrame(rows, columns=EXAMPLES)
+    return pd.DataFrame(rows)
 
 
-NEAR_MISSES = ["label", "queries", "own first", "same label first", "same label by chance"]
-NEAR_MISSES += ["most often instead"]
+def examples_table(
+    found: pd.DataFrame, youtube_ids: Mapping[str, str | None] | None = None
+) -> pd.DataFrame:
+    """Return `examples` as a table to read, with the YouTube ids that are known.
+
+    A video is at youtu.be/<YouTube id>; None stands for a video that was deleted.
+    """
+    table = found.assign(own=np.where(found["own"], "own clip", ""))
+    table = table.rename(columns={"match_id": "item_id", "match_labels": "item_labels"})
+    first = ["query_id", "query_labels"]  # a table groups its rows by its first column
+    table = table[[*first, *table.columns.drop(first)]]
+    known = {clip: name or "deleted" for clip, name in (youtube_ids or {}).items()}
+    for role in ("query", "item"):
+        table[f"{role}_labels"] = table[f"{role}_labels"].str.replace("; ", ", ")
+        ids = table[f"{role}_id"].map(known)
+        if ids.notna().any():
+            table.insert(table.columns.get_loc(f"{role}_id") + 1, f"{role}_on_youtube", ids)
+    return table.rename(columns=lambda name: name.replace("_", " "))
 
 
-def near_misses(embedded: Embeddings, features: FeatureSet, most: int = 10) -> pd.DataFrame:
+def near_misses(embedded: Embeddings, clips: FeatureSet, most: int = 10) -> pd.DataFrame:
     """Say, label by label, what comes first where the query's own clip does not.
 
     Both directions count together; silent clips are no queries. A row for each of the ``most``
     frequent labels of the queries: label, queries (that carry it), own first (percent of the
-    queries), same label first (percent of those whose own clip is not first: the first item carries
-    the label too), same label by chance (percent of all clips that carry it), most often instead
-    (where the first item lacks the label: the label that it carries most often and the query does
-    not; "" if there is none).
+    queries), same label first (percent of the queries whose own clip is not first), same label by
+    chance (percent of all clips), most often instead (where the first item lacks the label: the
+    label that it carries most often and the query does not; "" if there is none).
     """
-    labels, sound = features.labels, np.flatnonzero(~features.silent)
-    query = np.tile(sound, 2)
+    labels, audible = clips.labels, np.flatnonzero(~clips.silent)
+    query = np.tile(audible, 2)
     first = np.concatenate(
-        [nearest(one, items, 1)[1].numpy()[sound, 0] for _, one, items in directions(embedded)]
+        [nearest(one, items, 1)[1].numpy()[audible, 0] for _, one, items in directions(embedded)]
     )
     lines = []
-    for column in most_frequent(labels[sound], most):
+    for column in most_frequent(labels[audible], most):
         carries = labels[:, [column]].toarray()[:, 0] > 0
         asked = carries[query]
         missed = asked & (first != query)
@@ -132,36 +111,65 @@ def near_misses(embedded: Embeddings, features: FeatureSet, most: int = 10) -> p
         found = labels[first[lost]]
         instead = (found - found.multiply(labels[query[lost]])).sum(axis=0)
         same = float(carries[first[missed]].mean()) if missed.any() else np.nan
-        other = features.label_names[instead.argmax()] if instead.any() else ""
         lines.append(
             {
-                "label": features.label_names[column],
+                "label": clips.label_names[column],
                 "queries": int(asked.sum()),
                 "own first": 100 * float((first == query)[asked].mean()),
                 "same label first": 100 * same,
                 "same label by chance": 100 * float(carries.mean()),
-                "most often instead": other,
+                "most often instead": clips.label_names[instead.argmax()] if instead.any() else "",
             }
         )
-    return pd.DataFrame(lines, columns=NEAR_MISSES)
+    names = ["label", "queries", "own first", "same label first", "same label by chance"]
+    return pd.DataFrame(lines, columns=[*names, "most often instead"])
 
 
-def examples_table(
-    found: pd.DataFrame, youtube_ids: Mapping[str, str | None] | None = None
-) -> pd.DataFrame:
-    """Return `examples` as a table to read, query by query; the own clip is marked in words.
+def points_frame(plane: np.ndarray, clips: FeatureSet, labels: int) -> pd.DataFrame:
+    """Name the points of a map, (2 · clips, 2), all videos first, then all sounds, as the explorer.
 
-    With ``youtube_ids`` (clip id → YouTube id, None: a deleted video) of some of the clips, each
-    clip's stands beside its id: the video is at youtu.be/<YouTube id>.
+    A row a clip: clip (id), labels (names, joined by "; "), label (a frequent one, or "other"),
+    visual_x, visual_y, audio_x, audio_y.
     """
-    table = found.assign(own=np.where(found["own"], "own clip", ""))
-    table = table.rename(columns={"match_id": "item_id", "match_labels": "item_labels"})
-    first = ["query_id", "query_labels"]  # a table groups its rows by its first column
-    table = table[[*first, *table.columns.drop(first)]]
-    for role in ("query", "item"):
-        table[f"{role}_labels"] = table[f"{role}_labels"].str.replace("; ", ", ")
-        known = {clip: name or "deleted" for clip, name in (youtube_ids or {}).items()}
-        ids = table[f"{role}_id"].map(known)
-        if ids.notna().any():
-            table.insert(table.columns.get_loc(f"{role}_id") + 1, f"{role}_on_youtube", ids)
-    return table.rename(columns=lambda name: name.replace("_", " "))
+    visual, audio = plane.reshape(2, -1, 2)
+    return pd.DataFrame(
+        {
+            "clip": [str(name) for name in clips.ids],
+            "labels": ["; ".join(clips.labels_of(row)) for row in range(len(clips))],
+            "label": frequent_labels(clips, labels),
+            "visual_x": visual[:, 0],
+            "visual_y": visual[:, 1],
+            "audio_x": audio[:, 0],
+            "audio_y": audio[:, 1],
+        }
+    )
+
+
+def match_frame(embedded: Embeddings) -> pd.DataFrame:
+    """Return the cosine of each clip's own pair, and the rank of its match in both directions."""
+    cosine = (embedded.visual * embedded.audio).sum(dim=1).numpy().round(4)
+    both = both_ranks(embedded.audio, embedded.visual)
+    ways = (direction for direction, *_ in directions(embedded))
+    ranks = {way: own.average().numpy() for way, own in zip(ways, both, strict=True)}
+    return pd.DataFrame({"cosine": cosine, **ranks})
+
+
+def neighbours_frame(embedded: Embeddings, k: int, rows: np.ndarray | None = None) -> pd.DataFrame:
+    """Return the k nearest items of each clip, or of some rows, in both directions.
+
+    Columns direction, query and item (rows of the clips), rank (1 is nearest), cosine.
+    """
+    rows = np.arange(len(embedded.visual)) if rows is None else rows
+    found = []
+    for direction, query, gallery in directions(embedded):
+        k = min(k, len(gallery))
+        cosine, item = (part.numpy() for part in nearest(query[rows], gallery, k))
+        columns = {
+            "direction": direction,
+            "query": rows.repeat(k),
+            "rank": np.tile(np.arange(1, k + 1), len(rows)),
+            "item": item.ravel(),
+            "cosine": cosine.ravel().round(4),
+        }
+        found.append(pd.DataFrame(columns))
+    return pd.concat(found).sort_values(["direction", "query", "rank"], ignore_index=True)

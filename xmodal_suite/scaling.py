@@ -6,14 +6,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from scipy import stats
-from tqdm import tqdm
 
-from xmodal.data.features import open_features
-from xmodal.evaluation.cca import LINEAR, choose_cca, embed_cca
-from xmodal.evaluation.recall import mean_recall
-from xmodal_suite.intervals import interval
+from xmodal.evaluation.cca import LINEAR
 from xmodal_suite.published import published
-from xmodal_suite.study import AblationConfig
 
 REACH = 4_000_000
 """Training clips that curves go on to: a little more than YouTube-8M's training partition."""
@@ -36,22 +31,13 @@ def points_of(recalls: pd.DataFrame, gallery: int) -> pd.DataFrame:
     return points[["method", "clips", "seed", "recall"]].reset_index(drop=True)
 
 
-def cca_points(config: AblationConfig, sizes: Sequence[int]) -> pd.DataFrame:
-    """Fit linear CCA to so many training clips each: clips, recall (R@1 in percent)."""
-    clips = open_features(config.features, "evaluation")
-    rows = []
-    for size in tqdm(sizes, "fitting linear CCA", disable=None):
-        cca, power = choose_cca(config.features, size)[0][LINEAR]
-        rows.append((size, mean_recall(embed_cca(cca, clips, power), clips, config.gallery)))
-    return pd.DataFrame(rows, columns=["clips", "recall"])
-
-
 def learning_points(
     recalls: Sequence[pd.DataFrame], cca: pd.DataFrame, gallery: int
 ) -> pd.DataFrame:
     """Gather the trainings of all ablations that differ in the number of training clips.
 
-    ``recalls`` has the `named_recalls` of each, ``cca`` the `cca_points`. A line a training: method
+    ``recalls`` has the `named_recalls` of each, ``cca`` clips and recall of linear CCA. A line a
+    training: method
     (what the row with all clips changes), clips, seed, recall; linear CCA comes last.
     """
     points = [points_of(frame, gallery) for frame in recalls]
@@ -177,37 +163,3 @@ def curve_table(
                 part = part.assign(target=name, target_recall=level, clips_needed=needed)
             parts.append(part)
     return pd.concat(parts, ignore_index=True)
-
-
-def needs(recalls: pd.DataFrame, points: pd.DataFrame, gallery: int, clips: int) -> str:
-    """Say in a few sentences what the published recall needs, by the ablation of the method.
-
-    ``recalls`` are `named_recalls`, whose first row is the method as published, ``points`` the
-    `learning_points`, ``gallery`` a row of the published tables and ``clips`` the training clips to
-    predict for.
-    """
-    column = f"R@1, N = {gallery:,}"
-    means = recalls.pivot_table(index="change", columns="measure", values="recall", sort=False)
-    first, best = means.index[0], means[f"validation {column}"].idxmax()
-    paper = published_level(gallery)
-    there = f"{paper[1]:.1f} is published" if paper else "nothing is published"
-    law, mine = choose_law(points), points[points["method"] == first]
-    measured, held = (mine["clips"].to_numpy(), mine["recall"].to_numpy()), hold_back(points)
-    said = " and ".join(
-        f"{interval(*extrapolate(*measured, clips, name))} by a {name}"
-        for name in sorted(LAWS, key=lambda name: name != law)
-    )
-    tested = (held["clips"] / held["fitted to"]).max()
-    return (
-        f"At {gallery:,} candidates {first} reaches a Recall@1 of {means.loc[first, column]:.1f} % "
-        f"where {there}; of the changes tried, the best on validation clips is "
-        f"“{best}”, with {means.loc[best, column]:.1f} %. Continued to {clips:,} training clips, "
-        f"the curve of {first} gives {said} (95 % intervals in brackets). That is "
-        f"{clips / mine['clips'].max():,.0f} times the clips that it was measured on, "
-        + (
-            f"and the laws were tested, the {law} with the smaller error, on at most "
-            f"{tested:.1f} times as many."
-            if len(held)
-            else "and no law was put to a test."
-        )
-    )

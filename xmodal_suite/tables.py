@@ -298,3 +298,13 @@ def _grouped(table: pd.DataFrame, pattern: str) -> pd.DataFrame:
         for name in table.columns
     ]
     return table.set_axis(pd.MultiIndex.from_tuples(heads), axis=1)
+
+
+def controls_note(controls: pd.DataFrame) -> str:
+    """Say in one sentence what `controls_frame` found, for the footer of a table of recalls."""
+    parts = [
+        f"{name} {' / '.join(f'{value:.1f}' for value in part['recall'])}"
+        for name, part in controls.groupby("control", sort=False)
+    ]
+    size = controls["gallery"].iloc[0]
+    return f"Controls, R@1 / 5 / 10 at N = {size:,}, both directions: {'; '.join(parts)}"

@@ -29,15 +29,12 @@ def unit(n: int, seed: int) -> torch.Tensor:
 
 
 def test_occurrences_by_hand():
+    assert occurrence(np.arange(4)[:, None], 4) == (0, 0)  # evenly retrieved: no hubs
     found, never = occurrence(np.array([[1], [1], [3], [1]]), 4)
     assert never == 0.5
     deviations = np.array([-1, 2, -1, 0])  # of 0, 3, 0 and 1 from their mean
     skewness = (deviations**3).mean() / (deviations**2).mean() ** 1.5
     assert found == pytest.approx(skewness)
-
-
-def test_evenly_retrieved_items_have_no_hubs():
-    assert occurrence(np.arange(4)[:, None], 4) == (0, 0)
 
 
 def test_attraction_by_hand():

@@ -1,6 +1,5 @@
 """From runs to frames of recall: by hand, and against the metrics they are made of."""
 
-import dataclasses
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -17,11 +16,12 @@ from xmodal.data.features import open_features
 from xmodal.evaluation.recall import (
     AUDIO_TO_VIDEO,
     VIDEO_TO_AUDIO,
+    EvaluateConfig,
     MeasureConfig,
-    embed_apart,
     embed_run,
     embed_runs,
-    joined,
+    ensemble,
+    evaluate,
     mean_recall,
     measure_run,
     rank_frame,
@@ -31,7 +31,6 @@ from xmodal.evaluation.recall import (
 from xmodal.metrics import gallery_ranks, recall
 from xmodal.model import Embeddings
 from xmodal.train import TrainConfig, train
-from xmodal_suite.published import RecallConfig, measure_readings
 
 Tiny = Callable[..., TrainConfig]
 
@@ -105,14 +104,10 @@ def test_a_rank_is_that_of_its_clip():
 
 def test_clips_that_are_not_kept_are_neither_query_nor_candidate():
     whole, keep = related(40, 0), np.arange(40) % 3 > 0
-    frame = recall_frame([whole], [10, 26], keep, resamples=10)
+    frame = recall_frame([whole], [10, 26, 27], keep, resamples=10)  # there are 26
     kept = Embeddings(*(x[np.flatnonzero(keep)] for x in whole[:2]))
     pd.testing.assert_frame_equal(frame, recall_frame([kept], [10, 26], resamples=10))
     assert set(frame["queries"]) == {20, 26}
-
-
-def test_galleries_larger_than_the_split_are_left_out():
-    assert set(recall_frame([related(20, 0)], [10, 20, 21], resamples=5)["gallery"]) == {10, 20}
 
 
 @pytest.mark.parametrize("size", [16, 1024])
@@ -130,19 +125,29 @@ def test_mean_recall_is_that_of_both_directions_without_silent_clips(
 # --- runs ----------------------------------------------------------------------------------------
 
 
-def test_finished_runs_are_found_by_name(runs: Path, tmp_path: Path, related_features: Path):
+def test_all_finished_runs_of_a_folder_are_evaluated(runs: Path, related_features: Path):
     (runs / "unfinished").mkdir(exist_ok=True)
-    found = RecallConfig(runs_folder=runs).trained()
-    assert [run.name for run in found] == ["dim4-seed0", "dim8-seed0", "dim8-seed1"]
-    named = [tmp_path / "b", tmp_path / "a"]
-    assert RecallConfig(runs=named, runs_folder=runs).trained() == named
-    with pytest.raises(InputError, match="holds no finished training run: run 02_train"):
-        measure_readings(RecallConfig(runs_folder=tmp_path, features=related_features))
+    given = {"features": related_features, "galleries": [16], "resamples": 20}
+    frame = evaluate(EvaluateConfig(runs_folder=runs, **given))
+    assert frame.groupby("embedding_dim")["gallery"].unique().map(list).to_dict() == {
+        4: [16, 64],
+        8: [16, 64],
+    }
+    seeds = [
+        embed_run(runs / f"dim8-seed{s}", open_features(related_features, "evaluation"))
+        for s in (0, 1)
+    ]
+    part = frame[frame["embedding_dim"] == 8].drop(columns="embedding_dim").reset_index(drop=True)
+    pd.testing.assert_frame_equal(part, recall_frame(seeds, [16, 64], resamples=20))
+    named = evaluate(EvaluateConfig(runs=[runs / "dim4-seed0"], **given))
+    assert set(named["embedding_dim"]) == {4}
+    with pytest.raises(InputError, match="no finished run"):
+        evaluate(EvaluateConfig(runs_folder=runs / "unfinished", **given))
 
 
 def test_runs_are_embedded_by_dimension(runs: Path, related_features: Path):
     clips = open_features(related_features, "evaluation")
-    embedded = embed_runs(RecallConfig(runs_folder=runs).trained(), clips)
+    embedded = embed_runs(sorted(runs.glob("dim*")), clips)
     assert {dimension: len(models) for dimension, models in embedded.items()} == {4: 1, 8: 2}
     for dimension, models in embedded.items():
         for model in models:
@@ -158,7 +163,7 @@ def test_other_configurations_are_not_averaged(
 ):
     other = tmp_path / "other"
     train(tiny(other, seed=2, **change))
-    with pytest.raises(InputError, match=f"differ in .*{next(iter(change))}.*cannot be averaged"):
+    with pytest.raises(InputError, match=next(iter(change))):
         embed_runs([runs / "dim8-seed0", other], open_features(related_features, "evaluation"))
 
 
@@ -166,13 +171,13 @@ def test_features_of_other_sizes_are_refused(runs: Path, related_features: Path)
     class Narrow:
         visual, audio = np.zeros((2, 5), np.float32), np.zeros((2, 128), np.float32)
 
-    with pytest.raises(InputError, match=r"sizes \(1024, 128\), this split has \(5, 128\)"):
+    with pytest.raises(InputError, match=r"\(1024, 128\).*\(5, 128\)"):
         embed_run(runs / "dim8-seed0", Narrow())  # type: ignore[arg-type]
 
 
-def test_members_joined_have_the_mean_of_their_cosines():
+def test_an_ensemble_has_the_mean_of_its_members_cosines():
     members = [related(20, 0), related(20, 5), related(20, 9)]
-    both = joined(members)
+    both = ensemble(members)
     torch.testing.assert_close(both.visual.norm(dim=1), torch.ones(20))
     mean = sum(m.visual @ m.audio.T for m in members) / 3
     torch.testing.assert_close(both.visual @ both.audio.T, mean)
@@ -192,36 +197,4 @@ def test_a_run_is_measured_on_both_splits_without_silent_clips(
         expected = recall_frame([embed_run(tmp_path / "run", clips)], [16, sound], ~clips.silent)
         assert sound == 61 and set(part["gallery"]) == {16, 61}
         pd.testing.assert_frame_equal(part, expected)
-    assert not list((tmp_path / "run").glob("*.tmp"))
-
-
-def test_a_copied_run_tells_the_same(runs: Path, tmp_path: Path, related_features: Path):
-    """A run is found by its folder, wherever that was trained."""
-    shutil.copytree(runs / "dim4-seed0", tmp_path / "moved")
-    clips = open_features(related_features, "evaluation")
-    moved, original = embed_run(tmp_path / "moved", clips), embed_run(runs / "dim4-seed0", clips)
-    assert moved.audio.equal(original.audio)
-
-
-def test_halves_scaled_apart_do_not_tell_each_others_length(
-    tiny: Tiny, tmp_path: Path, related_features: Path
-):
-    """Scaled with its own half, a video moves as far as its sound is louder or softer than it was.
-
-    Scaled apart, all videos move by the mean length of all, whatever their own sound."""
-    run, clips = tmp_path / "run", open_features(related_features, "evaluation")
-    train(tiny(run, joint_normalise=True))
-    factor = np.linspace(0.5, 2, len(clips), dtype=np.float32)[:, None]
-    uneven = dataclasses.replace(clips, audio=factor * np.asarray(clips.audio))
-    heard = ~clips.silent
-    louder = np.abs(np.log(factor[heard, 0]))
-    told = {
-        embed: np.corrcoef(
-            (embed(run, clips).visual - embed(run, uneven).visual).norm(dim=1)[heard], louder
-        )[0, 1]
-        for embed in (embed_run, embed_apart)
-    }
-    assert told[embed_run] > 0.7 and abs(told[embed_apart]) < 0.3
-    config = MeasureConfig(run=run, features=related_features, galleries=[16])
-    splits = list(measure_run(config)["split"].unique())
-    assert splits == ["validation", "evaluation", "evaluation, scaled apart"]
+    assert set(frame["split"]) == {"validation", "evaluation"}

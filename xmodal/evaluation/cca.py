@@ -1,4 +1,4 @@
-"""Linear canonical correlation analysis (CCA): the closed-form baseline beside the networks."""
+"""Linear canonical correlation analysis (CCA): the closed-form baseline of the networks."""
 
 from itertools import product
 from pathlib import Path
@@ -35,10 +35,8 @@ class CCA(NamedTuple):
 
     def project(self, clips: FeatureSet | Pairs) -> tuple[np.ndarray, np.ndarray]:
         """Return the canonical coordinates of both modalities: float64, (clips, k) each."""
-        return (
-            (clips.visual - self.visual_mean) @ self.visual,
-            (clips.audio - self.audio_mean) @ self.audio,
-        )
+        visual, audio = clips.visual - self.visual_mean, clips.audio - self.audio_mean
+        return visual @ self.visual, audio @ self.audio
 
 
 def fit_cca(train: Moments, ridge: float) -> CCA:
@@ -46,13 +44,8 @@ def fit_cca(train: Moments, ridge: float) -> CCA:
     whiten_visual, whiten_audio = whitener(train.visual, ridge), whitener(train.audio, ridge)
     between = whiten_visual.T @ train.cross @ whiten_audio
     left, correlation, right = np.linalg.svd(between, full_matrices=False)
-    return CCA(
-        train.visual_mean,
-        train.audio_mean,
-        whiten_visual @ left,
-        whiten_audio @ right.T,
-        correlation,
-    )
+    means = train.visual_mean, train.audio_mean
+    return CCA(*means, whiten_visual @ left, whiten_audio @ right.T, correlation)
 
 
 def embed_cca(fitted: CCA, clips: FeatureSet | Pairs, power: float) -> Embeddings:
@@ -84,8 +77,8 @@ def choose_cca(
     """Fit CCA with the ridge and the power that do best on validation clips.
 
     It is fitted to the first so many training ``clips``, all if not given. Returns by name plain
-    CCA (power 0) and weighted CCA as they were fitted, each at its best, with its power; and the
-    grid: ridge, power and validation R@1 in percent, the best first.
+    CCA (power 0) and weighted CCA, each with its power; and the grid: ridge, power and validation
+    R@1 in percent, the best first.
     """
     train, validation = (open_features(features, split) for split in SPLITS[:2])
     measured = moments(train, clips)

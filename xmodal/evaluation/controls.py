@@ -18,7 +18,7 @@ from xmodal.evaluation.recall import KS, recall_frame
 from xmodal.model import Embeddings
 
 CHANCE = ("shuffled pairs", "one embedding for all")
-"""Controls that must score as chance does."""
+"""The controls that must score as chance does."""
 INSPECTED = 48
 """Dimensions that `frame_counts` inspects; so many numbers are not whole at once by chance."""
 
@@ -31,8 +31,7 @@ def shuffled(embedded: Embeddings, seed: int = 0) -> Embeddings:
 
 def constant(clips: int) -> Embeddings:
     """Map every clip to one point: recall must be chance, or ties are counted as found."""
-    point = torch.ones(clips, 1)
-    return Embeddings(point, point)
+    return Embeddings(*(torch.ones(clips, 1),) * 2)
 
 
 def norms(features: FeatureSet) -> Embeddings:
@@ -73,37 +72,31 @@ def labels(features: FeatureSet) -> Embeddings:
     return Embeddings(sets, sets)
 
 
-def controls(features: FeatureSet, embedded: Embeddings) -> dict[str, Embeddings]:
-    """Return every control by its name, chance first; of ``embedded`` the pairs are shuffled."""
-    return {
+def controls_frame(
+    features: FeatureSet, embedded: Embeddings, galleries: Sequence[int], seed: int = 0
+) -> pd.DataFrame:
+    """Measure what the controls of some clips score, the mean of both directions.
+
+    The pairs of ``embedded``, by any model, are shuffled. The largest of ``galleries`` that there
+    are clips for is used, or else 16, or all. Columns control, gallery, k, recall (percent); chance
+    is the first.
+
+    InputError if a control that must score as chance does not: the ranking then leaks the match.
+    """
+    size = max((n for n in [16, *galleries] if n <= len(features)), default=len(features))
+    chance = (100 * np.array(KS) / size).clip(max=100)
+    parts = [pd.DataFrame({"control": "chance", "k": KS, "recall": chance})]
+    controls = {
         CHANCE[0]: shuffled(embedded),
         CHANCE[1]: constant(len(features)),
         "feature lengths": norms(features),
         "numbers of frames": frames(features),
         "true labels": labels(features),
     }
-
-
-def controls_frame(
-    features: FeatureSet, embedded: Embeddings, galleries: Sequence[int], seed: int = 0
-) -> pd.DataFrame:
-    """Measure what the controls of some clips score, the mean of both directions.
-
-    Of ``embedded``, by any model, pairs are shuffled. The largest of ``galleries`` that there are
-    clips for is used, or else 16, or all. Columns control, gallery, k, recall (percent); chance is
-    the first.
-
-    InputError if a control that must score as chance does not: no recall measured so would mean
-    anything.
-    """
-    size = max((n for n in [16, *galleries] if n <= len(features)), default=len(features))
-    chance = (100 * np.array(KS) / size).clip(max=100)
-    parts = [pd.DataFrame({"control": "chance", "k": KS, "recall": chance})]
-    for name, control in controls(features, embedded).items():
+    for name, control in controls.items():
         frame = recall_frame([control], [size], None, seed, resamples=0)
         found, queries = frame.groupby("k")["recall"].mean(), frame["queries"].iloc[0]
-        # both directions, four standard errors
-        allowed = 4 * (chance * (100 - chance) / queries) ** 0.5 + 0.01
+        allowed = 4 * (chance * (100 - chance) / queries) ** 0.5 + 0.01  # four standard errors
         if name in CHANCE and (abs(found - chance) > allowed).any():
             raise InputError(
                 f"the control {name!r} scores {found.iloc[0]:.2f} % where chance is "
@@ -111,13 +104,3 @@ def controls_frame(
             )
         parts.append(found.reset_index().assign(control=name))
     return pd.concat(parts, ignore_index=True).assign(gallery=size)
-
-
-def controls_note(controls: pd.DataFrame) -> str:
-    """Say in one sentence what `controls_frame` found, for the footer of a table of recalls."""
-    parts = [
-        f"{name} {' / '.join(f'{value:.1f}' for value in part['recall'])}"
-        for name, part in controls.groupby("control", sort=False)
-    ]
-    size = controls["gallery"].iloc[0]
-    return f"Controls, R@1 / 5 / 10 at N = {size:,}, both directions: {'; '.join(parts)}"

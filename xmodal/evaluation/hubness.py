@@ -1,8 +1,8 @@
 """Hubness: some items come first for far more queries than they match; measured, and corrected.
 
-Neither is in the paper. The correction is the inverted softmax (Smith et al., 2017) with a bank of
-training queries, as in querybank normalisation (Bogolin et al., 2022): neither other queries nor
-other items of the gallery are looked at, so each query is answered alone.
+None of it is in the paper. The correction is the inverted softmax (Smith et al., 2017) with a bank
+of training queries, as in querybank normalisation (Bogolin et al., 2022): no other query and no
+other item of the gallery is looked at, so each query is answered alone.
 """
 
 import math
@@ -14,9 +14,8 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from xmodal.config import InputError
 from xmodal.data.features import FeatureSet
-from xmodal.evaluation.recall import directions, mean_recall
+from xmodal.evaluation.recall import mean_recall
 from xmodal.model import Embeddings
 
 SHARPNESS = (7.0, 14.0, 28.0)
@@ -43,11 +42,12 @@ class Correction(NamedTuple):
 
 
 def attraction(embedded: Embeddings, bank: Embeddings, sharpness: float) -> list[Tensor]:
-    """Return log(mean(exp(sharpness · cosine))) / sharpness of each video, and sound, to a bank."""
-    if not len(bank.visual):
-        raise InputError("the bank holds no query: give it some training clips to find hubs by")
+    """Return log(mean(exp(sharpness · cosine))) / sharpness of each video, and sound, to a bank.
+
+    float32, (clips, 1) each; the bank holds embedded training clips, at least one.
+    """
     found = []
-    for (_, queries, _), (_, _, items) in zip(directions(bank), directions(embedded), strict=True):
+    for queries, items in ((bank.audio, embedded.visual), (bank.visual, embedded.audio)):
         parts = [
             torch.logsumexp(sharpness * part @ queries.T, dim=1, keepdim=True)
             for part in items.split(2048)

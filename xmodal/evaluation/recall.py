@@ -24,19 +24,31 @@ KS = (1, 5, 10)
 COLUMNS = ["direction", "gallery", "galleries", "queries", "k"]
 COLUMNS += ["recall", "low", "high", "median_rank", "mean_rank"]
 """The columns of `recall_of`, which those that tell models apart follow."""
-APART = "evaluation, scaled apart"
 
 
 class MeasureConfig(StageConfig):
     """What is measured of one run; all is our choice."""
 
-    run: Path = Field(description="training run")
-    features: Path = Field(description="feature set; its validation and evaluation clips are used")
+    run: Path = Field(description="Training run to measure")
+    features: Path = Field(description="Feature set with the validation and evaluation clips")
     galleries: list[PositiveInt] = Field(
-        [256, 1024], description="candidates per query; all clips are a gallery too"
+        [256, 1024], description="Candidates per query; all clips together are a gallery too"
     )
-    resamples: int = Field(1000, gt=0, description="of the bootstrap")
-    seed: int = Field(0, ge=0, description="draws the galleries")
+    resamples: int = Field(1000, gt=0, description="Resamples of the bootstrap")
+    seed: int = Field(0, ge=0, description="Seed that draws the galleries")
+
+
+class EvaluateConfig(StageConfig):
+    """Which runs are evaluated, on which clips; all but the galleries is our choice."""
+
+    features: Path = Field(Path("data/sample/features"), description="Feature set to evaluate on")
+    runs: list[Path] = Field([], description="Training runs; none: all in the folder of runs")
+    runs_folder: Path = Field(Path("runs/sample"), description="Folder of training runs")
+    galleries: list[PositiveInt] = Field(
+        [256, 512, 1024], description="Candidates per query, as the rows of Tables 1 and 2"
+    )
+    resamples: int = Field(1000, gt=0, description="Resamples of the bootstrap")
+    seed: int = Field(0, ge=0, description="Seed that draws the galleries")
 
 
 def directions(clips: Embeddings | FeatureSet) -> Iterator[tuple[str, Any, Any]]:
@@ -54,12 +66,8 @@ def nearest(query: Tensor, gallery: Tensor, k: int, chunk: int = 1024) -> tuple[
     """
     if not 1 <= k <= len(gallery):
         raise InputError(f"asked for {k} neighbours of a gallery of {len(gallery)}: lower k")
-    for name, rows in (("query", query), ("item", gallery)):
-        if not (finite := rows.isfinite().all(dim=1)).all():
-            raise InputError(
-                f"the embedding of {name} {int(finite.byte().argmin())} is not finite: "
-                "leave it out, or embed it with weights and features that are"
-            )
+    if not (query.isfinite().all() and gallery.isfinite().all()):
+        raise InputError("an embedding is not finite: leave that clip out, or train again")
     parts = [(part @ gallery.T).topk(k, dim=1) for part in query.split(chunk)]
     return torch.cat([p.values for p in parts]), torch.cat([p.indices for p in parts])
 
@@ -76,36 +84,28 @@ def rank_frame(
     ``models`` are the embeddings of one model, or of several that differ in their seed alone. Clips
     to ``keep`` (bool, (clips,); all if not given) are queries and candidates; ``sizes`` of
     galleries that they are too few for are left out. ``seed`` draws the galleries; ``cosine``
-    insists on vectors of length 1, see `both_ranks`. InputError if there are too few clips for
-    every size.
+    insists on vectors of length 1, see `xmodal.metrics.ranks`. InputError if there are too few
+    clips for every size.
 
     A line a query: member (number of the model), direction, gallery, clip (row of the query),
     better and tied, see `Ranks`.
     """
     count = len(models[0].visual)
     rows = np.arange(count) if keep is None else np.flatnonzero(keep)
-    fitting = [n for n in sizes if 1 <= n <= len(rows)]
+    fitting = dict.fromkeys(n for n in sizes if 1 <= n <= len(rows))
     if not fitting:
         raise InputError(
             f"of {count} clips {len(rows)} can be ranked (silent ones cannot), too few for a "
             f"gallery of {' or '.join(map(str, sizes))}: use a larger feature set"
         )
-    found = {
-        (size, member): gallery_ranks(one.audio[rows], one.visual[rows], size, seed, cosine)
-        for size, (member, one) in product(fitting, enumerate(models))
-    }
-    parts = []
-    for way, direction in enumerate((AUDIO_TO_VIDEO, VIDEO_TO_AUDIO)):
-        for (size, member), both in found.items():
-            columns = {
-                "member": member,
-                "direction": direction,
-                "gallery": size,
-                "clip": rows[galleries(len(rows), size, seed).flatten()],
-                **both[way]._asdict(),
-            }
-            parts.append(pd.DataFrame(columns))
-    return pd.concat(parts, ignore_index=True)
+    parts: dict[str, list[pd.DataFrame]] = {AUDIO_TO_VIDEO: [], VIDEO_TO_AUDIO: []}
+    for size, (member, one) in product(fitting, enumerate(models)):
+        clip = rows[galleries(len(rows), size, seed).flatten()]
+        both = gallery_ranks(one.audio[rows], one.visual[rows], size, seed, cosine)
+        for direction, found in zip(parts, both, strict=True):
+            columns = {"member": member, "direction": direction, "gallery": size, "clip": clip}
+            parts[direction].append(pd.DataFrame(columns | found._asdict()))
+    return pd.concat([*parts[AUDIO_TO_VIDEO], *parts[VIDEO_TO_AUDIO]], ignore_index=True)
 
 
 def recall_of(ranked: pd.DataFrame, resamples: int = 1000, by: Sequence[str] = ()) -> pd.DataFrame:
@@ -153,32 +153,17 @@ def mean_recall(
 
 
 def embed_run(run: Path, features: FeatureSet) -> Embeddings:
-    """Embed a split with a run's best weights.
+    """Embed a split with the best weights of a run: unit vectors, float32, (clips, embedding_dim).
 
-    Parameters
-    ----------
-    run : Path
-        Folder of a finished training.
-    features : FeatureSet
-        Clips to embed.
-
-    Returns
-    -------
-    Embeddings
-        Unit vectors, float32, (clips, embedding_dim).
-
-    Raises
-    ------
-    InputError
-        If there is no finished run, it was trained on features of other sizes, or an embedding is
-        not finite.
+    InputError if there is no finished run, it was trained on features of other sizes, or an
+    embedding is not finite.
     """
     require_fit(run, features)
     embedded = load_run(run)[0].embed(features.visual, features.audio)
-    finite = (embedded.visual.isfinite() & embedded.audio.isfinite()).all(dim=1)
-    if not finite.all():
-        clip = f"clip {features.ids[int(finite.byte().argmin())]} of the {features.split} split"
-        raise InputError(f"{run}: the embedding of {clip} is not finite; prepare or train again")
+    if not all(side.isfinite().all() for side in embedded[:2]):
+        raise InputError(
+            f"{run}: an embedding of the {features.split} split is not finite; train again"
+        )
     if said := embedded.collapse():
         tqdm.write(f"{run}: {said}")
     return embedded
@@ -196,38 +181,19 @@ def require_fit(run: Path | str, features: FeatureSet) -> None:
         )
 
 
-def embed_apart(run: Path, features: FeatureSet) -> Embeddings:
-    """Embed a split with a run that scales both modalities jointly, each scaled by itself instead.
-
-    Every visual feature is given the mean length that it has after joint scaling, and every audio
-    feature likewise, so that no half of a clip tells the length of the other.
-    """
-    model, _ = load_run(run)
-    model.config = model.config.model_copy(update={"joint_normalise": False})
-    both = [np.asarray(part, np.float32) for part in (features.visual, features.audio)]
-    lengths = [np.linalg.norm(part, axis=1, keepdims=True).clip(1e-12) for part in both]
-    whole = np.hypot(*lengths)
-    scaled = (x / n * (n / whole).mean() for x, n in zip(both, lengths, strict=True))
-    return model.embed(*scaled)
-
-
 def measure_run(config: MeasureConfig) -> pd.DataFrame:
     """Measure a run on the clips that are not silent, and leave ``recall.csv`` in its folder.
 
     Returns
     -------
     DataFrame
-        `recall_frame` with a column split ("validation", "evaluation", and of a run that scales
-        both modalities jointly `APART`: the evaluation clips by `embed_apart`).
+        `recall_frame` with a column split ("validation" or "evaluation").
     """
     parts = []
-    splits = {"validation": embed_run, "evaluation": embed_run}
-    if load_run(config.run)[1].joint_normalise:
-        splits[APART] = embed_apart
-    for split, embed in splits.items():
-        features = open_features(config.features, split.split(",")[0])
+    for split in ("validation", "evaluation"):
+        features = open_features(config.features, split)
         sizes = [*config.galleries, int((~features.silent).sum())]
-        embedded = [embed(config.run, features)]
+        embedded = [embed_run(config.run, features)]
         found = recall_frame(embedded, sizes, ~features.silent, config.seed, config.resamples)
         parts.append(found.assign(split=split))
     frame = pd.concat(parts, ignore_index=True)
@@ -238,15 +204,35 @@ def measure_run(config: MeasureConfig) -> pd.DataFrame:
     return frame
 
 
-def joined(members: Sequence[Embeddings]) -> Embeddings:
-    """Join several models into one whose cosine is the mean of theirs (our choice of ensemble)."""
-    if not members:
-        raise InputError("there is no model to join: name at least one run")
-    scale = len(members) ** -0.5
-    return Embeddings(
-        torch.cat([m.visual for m in members], dim=1) * scale,
-        torch.cat([m.audio for m in members], dim=1) * scale,
-    )
+def evaluate(config: EvaluateConfig) -> pd.DataFrame:
+    """Measure the recall of runs on the evaluation clips; runs of one dimension are averaged.
+
+    Returns
+    -------
+    DataFrame
+        `recall_of` with a column embedding_dim, at each gallery size and among all clips.
+
+    Raises
+    ------
+    InputError
+        If there is no finished run, or two runs of a dimension differ in more than their seed.
+    """
+    runs = config.runs or sorted(p.parent for p in config.runs_folder.glob("*/result.json"))
+    if not runs:
+        raise InputError(f"{config.runs_folder} holds no finished run: `xmodal train` makes one")
+    clips = open_features(config.features, "evaluation")
+    sizes = [*config.galleries, len(clips)]
+    parts = [
+        rank_frame(models, sizes, seed=config.seed).assign(embedding_dim=dimension)
+        for dimension, models in sorted(embed_runs(runs, clips).items())
+    ]
+    return recall_of(pd.concat(parts), config.resamples, ["embedding_dim"])
+
+
+def ensemble(members: Sequence[Embeddings]) -> Embeddings:
+    """Combine several models into one whose cosine is the mean of theirs (our choice)."""
+    sides = zip(*(member[:2] for member in members), strict=True)
+    return Embeddings(*(torch.cat(side, dim=1) * len(members) ** -0.5 for side in sides))
 
 
 def embed_runs(runs: Sequence[Path], features: FeatureSet) -> dict[int, list[Embeddings]]:
@@ -254,21 +240,18 @@ def embed_runs(runs: Sequence[Path], features: FeatureSet) -> dict[int, list[Emb
 
     InputError if two runs of one dimension differ in more than their seed, training data included.
     """
-    first: dict[int, tuple[Path, dict]] = {}
+    first: dict[int, dict[str, Any]] = {}
     embedded: dict[int, list[Embeddings]] = {}
     for run in runs:
-        embeddings = embed_run(run, features)
-        stored = RunFolder(run).read("config.json")
+        stored = RunFolder(find_run(run)).read("config.json")
         ignored = ("seed", "out", "overwrite", "progress")
         settings = {name: v for name, v in stored["config"].items() if name not in ignored}
-        settings["features"] = stored["data"]
-        dimension = settings["embedding_dim"]
-        other, same = first.setdefault(dimension, (run, settings))
-        differing = [name for name in settings if settings[name] != same[name]]
-        if differing:
+        settings["features"], dimension = stored["data"], settings["embedding_dim"]
+        same = first.setdefault(dimension, settings)
+        if differing := [name for name in settings if settings[name] != same.get(name)]:
             raise InputError(
-                f"{other} and {run} differ in {', '.join(differing)}, so they cannot be averaged: "
-                "name the runs to compare with the parameter runs"
+                f"{run} differs from another run of {dimension} dimensions in "
+                f"{', '.join(differing)}, so they cannot be averaged: name the runs to compare"
             )
-        embedded.setdefault(dimension, []).append(embeddings)
+        embedded.setdefault(dimension, []).append(embed_run(run, features))
     return embedded

@@ -1,4 +1,4 @@
-"""Relevance by label: what is retrieved instead of the one true match.
+"""Relevance by label: what is retrieved instead of the ground-truth match.
 
 Recall@K knows a single right answer. Here an item is also *relevant* when it shares a label with
 the query. None of this is in the paper, except that its section 4.2 looks at examples.
@@ -14,12 +14,12 @@ from torch import Tensor
 from xmodal.data.features import FeatureSet
 from xmodal.evaluation.hubness import occurrence
 from xmodal.evaluation.recall import directions, nearest
-from xmodal.metrics import Ranks, both_ranks, ranks
+from xmodal.metrics import both_ranks
 from xmodal.model import Embeddings
 
 
 def relevant(retrieved: np.ndarray, features: FeatureSet) -> np.ndarray:
-    """Tell which retrieved items, int64 (clips, k), share a label with the query: bool, the same.
+    """Tell which retrieved items, int64 (clips, k), share a label with the query: bool, (clips, k).
 
     The query's own clip counts like any other: it shares all labels, if there are any.
     """
@@ -54,21 +54,14 @@ def by_category(
     for each of the ``most`` frequent labels: label, clips, recall (percent, of the clip's own match
     among the first k), relevant (percent of the first k that share any label with the query).
     """
-    labels = features.labels
-    own = ranks(query, gallery, cosine=False).hits(k).numpy()  # or with hubs corrected
+    own = both_ranks(query, gallery, cosine=False)[0].hits(k).numpy()  # lengths other than 1, too
     found = nearest(query, gallery, min(k, len(gallery)))[1].numpy()
     precision = relevant(found, features).mean(axis=1)
     lines = []
-    for column in most_frequent(labels, most):
-        clips = labels[:, [column]].nonzero()[0]
-        lines.append(
-            {
-                "label": features.label_names[column],
-                "clips": len(clips),
-                "recall": 100 * own[clips].mean(),
-                "relevant": 100 * precision[clips].mean(),
-            }
-        )
+    for column in most_frequent(features.labels, most):
+        clips = features.labels[:, [column]].nonzero()[0]
+        means = 100 * own[clips].mean(), 100 * precision[clips].mean()
+        lines.append((features.label_names[column], len(clips), *means))
     return pd.DataFrame(lines, columns=["label", "clips", "recall", "relevant"])
 
 
@@ -81,34 +74,28 @@ def errors(models: Mapping[str, Embeddings], features: FeatureSet, k: int = 10) 
     of how often items are found, see `occurrence`; the items never found. The last line is what
     chance would find.
     """
-    lines = []
+    lines, count = [], len(features)
     for name, embedded in models.items():
+        both = []
         own = both_ranks(embedded.audio, embedded.visual, cosine=False)
-        both = [
-            _one_way(found, query, gallery, features, k)
-            for found, (_, query, gallery) in zip(own, directions(embedded), strict=True)
-        ]
+        for ranked, (_, query, gallery) in zip(own, directions(embedded), strict=True):
+            retrieved = nearest(query, gallery, min(k, count))[1].numpy()
+            missed = retrieved[:, 0] != np.arange(count)
+            shared = relevant(retrieved, features)
+            skewness, never = occurrence(retrieved, count)
+            both.append(
+                {
+                    "R@1": 100 * ranked.hits(1).mean().item(),
+                    "misses with a shared label": 100 * pd.Series(shared[missed, 0]).mean(),
+                    f"R@{k}": 100 * ranked.hits(k).mean().item(),
+                    f"R@{k} of labels": 100 * shared.any(axis=1).mean(),
+                    f"precision@{k} of labels": 100 * shared.mean(axis=1).mean(),
+                    "hubs, skewness": skewness,
+                    "never found": 100 * never,
+                }
+            )
         lines.append({"method": name, **pd.DataFrame(both).mean().to_dict()})
-    expected, count = 100 * chance_precision(features).mean(), len(features)
+    expected = 100 * chance_precision(features).mean()
     chance = {"method": "chance", "R@1": 100 / count, f"R@{k}": 100 * min(k / count, 1)}
-    shared = {"misses with a shared label": expected, f"precision@{k} of labels": expected}
-    return pd.DataFrame([*lines, chance | shared])
-
-
-def _one_way(
-    own: Ranks, query: Tensor, gallery: Tensor, features: FeatureSet, k: int
-) -> dict[str, float]:
-    """Return the line of `errors` of one model in one direction."""
-    retrieved = nearest(query, gallery, min(k, len(gallery)))[1].numpy()
-    missed = retrieved[:, 0] != np.arange(len(retrieved))
-    shared = relevant(retrieved, features)
-    skewness, never = occurrence(retrieved, len(gallery))
-    return {
-        "R@1": 100 * own.hits(1).mean().item(),
-        "misses with a shared label": 100 * shared[missed, 0].mean() if missed.any() else np.nan,
-        f"R@{k}": 100 * own.hits(k).mean().item(),
-        f"R@{k} of labels": 100 * shared.any(axis=1).mean(),
-        f"precision@{k} of labels": 100 * shared.mean(axis=1).mean(),
-        "hubs, skewness": skewness,
-        "never found": 100 * never,
-    }
+    shared_by_chance = ("misses with a shared label", f"precision@{k} of labels")
+    return pd.DataFrame([*lines, chance | dict.fromkeys(shared_by_chance, expected)])
