@@ -19,7 +19,6 @@ from pydantic import ValidationError
 
 from xmodal.config import InputError
 from xmodal.data.features import SPLITS, FeatureSet, open_features
-from xmodal.data.framing import read_records, write_records
 from xmodal.data.prepare import PrepareConfig, _write_rows, prepare
 from xmodal.data.schema import (
     AUDIO_DIM,
@@ -29,6 +28,7 @@ from xmodal.data.schema import (
     read_columns,
     read_shard,
 )
+from xmodal.data.tfrecord import read_records, write_records
 from xmodal.data.vocabulary import write_vocabulary
 from xmodal.files import locked
 

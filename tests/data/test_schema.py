@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xmodal.config import InputError
-from xmodal.data.framing import read_records, write_records
 from xmodal.data.schema import (
     AUDIO_DIM,
     FEATURE_RANGE,
@@ -27,6 +26,7 @@ from xmodal.data.schema import (
     read_ordinary,
     read_shard,
 )
+from xmodal.data.tfrecord import read_records, write_records
 from xmodal.data.vocabulary import read_vocabulary
 
 MakeClips = Callable[..., list[Clip]]

@@ -26,10 +26,10 @@ from xmodal.data.features import (
     read_manifest,
     row_hashes,
 )
-from xmodal.data.framing import first_payload, scan_records, shards_below
 from xmodal.data.pairs import Pairs, deal_out, is_paired, numbered, read_pairs
 from xmodal.data.parallel import each, processes
 from xmodal.data.schema import AUDIO_DIM, CLASSES, VISUAL_DIM, labelled_release, read_columns
+from xmodal.data.tfrecord import first_payload, scan_records, shards_below
 from xmodal.data.vocabulary import read_vocabulary
 from xmodal.files import hidden, locked, replace, require_empty
 

@@ -17,7 +17,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.message import DecodeError
 
 from xmodal.config import InputError
-from xmodal.data.framing import read_records
+from xmodal.data.tfrecord import read_records
 
 VISUAL_DIM = 1024
 """Length of ``mean_rgb`` (Surís et al., section 3; YouTube-8M)."""

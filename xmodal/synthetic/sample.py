@@ -36,8 +36,8 @@ from pydantic import Field
 from tqdm import tqdm
 
 from xmodal.config import InputError, StageConfig
-from xmodal.data.framing import write_records
 from xmodal.data.schema import Clip, encode_example
+from xmodal.data.tfrecord import write_records
 from xmodal.data.vocabulary import write_vocabulary
 from xmodal.files import atomic, locked
 from xmodal.synthetic.generator import CONSTANTS, Generator

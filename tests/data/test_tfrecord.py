@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xmodal.config import InputError
-from xmodal.data.framing import (
+from xmodal.data.tfrecord import (
     first_payload,
     read_records,
     scan_records,
