@@ -187,21 +187,6 @@ def test_a_file_that_is_none_is_named(tmp_path: Path, name: str) -> None:
         read_pairs(tmp_path / "gone.npz")
 
 
-def test_float16_must_hold_the_features(tmp_path: Path) -> None:
-    values = arrays()
-    values["audio"][:] = 1e6
-    values["audio"] += np.arange(CLIPS)[:, None]
-    config = PrepareConfig(
-        shards=as_npz(tmp_path / "mine", values),
-        out=tmp_path / "f",
-        evaluation_clips=9,
-        validation_clips=9,
-        storage="float16",
-    )
-    with pytest.raises(InputError, match="audio features are too large for float16"):
-        prepare(config)
-
-
 def test_a_given_split_is_taken_as_it_is(tmp_path):
     split = np.array(["train", "validation", "train", "evaluation"])
     arrays = {"visual": np.eye(4, 3) + 1, "audio": np.eye(4, 2) + 1, "group": [0, 1, 0, 2]}

@@ -148,9 +148,15 @@ def read_rows(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
 def begin_rows(path: Path, dtype: str, shape: tuple[int, int]) -> BinaryIO:
     """Open an ``.npy`` file to write row after row: on a full disk, a mapped one is a crash."""
     file = path.open("wb")
+    write_header(file, dtype, shape)
+    return file
+
+
+def write_header(file: BinaryIO, dtype: str, shape: tuple[int, int]) -> None:
+    """Write the header of an ``.npy`` file, as long for any number of rows."""
+    file.seek(0)
     header = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(file, header)
-    return file
 
 
 def row_hashes(values: np.ndarray) -> np.ndarray:

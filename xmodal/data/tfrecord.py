@@ -1,4 +1,4 @@
-"""The TFRecord framing: reading with every checksum verified, and writing.
+"""TFRecord files: reading them with every checksum verified, and writing them.
 
 A shard is a sequence of records, and a record is (all little-endian)::
 
@@ -10,7 +10,6 @@ A checksum is a CRC-32C, masked: rotated right by 15 bits, then 0xa282ead8 added
 
 import os
 import struct
-import sys
 from collections.abc import Iterable, Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -23,14 +22,6 @@ from xmodal.files import atomic, files_below
 
 HEADER = struct.Struct("<QI")
 FOOTER = struct.Struct("<I")
-FRAMING = HEADER.size + FOOTER.size
-"""Bytes of a record beside its payload."""
-FOREIGN = {
-    b"\x1f\x8b": "is compressed; unpack it with gunzip",
-    b"version https://git-lfs": "is no shard but the pointer of one; fetch it with git lfs pull",
-    b"<": "is a web page, as servers send in place of a file; fetch it again",
-}
-"""By their first bytes: what is often found in place of a shard, and what to do."""
 
 
 class Record(NamedTuple):
@@ -47,73 +38,39 @@ def masked_crc(data: bytes) -> int:
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
-def read_records(path: str | os.PathLike[str]) -> Iterator[Record]:
-    """Read every record of a shard, verifying both checksums of each.
-
-    A file that was cut exactly between two records looks whole: the format holds no count.
-    """
-    path = Path(path)
-    data = _read_bytes(path)
-    for number, offset, begin, end in _spans(path, data):
-        payload = data[begin:end]
-        if masked_crc(payload) != FOOTER.unpack_from(data, end)[0]:
-            raise InputError(
-                f"{path}: record {number} at byte {offset}: the checksum of the payload is wrong; "
-                "the file is damaged, so fetch it again."
-            )
-        yield Record(number, offset, payload)
-
-
 def shards_below(folder: Path) -> dict[str, Path]:
-    """Find the ``*.tfrecord`` in a folder and below, by their names there; say what is passed over.
-
-    InputError if there is none, or one is a pipe or has a name that is no text.
-    """
-    like = {
-        path.relative_to(folder).as_posix(): path
-        for path in files_below(folder)
-        if "tfrecord" in path.name.lower() or not path.exists()
-    }
-    shards = {n: like[n] for n in like if n.endswith(".tfrecord") and "/." not in f"/{n}"}
-    for name, path in shards.items():
-        text = os.fsencode(name).decode(errors="backslashreplace")
-        if text != name or (path.exists() and not (path.is_file() or path.is_dir())):
-            raise InputError(
-                f"{folder / text}: is no file, or its name no UTF-8; rename or remove it."
-            )
-    passed = ", ".join([name for name in like if name not in shards][:9])
+    """Find the ``*.tfrecord`` in a folder and below, by their names there, hidden ones left out."""
+    names = {path.relative_to(folder).as_posix(): path for path in files_below(folder)}
+    shards = {n: names[n] for n in names if n.endswith(".tfrecord") and "/." not in f"/{n}"}
     if not shards:
-        but = f" but {passed}" if passed else ""
-        raise InputError(f"{folder}: the folder holds no *.tfrecord file{but}; check the path.")
-    if passed:
-        print(f"{folder}: not read, as no *.tfrecord: {passed}", file=sys.stderr)
+        raise InputError(f"{folder}: the folder holds no *.tfrecord file; check the path.")
     return shards
 
 
-def foreign(data: bytes) -> str:
-    """Say what a file is that holds no record, if that can be told, and what to do; or ""."""
-    begin = data[:64].lstrip()
-    return next((said for start, said in FOREIGN.items() if begin.startswith(start)), "")
+def read_records(path: str | os.PathLike[str]) -> Iterator[Record]:
+    """Read every record of a shard, verifying both checksums of each.
+
+    A file that was cut exactly between two records looks complete: the format holds no count.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read, or is damaged; the message names the record and its byte.
+    """
+    for record, checksum in _scan(Path(path)):
+        if masked_crc(record.payload) != checksum:
+            raise _damaged(path, record.number, record.offset, "its payload has a wrong checksum")
+        yield record
 
 
 def scan_records(path: str | os.PathLike[str]) -> tuple[int, str]:
     """Return the number of records and the SHA-256 of their payloads' checksums, unverified."""
-    path = Path(path)
-    data = _read_bytes(path)
-    checksums = [data[end : end + FOOTER.size] for _, _, _, end in _spans(path, data)]
+    checksums = [FOOTER.pack(checksum) for _, checksum in _scan(Path(path))]
     return len(checksums), sha256(b"".join(checksums)).hexdigest()
 
 
-def first_payload(path: str | os.PathLike[str]) -> bytes:
-    """Return the payload of a shard's first record, unverified and without reading on; or b""."""
-    with Path(path).open("rb") as file:
-        header = file.read(8 + FOOTER.size)
-        length = int.from_bytes(header[:8], "little")
-        return file.read(length) if length < os.fstat(file.fileno()).st_size else b""
-
-
 def write_records(path: str | os.PathLike[str], payloads: Iterable[bytes]) -> int:
-    """Write a TFRecord file, which appears only when it is whole; return the number of records."""
+    """Write a TFRecord file, which appears only when it is complete; return the record count."""
     count = 0
     with atomic(Path(path)) as fresh, fresh.open("wb") as file:
         for payload in payloads:
@@ -124,49 +81,27 @@ def write_records(path: str | os.PathLike[str], payloads: Iterable[bytes]) -> in
     return count
 
 
-def _read_bytes(path: Path) -> bytes:
+def _scan(path: Path) -> Iterator[tuple[Record, int]]:
+    """Walk a file from header to header: yield each record and its payload's noted checksum."""
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise InputError(
-            f"{path}: cannot be read ({error.strerror}); check the path and permissions."
-        ) from error
-    if not data:
-        raise InputError(f"{path}: the file is empty (0 bytes); fetch it again.")
-    return data
-
-
-def span_at(data: bytes, offset: int) -> tuple[int, str, str]:
-    """Return where the record at ``offset`` ends, by its header alone; kind and reason if bad.
-
-    Where that is unknown, it is past the end of the file.
-    """
-    unknown, begin = len(data) + 1, offset + HEADER.size
-    if begin > len(data):
-        return unknown, "truncated", "the file ends inside the header"
-    length, length_crc = HEADER.unpack_from(data, offset)
-    if masked_crc(data[offset : offset + 8]) != length_crc:
-        return unknown, "length checksum", "the checksum of the length is wrong"
-    end = begin + length + FOOTER.size
-    if end > len(data):
-        needed = f"the record needs {length + FOOTER.size} bytes after its header"
-        return unknown, "truncated", f"{needed} but the file has {len(data) - begin}"
-    return end, "", ""
-
-
-def _spans(path: Path, data: bytes) -> Iterator[tuple[int, int, int, int]]:
-    """Walk the headers: yield number, offset, and where the payload begins and ends."""
+        raise InputError(f"{path}: cannot be read ({error.strerror}); check the path.") from error
     offset = number = 0
-    while offset < len(data):
-        end, kind, reason = span_at(data, offset)
-        if kind and not number and (said := foreign(data)):
-            raise InputError(f"{path}: {said}.")
-        if kind:
-            what = "cut short" if kind == "truncated" else "damaged"
-            what += "" if number else " or is not a TFRecord file"
-            raise InputError(
-                f"{path}: record {number} at byte {offset}: {reason}; the file is {what}, so "
-                "fetch it again or remove it."
-            )
-        yield number, offset, offset + HEADER.size, end - FOOTER.size
-        offset, number = end, number + 1
+    while offset < len(data) or not number:
+        header = data[offset : offset + HEADER.size]
+        if len(header) < HEADER.size:
+            raise _damaged(path, number, offset, "the file ends inside its header")
+        length, checksum = HEADER.unpack(header)
+        if masked_crc(header[:8]) != checksum:
+            raise _damaged(path, number, offset, "its length has a wrong checksum")
+        begin, end = offset + HEADER.size, offset + HEADER.size + length
+        if end + FOOTER.size > len(data):
+            raise _damaged(path, number, offset, "the file ends inside its payload")
+        yield Record(number, offset, data[begin:end]), FOOTER.unpack_from(data, end)[0]
+        offset, number = end + FOOTER.size, number + 1
+
+
+def _damaged(path: str | os.PathLike[str], number: int, offset: int, what: str) -> InputError:
+    place = f"{os.fspath(path)}: record {number} at byte {offset}"
+    return InputError(f"{place}: {what}; the file is damaged or no TFRecord file, fetch it again.")
