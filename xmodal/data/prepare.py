@@ -25,7 +25,7 @@ from xmodal.data.features import (
     row_hashes,
     write_header,
 )
-from xmodal.data.pairs import deal_out, is_paired, numbered, read_pairs
+from xmodal.data.pairs import deal_out, is_paired, read_pairs, sparse_labels
 from xmodal.data.schema import AUDIO_DIM, VISUAL_DIM, read_columns
 from xmodal.data.tfrecord import scan_records, shards_below
 from xmodal.data.vocabulary import read_vocabulary
@@ -234,7 +234,7 @@ def _prepare_pairs(config: PrepareConfig) -> dict[str, Any]:
         raise InputError(f"{config.shards}: {error}; change `split`, or leave it out.") from None
     if not all(len(rows[name]) for name in SPLITS):
         raise InputError(
-            f"{config.shards}: {pairs.whole.sum()} pairs are too few, or too many of one group "
+            f"{config.shards}: {pairs.complete.sum()} pairs are too few, or too many of one group "
             "or with the same features, for three splits; ask for fewer with evaluation_clips and "
             "validation_clips."
         )
@@ -245,7 +245,7 @@ def _prepare_pairs(config: PrepareConfig) -> dict[str, Any]:
             for start in range(0, len(rows[name]), CHUNK):
                 some = rows[name][start : start + CHUNK]
                 features = (_stored(x[some], config.storage, config.shards) for x in pairs[:2])
-                starts, places = numbered([pairs.labels[row] for row in some], label_names)
+                starts, places = sparse_labels([pairs.labels[row] for row in some], label_names)
                 writer.add(*features, pairs.ids[some], np.diff(starts), places)
             splits[name] = writer.close() | {"dropped": 0, "shards": []}
             arrays = [np.load(folder / name / f"{one}.npy", mmap_mode="r") for one in ARRAYS]
