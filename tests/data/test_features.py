@@ -31,9 +31,17 @@ def folder(shard_folder: Path) -> Path:
     return shard_folder.parent / "features"
 
 
-def test_a_split_is_mapped_read_only(folder: Path) -> None:
-    features = open_features(folder, "evaluation")
+def test_a_split_is_mapped_and_rows_of_it_are_taken_into_memory(folder: Path) -> None:
+    features, rows = open_features(folder, "evaluation"), np.array([7, 0, 19])
     assert isinstance(features.visual, np.memmap) and not features.visual.flags.writeable
+    some = features.take(rows)
+    assert len(some) == 3 and not isinstance(some.visual, np.memmap)
+    for name in ("visual", "audio", "ids"):
+        np.testing.assert_array_equal(getattr(some, name), getattr(features, name)[rows])
+    assert [some.labels_of(k) for k in range(3)] == [features.labels_of(row) for row in rows]
+    assert some.label_names == features.label_names
+    assert (some.fingerprint, some.split) == (features.fingerprint, "evaluation")
+    assert len(features.take(rows[:0])) == 0
 
 
 def test_silent_clips_are_those_that_share_their_audio() -> None:
@@ -42,6 +50,7 @@ def test_silent_clips_are_those_that_share_their_audio() -> None:
     audio[5, :-1] = audio[1, :-1]  # all but the last value: not the same
     features = by_hand([[]] * 6, audio=audio)
     assert features.silent.tolist() == [False, True, False, False, True, False]
+    assert features.take(np.array([0, 1, 5])).silent.tolist() == [False] * 3
 
 
 def change(path: Path, place: int, value: int) -> None:
