@@ -11,12 +11,12 @@ from torch.nn.functional import normalize
 from xmodal.config import InputError
 from xmodal.data.features import FeatureSet, open_features
 from xmodal.data.prepare import PrepareConfig, prepare
+from xmodal.data.sample import SampleConfig, write_sample
 from xmodal.evaluation import hubness
 from xmodal.evaluation.cca import LINEAR, choose_cca, embed_cca
 from xmodal.evaluation.recall import embed_run, joined, mean_recall, recall_frame, recall_of
 from xmodal.metrics import ranks
 from xmodal.model import Embeddings
-from xmodal.synthetic.sample import SampleConfig, write_sample
 from xmodal.train import train
 from xmodal_suite import methods
 from xmodal_suite.methods import (
