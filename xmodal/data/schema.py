@@ -189,6 +189,8 @@ def _parse(payload: bytes, num_classes: int | None) -> tuple[str, list[int], byt
 
 def _labels(feature: Any, release: int, num_classes: int | None) -> list[int]:
     """Return the labels of a clip, ascending and each once; in the test partition it has none."""
+    if feature.WhichOneof("kind") not in (None, "int64_list"):
+        raise InputError("`labels` must be whole numbers; check the file's origin.")
     labels = sorted(set(feature.int64_list.value))
     classes = 2**31 if num_classes is None else num_classes
     if labels and classes == CLASSES[3 - release]:
