@@ -22,7 +22,7 @@ from xmodal.data.schema import AUDIO_DIM, VISUAL_DIM
 
 SPLITS = ("train", "validation", "evaluation")
 UNPAIRED = "unpaired"
-"""What may stand beside the splits: clips without one modality, of which the row is NaN."""
+"""A fourth split of paired features: clips without one modality, of which the row is NaN."""
 ARRAYS = ("visual", "audio", "ids", "label_indptr", "label_indices")
 """The files of a split, less their suffix ``.npy``."""
 FORMAT = "xmodal features 2"

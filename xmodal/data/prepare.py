@@ -70,12 +70,13 @@ class PrepareConfig(StageConfig):
 def prepare(config: PrepareConfig) -> dict[str, Any]:
     """Turn shards or paired features into a feature set of three splits, unless it is there.
 
-    Shards are split whole, never by row: they are shuffled by ``split_seed``; shards go to
-    evaluation until it has ``evaluation_clips``, then to validation likewise, and the rest is for
-    training. What the last shard of evaluation or of validation holds beyond the number asked for
-    is dropped (and counted in the manifest), never trained on. So are clips with the very visual
-    features of an evaluation clip, or of a validation clip: a video may have two ids. Paired
-    features are split by clip, see `xmodal.data.pairs`; they bring labels and sizes of their own.
+    The split goes by shard, never by row: the shards are shuffled by ``split_seed``; they go to
+    evaluation until it has ``evaluation_clips``, then to validation until it has
+    ``validation_clips``, and the rest is for training. What the last shard of evaluation or of
+    validation holds beyond the number asked for is dropped (and counted in the manifest), never
+    trained on. So are clips with the very visual features of an evaluation clip, or of a validation
+    clip: a video may have two ids. Paired features are split by clip, see `xmodal.data.pairs`; they
+    bring labels and sizes of their own.
 
     Memory holds one shard, and the ids and labels of a split. ``out`` changes only when the new
     set is complete: an interrupted call leaves what was there, and the next one begins again. When
@@ -146,8 +147,8 @@ def _deal_out_shards(
                     records += shard["records"]
         if records < (wanted or 1):
             raise InputError(
-                f"{config.shards}: {records} clips in whole shards are too few for {split}; add "
-                f"shards, ask for fewer evaluation or validation clips, or name other shards."
+                f"{config.shards}: its shards hold {records} clips, too few for {split}; add "
+                "shards, ask for fewer evaluation or validation clips, or name other shards."
             )
         clips = wanted or records
         splits[split] = {"clips": clips, "dropped": records - clips, "shards": taken}

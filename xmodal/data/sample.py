@@ -10,7 +10,7 @@ A clip has a topic, labels of that topic (often its general label), a subject c 
 k = 1..128::
 
     shared factor     f_k = √κ m_ck + √(1 − κ) n_k                       n_k ~ N(0, 1)
-    latent vectors    x_k = √ρ_k f_k + √(1 − ρ_k) ε_k  (visual),   y_k  likewise (audio)
+    latent vectors    x_k = √ρ_k f_k + √(1 − ρ_k) ε_k  (visual),   y_k in the same way (audio)
                       x_k ~ N(0, 1) for k = 129..1024: the visual side's own
     correlations      ρ_k = 0.92 exp(−((k − 1) / shared)²)
     scales            s = exp(σ g − σ²),   g ~ N(0, 1) in each modality, correlated across them
@@ -51,11 +51,9 @@ CENTRE, REACH = 1 / 128, 2.0
 class SampleConfig(StageConfig):
     """What the sample is; everything here is our choice.
 
-    ``shared`` sets how much the two modalities have in common, and so how easy retrieval can be:
-    it is about the number of strong ones among the 128 shared factors. With the default, a few
-    hundred steps of the paper's method stay below linear CCA, and the recipe comes out above it,
-    as on real clips. That order was put in by hand: recall on the sample says nothing about recall
-    on YouTube-8M.
+    ``shared`` sets how easy retrieval can be. With the default, a few hundred steps of the paper's
+    method stay below linear CCA, and the recipe comes out above it, as on real clips. That order
+    was put in by hand: recall on the sample says nothing about recall on YouTube-8M.
     """
 
     out: Path = Field(Path("data/sample"), description="Folder to write the sample to.")
@@ -178,17 +176,16 @@ class Generator:
         self.means = means
         maps = np.random.default_rng([seed, 3])
         self.visual, self.audio = (_feature_map(some, maps) for some in CONSTANTS[:2])
-        self.silence = _squash(rng.standard_normal((1, AUDIO_DIM), np.float32) @ self.audio)[0]
+        self.silence = _features(rng.standard_normal((1, AUDIO_DIM), np.float32), self.audio)[0]
 
     def draw_labels(
         self, clips: int, rng: np.random.Generator
     ) -> tuple[np.ndarray, list[np.ndarray]]:
         """Draw each clip's subject, int64 (clips,), and its labels, int32, ascending.
 
-        Labels are drawn within a topic without replacement, in proportion to their weights (as a
-        race: each arrives after an exponential time, and the first to arrive are drawn). The
-        subject is the first of them that is not general; a clip with a single label may not name
-        its subject.
+        Labels are drawn within a topic without replacement, in proportion to their weights: each
+        arrives after an exponential time, and the first to arrive are drawn. The subject is the
+        first that is not general; a clip with a single label may not name its subject.
         """
         topic = rng.choice(len(self.topic_share), clips, p=self.topic_share)
         share = np.array(CONSTANTS.label_counts) / sum(CONSTANTS.label_counts)
@@ -230,8 +227,9 @@ class Generator:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Draw visual (clips, 1024) and audio features (clips, 128), float32, of given subjects."""
         x, y, g = self.draw_latents(subject, rng)
-        visual = _squash(x * _scale(g[:, :1], CONSTANTS.visual) @ self.visual)
-        audio = _squash(y * _scale(g[:, 1:], CONSTANTS.audio) @ self.audio)
+        visual_sigma, audio_sigma = (some.scale for some in CONSTANTS[:2])
+        visual = _features(x * np.exp(visual_sigma * g[:, :1] - visual_sigma**2), self.visual)
+        audio = _features(y * np.exp(audio_sigma * g[:, 1:] - audio_sigma**2), self.audio)
         audio[rng.random(len(subject)) < CONSTANTS.silent_share] = self.silence
         return visual, audio
 
@@ -249,11 +247,6 @@ def _feature_map(marginal: Marginal, rng: np.random.Generator) -> np.ndarray:
     return ((rotation * root).T * deviation).astype(np.float32)
 
 
-def _scale(g: np.ndarray, marginal: Marginal) -> np.ndarray:
-    """Return s, of mean square 1, for a standard normal g."""
-    return np.exp(marginal.scale * g - marginal.scale**2)
-
-
-def _squash(values: np.ndarray) -> np.ndarray:
-    """Bring values into the range of YouTube-8M."""
-    return CENTRE + REACH * np.tanh(values / REACH)
+def _features(scaled: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Turn s x into features within the range of YouTube-8M."""
+    return CENTRE + REACH * np.tanh(scaled @ matrix / REACH)
