@@ -19,7 +19,6 @@ from hypothesis import settings
 
 from xmodal import cli
 from xmodal.cli import main
-from xmodal.data.framing import write_records
 from xmodal.data.prepare import PrepareConfig, prepare
 from xmodal.data.schema import (
     AUDIO_DIM,
@@ -28,6 +27,7 @@ from xmodal.data.schema import (
     Clip,
     encode_example,
 )
+from xmodal.data.tfrecord import write_records
 from xmodal.data.vocabulary import write_vocabulary
 from xmodal.train import TrainConfig
 from xmodal_suite.cli import COMMANDS as SUITE

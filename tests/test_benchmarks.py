@@ -17,8 +17,8 @@ from xmodal.config import TrainConfig
 from xmodal.data.batches import Drawn
 from xmodal.data.features import open_features
 from xmodal.data.prepare import PrepareConfig
+from xmodal.data.sample import SampleConfig
 from xmodal.model import Embeddings
-from xmodal.synthetic.sample import SampleConfig
 
 ROOT = Path(__file__).parents[1]
 

@@ -15,8 +15,8 @@ from xmodal.checkpoint import load_run, read_history
 from xmodal.config import InputError, TrainConfig
 from xmodal.data.features import SPLITS, open_features
 from xmodal.data.prepare import PrepareConfig, prepare
+from xmodal.data.sample import SampleConfig, write_sample
 from xmodal.retrieval.index import FILES, Index, IndexConfig, build_index
-from xmodal.synthetic.sample import SampleConfig, write_sample
 from xmodal.train import train
 from xmodal_suite.figure_config import FigureConfig
 from xmodal_suite.measurements import LONG, measured, read_measured

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 
 from xmodal.config import TrainConfig
 from xmodal.data.prepare import PrepareConfig, prepare
+from xmodal.data.sample import SampleConfig, write_sample
 from xmodal.retrieval.index import IndexConfig, build_index
-from xmodal.synthetic.sample import SampleConfig, write_sample
 from xmodal.train import train
 from xmodal_suite.figure_config import FigureConfig
 from xmodal_suite.measurements import LONG, measure_now

@@ -14,7 +14,6 @@ ORDER = [
     {"files", "folder", "ticker"},
     {"archive"},
     {"data"},
-    {"synthetic"},
     {"devices"},
     {"checkpoint"},
     {"train"},

@@ -33,7 +33,7 @@ commands:
 
 def sample(line: CommandLine) -> None:
     """Write the synthetic sample: TFRecord shards and a vocabulary."""
-    from xmodal.synthetic.sample import SampleConfig, write_sample
+    from xmodal.data.sample import SampleConfig, write_sample
 
     write_sample(line.read(SampleConfig))
 

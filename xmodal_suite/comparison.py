@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from xmodal.config import InputError
-from xmodal.synthetic import SOURCE
+from xmodal.data.sample import SOURCE
 from xmodal_suite.provenance import Provenance, read_provenance
 
 #: How uncertain a number is, which may be another when it is made again.

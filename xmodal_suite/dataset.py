@@ -7,8 +7,7 @@ from pydantic import Field
 
 from xmodal.config import InputError
 from xmodal.data.prepare import PrepareConfig, prepare
-from xmodal.synthetic import SOURCE
-from xmodal.synthetic.sample import SampleConfig, write_sample
+from xmodal.data.sample import SOURCE, SampleConfig, write_sample
 from xmodal_suite.figure_config import FigureConfig
 
 
@@ -17,7 +16,7 @@ class DataConfig(FigureConfig):
 
     sample_clips: int | None = Field(24_000, gt=0, description="synthetic clips; None: real shards")
     sample_shared: float = Field(
-        SampleConfig.model_fields["shared"].default, description="see xmodal.synthetic.sample"
+        SampleConfig.model_fields["shared"].default, description="see xmodal.data.sample"
     )
     sample_seed: int = Field(0, ge=0, description="of the synthetic clips")
     shards: Path = Field(

@@ -17,10 +17,10 @@ import pytest
 from xmodal.cli import COMMANDS
 from xmodal.config import InputError, StageConfig
 from xmodal.data.prepare import PrepareConfig
+from xmodal.data.sample import SampleConfig
 from xmodal.evaluation.recall import MeasureConfig
 from xmodal.media.extract import ExtractConfig
 from xmodal.options import CommandLine, InspectConfig, validated
-from xmodal.synthetic.sample import SampleConfig
 from xmodal.train import TrainConfig, train
 from xmodal.youtube8m.download import DownloadConfig
 from xmodal.youtube8m.resolve import ResolveConfig

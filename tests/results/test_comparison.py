@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xmodal.config import InputError
-from xmodal.synthetic import SOURCE
+from xmodal.data.sample import SOURCE
 from xmodal_suite.comparison import DifferenceError, check_results
 from xmodal_suite.protocol import Protocol
 from xmodal_suite.provenance import Provenance

@@ -1,1 +1,1 @@
-"""From shards to features: the framing, the YouTube-8M schema, and sets ready to train on."""
+"""From shards to features: TFRecord files, the YouTube-8M schema, and sets to train on."""

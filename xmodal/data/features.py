@@ -7,7 +7,7 @@ Layout, split and fingerprint are our choice; the paper says only that 6,000 cli
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
@@ -22,7 +22,7 @@ from xmodal.data.schema import AUDIO_DIM, VISUAL_DIM
 
 SPLITS = ("train", "validation", "evaluation")
 UNPAIRED = "unpaired"
-"""What may stand beside the splits: clips without one modality, of which the row is NaN."""
+"""A fourth split of paired features: clips without one modality, of which the row is NaN."""
 ARRAYS = ("visual", "audio", "ids", "label_indptr", "label_indices")
 """The files of a split, less their suffix ``.npy``."""
 FORMAT = "xmodal features 2"
@@ -79,6 +79,16 @@ class FeatureSet:
         """Return the label names of one clip."""
         return [self.label_names[index] for index in self.labels[[row]].indices]
 
+    def take(self, rows: np.ndarray) -> "FeatureSet":
+        """Return the same split with only these rows (int64, in this order), read into memory."""
+        return replace(
+            self,
+            visual=read_rows(self.visual, rows),
+            audio=read_rows(self.audio, rows),
+            ids=self.ids[rows],
+            labels=self.labels[rows],
+        )
+
 
 def open_features(folder: str | os.PathLike[str], split: str) -> FeatureSet:
     """Open a split that `prepare` made; features are read only when they are used.
@@ -93,7 +103,7 @@ def open_features(folder: str | os.PathLike[str], split: str) -> FeatureSet:
     Raises
     ------
     InputError
-        The folder holds no whole feature set, or there is no such split.
+        There is no such split, or the folder holds no feature set, or a damaged one.
     """
     folder = Path(folder)
     if split not in (*SPLITS, UNPAIRED):
@@ -108,20 +118,14 @@ def open_features(folder: str | os.PathLike[str], split: str) -> FeatureSet:
             np.load(folder / split / f"{name}.npy", mmap_mode="r") for name in ARRAYS
         )
         label_names = json.loads((folder / "label_names.json").read_text(encoding="utf-8"))
-        ones, starts = np.ones(len(indices), np.float32), indptr.astype(indices.dtype)
-        labels = sparse.csr_array((ones, indices, starts), (len(ids), len(label_names)))
-        labels.check_format()  # scipy's C code trusts it
         noted = manifest["splits"][split]
-        clips, sizes = noted["clips"], manifest.get("sizes", (VISUAL_DIM, AUDIO_DIM))
-        texts = (*label_names, noted["fingerprint"], manifest["source"])
-        if not (
-            [visual.shape, audio.shape] == [(clips, dim) for dim in sizes]
-            and visual.dtype.kind + audio.dtype.kind + ids.dtype.kind == "ffU"
-            and labels.shape == (clips, manifest["classes"])
-            and labels.nnz == noted["labels"]
-            and all(isinstance(text, str) for text in texts)
-        ):
+        sizes = manifest.get("sizes", (VISUAL_DIM, AUDIO_DIM))
+        wanted = [(len(ids), dim) for dim in sizes]
+        if [visual.shape, audio.shape] != wanted or len(label_names) != manifest["classes"]:
             raise ValueError
+        ones, starts = np.ones(noted["labels"], np.float32), indptr.astype(indices.dtype)
+        labels = sparse.csr_array((ones, indices, starts), (noted["clips"], len(label_names)))
+        labels.check_format()  # scipy's C code trusts it
     except Exception:  # numpy raises some ten kinds for a damaged file
         raise InputError(f"{folder}: the {split} split is damaged; prepare it again.") from None
     arrays = (visual, audio, ids, labels, label_names)
@@ -129,13 +133,12 @@ def open_features(folder: str | os.PathLike[str], split: str) -> FeatureSet:
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """Return the manifest of a feature set, of an earlier layout too; {} if there is none."""
+    """Return the manifest of a feature set, also of an earlier layout; {} if there is none."""
     try:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    ours = isinstance(manifest, dict) and str(manifest.get("format", "")).startswith("xmodal ")
-    return manifest if ours else {}
+    return manifest if str(manifest.get("format", "")).startswith("xmodal ") else {}
 
 
 def read_rows(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -148,9 +151,15 @@ def read_rows(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
 def begin_rows(path: Path, dtype: str, shape: tuple[int, int]) -> BinaryIO:
     """Open an ``.npy`` file to write row after row: on a full disk, a mapped one is a crash."""
     file = path.open("wb")
+    write_header(file, dtype, shape)
+    return file
+
+
+def write_header(file: BinaryIO, dtype: str, shape: tuple[int, int]) -> None:
+    """Write the header of an ``.npy`` file, as long for any number of rows."""
+    file.seek(0)
     header = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(file, header)
-    return file
 
 
 def row_hashes(values: np.ndarray) -> np.ndarray:

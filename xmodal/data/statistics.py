@@ -16,28 +16,26 @@ def overview(splits: dict[str, FeatureSet]) -> pd.DataFrame:
 
     Repeated clips have the same visual features as another clip of any split, bit for bit.
     """
-    rows, pictures = [], [row_hashes(features.visual) for features in splits.values()]
-    again = pd.Index(np.concatenate(pictures)).duplicated(keep=False)
-    ends = np.cumsum([len(part) for part in pictures])[:-1]
-    for (name, features), repeated in zip(splits.items(), np.split(again, ends), strict=True):
+    hashes = pd.concat({name: pd.Series(row_hashes(some.visual)) for name, some in splits.items()})
+    repeated = hashes.duplicated(keep=False)
+    rows = []
+    for name, features in splits.items():
         row: dict[str, object] = {"split": name, "clips": len(features)}
         row["silent clips"] = int(features.silent.sum())
-        row["repeated clips"] = int(repeated.sum())
+        row["repeated clips"] = int(repeated[name].sum())
         row["labels per clip"] = features.labels.nnz / len(features)
         for modality, values in (("visual", features.visual), ("audio", features.audio)):
-            seen = [
-                (np.linalg.norm(x, axis=1), x.min(), x.max()) for (x,) in read_chunks(values)
-            ]  # read once
-            lengths, lows, highs = zip(*seen, strict=True)
-            norm, low, high = np.concatenate(lengths), min(lows), max(highs)
-            row[f"{modality} norm"], row[f"{modality} norm deviation"] = norm.mean(), norm.std()
-            row[f"{modality} lowest"], row[f"{modality} highest"] = low, high
+            length = norms(values)
+            row[f"{modality} norm"] = length.mean()
+            row[f"{modality} norm deviation"] = length.std()
+            row[f"{modality} lowest"] = min(x.min() for (x,) in read_chunks(values))
+            row[f"{modality} highest"] = max(x.max() for (x,) in read_chunks(values))
         rows.append(row)
     return pd.DataFrame(rows)
 
 
 def label_counts(features: FeatureSet) -> np.ndarray:
-    """Return how many clips carry each label: int64, (classes,)."""
+    """Return the number of clips of each label: int64, (classes,)."""
     return np.bincount(features.labels.indices, minlength=features.labels.shape[1])
 
 
@@ -80,13 +78,8 @@ def moments(features: FeatureSet, clips: int | None = None) -> Moments:
     mean = total / count
     covariance = squares / count - np.outer(mean, mean)
     mean = mean + shift
-    return Moments(
-        mean[:dim],
-        mean[dim:],
-        covariance[:dim, :dim],
-        covariance[dim:, dim:],
-        covariance[:dim, dim:],
-    )
+    within = covariance[:dim, :dim], covariance[dim:, dim:]
+    return Moments(mean[:dim], mean[dim:], *within, covariance[:dim, dim:])
 
 
 def whitener(covariance: np.ndarray, ridge: float) -> np.ndarray:

@@ -1,20 +1,15 @@
-"""The sample: its files, its statistics against the stated targets, and its ceiling."""
+"""The sample: its files, and its statistics against the stated targets."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from scipy.stats import multivariate_normal
 
 from xmodal.config import InputError
+from xmodal.data import sample
+from xmodal.data.sample import Generator, SampleConfig, write_sample
 from xmodal.data.schema import FEATURE_RANGE, read_shard
 from xmodal.data.vocabulary import read_vocabulary
-from xmodal.synthetic import likelihood, sample
-from xmodal.synthetic.generator import Generator
-from xmodal.synthetic.likelihood import log_likelihood_ratio
-from xmodal.synthetic.sample import SampleConfig, write_sample
 
 CLIPS = 3000
 
@@ -51,10 +46,6 @@ def share_held(features: np.ndarray, first: int) -> float:
     return float(spectrum[:first].sum() / spectrum.sum())
 
 
-def recall_at_1(ratio: np.ndarray) -> float:
-    return float((ratio.argmax(axis=1) == np.arange(len(ratio))).mean())
-
-
 # --- files ---------------------------------------------------------------------------------------
 
 
@@ -82,37 +73,24 @@ def test_shards_hold_what_the_schema_says(written: SampleConfig) -> None:
     names = read_vocabulary(written.out / "vocabulary.csv")
     assert len(set(names)) == 3862 and all(names)
     assert "Music" in names[:12] and "Piano lesson" in names
-    assert sorted(content(written.out)) == [
-        "sample.json",
-        "shards/sample0000.tfrecord",
-        "shards/sample0001.tfrecord",
-        "shards/sample0002.tfrecord",
-        "vocabulary.csv",
-    ]
+    assert {"sample.json", "shards/sample0002.tfrecord"} < content(written.out).keys()
 
 
-def test_same_configuration_gives_same_bytes(written: SampleConfig, tmp_path: Path) -> None:
-    write_sample(written.model_copy(update={"out": tmp_path}), progress=False)
-    assert content(tmp_path) == content(written.out)
-
-
-def test_other_seed_gives_other_clips(written: SampleConfig, tmp_path: Path) -> None:
-    write_sample(written.model_copy(update={"out": tmp_path, "seed": 1}), progress=False)
+def test_only_what_is_missing_or_another_sample_is_written_again(
+    written: SampleConfig, tmp_path: Path
+) -> None:
+    write_sample(SampleConfig(out=tmp_path, clips=90, clips_per_shard=10, seed=1), progress=False)
     there, here = content(tmp_path), content(written.out)
-    assert there.keys() == here.keys()
     assert all(there[name] != here[name] for name in here)
-
-
-def test_written_sample_is_left_alone(written: SampleConfig) -> None:
-    before = {p: p.stat().st_mtime_ns for p in written.out.rglob("*")}
-    write_sample(written, progress=False)
-    assert {p: p.stat().st_mtime_ns for p in written.out.rglob("*")} == before
-
-
-def test_another_sample_is_replaced_whole(written: SampleConfig, tmp_path: Path) -> None:
-    write_sample(SampleConfig(out=tmp_path, clips=90, clips_per_shard=10), progress=False)
-    write_sample(written.model_copy(update={"out": tmp_path}), progress=False)
-    assert content(tmp_path) == content(written.out)
+    config = written.model_copy(update={"out": tmp_path})
+    write_sample(config, progress=False)
+    assert content(tmp_path) == here
+    before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")}
+    write_sample(config, progress=False)
+    assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")} == before
+    (tmp_path / "shards" / "sample0001.tfrecord").unlink()
+    write_sample(config, progress=False)
+    assert content(tmp_path) == here
 
 
 def test_interrupted_rewrite_keeps_the_old_sample(tmp_path: Path, monkeypatch) -> None:
@@ -138,15 +116,9 @@ def test_as_few_classes_as_can_be_asked_for_make_a_sample(tmp_path: Path) -> Non
 def test_foreign_shards_are_refused(tmp_path: Path) -> None:
     (tmp_path / "shards").mkdir()
     (tmp_path / "shards" / "real.tfrecord").write_bytes(b"precious")
-    with pytest.raises(InputError, match="not a sample"):
+    with pytest.raises(InputError, match="sample"):
         write_sample(SampleConfig(out=tmp_path, clips=20), progress=False)
     assert content(tmp_path) == {"shards/real.tfrecord": b"precious"}
-
-
-def test_unwritable_folder_is_named(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("in the way")
-    with pytest.raises(InputError, match="file"):
-        write_sample(SampleConfig(out=tmp_path / "file" / "sample", clips=20), progress=False)
 
 
 # --- statistics: the targets are those measured on YouTube-8M ------------------------------------
@@ -234,89 +206,3 @@ def test_labels_say_something_about_both_modalities(other) -> None:
             means = np.stack([features[half & (by == t)].mean(axis=0) for t in range(12)])
             left.append(((features[~half] - means[by[~half]]) ** 2).sum())
         assert 1 - left[0] / left[1] > explained
-
-
-# --- the ceiling ---------------------------------------------------------------------------------
-
-
-def log_density(point: np.ndarray, mean: np.ndarray, covariance: np.ndarray) -> float:
-    return float(multivariate_normal(mean, covariance).logpdf(point))
-
-
-def test_gaussian_ratio_of_one_pair() -> None:
-    """Correlation 0.6, x = 1, y = 2: (2.4 − 0.36 · 5) / (2 · 0.64) − ln 0.8 = 0.69189."""
-    ratio = likelihood._gaussian_ratio(
-        np.array([[1.0]]), np.array([[2.0]]), np.ones(1), np.array([0.6])
-    )
-    assert ratio == pytest.approx(np.array([[0.6 / 1.28 - np.log(0.8)]]))
-
-
-@settings(max_examples=20)
-@given(seed=st.integers(0, 1000))
-def test_mixture_ratio_is_that_of_the_densities(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    rho = rng.uniform(0.1, 0.9, 3)
-    beta = rho * rng.uniform(0.1, 0.95)
-    means, prior = rng.standard_normal((4, 3)), rng.dirichlet(np.ones(4))
-    x, y = rng.standard_normal((2, 3)), rng.standard_normal((5, 3))
-    ratio = likelihood._mixture_ratio(x, y, rho, beta, means, prior)
-    one = np.diag(1 - beta)
-    both = np.block([[one, np.diag(rho - beta)], [np.diag(rho - beta), one]])
-    mu = np.sqrt(beta) * means
-    for i in range(2):
-        for j in range(5):
-            joint, left, right = 0.0, 0.0, 0.0
-            for m, p in zip(mu, prior, strict=True):
-                pair = np.concatenate([x[i], y[j]])
-                joint += p * np.exp(log_density(pair, np.concatenate([m, m]), both))
-                left += p * np.exp(log_density(x[i], m, one))
-                right += p * np.exp(log_density(y[j], m, one))
-            assert ratio[i, j] == pytest.approx(np.log(joint / left / right), abs=1e-9)
-
-
-def test_latents_are_found_again(drawn) -> None:
-    model = drawn[0]
-    subject = np.zeros(200, int)
-    x, y, g = model.draw_latents(subject, np.random.default_rng(5))
-    for modality, latent, truth, error in (
-        (model.visual, x, g[:, 0], 0.1),
-        (model.audio, y, g[:, 1], 0.6),
-    ):
-        features = modality.features(latent * modality.scale(truth[:, None]))
-        found, scale = modality.latent(features)
-        assert np.median(np.abs(scale - truth)) < error
-        direction = (found * latent).sum(axis=1)
-        direction /= np.linalg.norm(found, axis=1) * np.linalg.norm(latent, axis=1)
-        assert direction.min() > 0.98
-
-
-def test_ceiling_is_monotone_in_shared_and_far_above_chance(drawn, other) -> None:
-    found = []
-    for shared, (model, _, visual, audio) in ((14.0, drawn), (60.0, other)):
-        rows = np.flatnonzero(~silent(model, audio))[:400]
-        ratio = log_likelihood_ratio(SampleConfig(shared=shared), visual[rows], audio[rows])
-        found.append(recall_at_1(ratio))
-    assert 0.4 < found[0] < found[1] - 0.1
-
-
-def test_ceiling_beats_linear_cca(drawn) -> None:
-    """Also a CCA that knows the true directions and correlations of the latent vectors."""
-    model, _, visual, audio = drawn
-    rows = np.flatnonzero(~silent(model, audio))[:1000]
-    x = model.visual.latent(visual[rows])[0][:, :128] * model.rho
-    y = model.audio.latent(audio[rows])[0] * model.rho
-    cosine = (x / np.linalg.norm(x, axis=1)[:, None]) @ (y / np.linalg.norm(y, axis=1)[:, None]).T
-    ratio = log_likelihood_ratio(SampleConfig(shared=14.0), visual[rows], audio[rows])
-    assert recall_at_1(ratio) > recall_at_1(cosine) + 0.02
-
-
-def test_silence_says_nothing(drawn) -> None:
-    model, _, visual, audio = drawn
-    both = np.stack([model.silence, audio[~silent(model, audio)][0]])
-    ratio = log_likelihood_ratio(SampleConfig(shared=14.0), visual[:5], both)
-    assert (ratio[:, 0] == 0).all() and (ratio[:, 1] != 0).all()
-
-
-def test_wrong_shape_is_refused(drawn) -> None:
-    with pytest.raises(InputError, match="audio features have the shape"):
-        log_likelihood_ratio(SampleConfig(), drawn[2][:3], drawn[2][:3])

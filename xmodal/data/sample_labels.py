@@ -1,7 +1,5 @@
 """The vocabulary of the sample: label names of our own, and how common each label is."""
 
-from typing import NamedTuple
-
 import numpy as np
 
 # Each topic, most frequent first: its general label, then the things in it. A thing is a label by
@@ -42,20 +40,12 @@ broadcast project diary expedition park family
 """
 
 
-class Labels(NamedTuple):
-    """The classes of a sample; class t of the first ones is the general label of topic t."""
+def compose_labels(classes: int) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray]:
+    """Make labels so that the one of rank r is on clips in proportion to 1 / (r + 1).
 
-    names: list[str]
-    topic: np.ndarray
-    """The topic of each class."""
-    topic_share: np.ndarray
-    """Share of the clips that each topic has."""
-    weight: np.ndarray
-    """How often each class is drawn, relative to the others of its topic."""
-
-
-def compose_labels(classes: int) -> Labels:
-    """Make labels so that the one of rank r is on clips in proportion to 1 / (r + 1)."""
+    Returns the names of the classes, of which t is at first the general label of topic t; the topic
+    of each; the share of clips of each topic; how often each class is drawn within its topic.
+    """
     topics = [topic.split(": ") for topic in " ".join(_TOPICS.split()).split("; ")]
     weight = 1 / np.arange(2.0, classes + 2)
     share = weight[: len(topics)] / weight[: len(topics)].sum()
@@ -71,4 +61,4 @@ def compose_labels(classes: int) -> Labels:
         pairs = [f"{thing} {aspect}" for aspect in _ASPECTS.split() for thing in things]
         members = np.flatnonzero(topic == number)
         names[members] = [general, *things, *pairs][: len(members)]
-    return Labels(names.tolist(), topic, share, weight)
+    return names.tolist(), topic, share, weight

@@ -1,0 +1,431 @@
+"""Preparing shards: the split against a plain reading of its rule, and faults against the set."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from xmodal.config import InputError
+from xmodal.data.features import SPLITS, FeatureSet, open_features
+from xmodal.data.prepare import PrepareConfig, prepare
+from xmodal.data.schema import Clip, _Example, encode_example, read_columns, read_shard
+from xmodal.data.tfrecord import read_records, write_records
+from xmodal.data.vocabulary import write_vocabulary
+
+MakeClips = Callable[..., list[Clip]]
+one_folder = settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@pytest.fixture
+def config(shard_folder: Path) -> PrepareConfig:
+    return PrepareConfig(
+        shards=shard_folder,
+        out=shard_folder.parent / "features",
+        vocabulary=shard_folder / "vocabulary.csv",
+        source="tiny",
+        evaluation_clips=20,
+        validation_clips=10,
+    )
+
+
+def changed(config: PrepareConfig, **choices: Any) -> PrepareConfig:
+    return config.model_copy(update=choices)
+
+
+def times(folder: Path) -> dict[str, int]:
+    """When every file below a folder was last written."""
+    return {str(p.relative_to(folder)): p.stat().st_mtime_ns for p in folder.rglob("*.*")}
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def clips_of(features: FeatureSet) -> Iterator[Clip]:
+    for row in range(len(features)):
+        labels = features.labels[[row]].indices
+        yield Clip(features.ids[row], labels, features.visual[row], features.audio[row])
+
+
+def rewrite(shard: Path, change: Callable[[list[Clip]], list[Clip]]) -> None:
+    """Write a shard with other clips."""
+    write_records(shard, map(encode_example, change(list(read_shard(shard)))))
+
+
+# --- what is prepared ----------------------------------------------------------------------------
+
+
+def test_fingerprints_are_those_of_earlier_versions(
+    config: PrepareConfig, make_clips: MakeClips
+) -> None:
+    """They name the features in every result, so they stay as version 0.2.0 made them."""
+    manifest = prepare(config)
+    assert manifest["format"] == "xmodal features 2"
+    assert manifest["fingerprint"].startswith("996f7cd907b04d95189489e2100cf1e5")
+    half = prepare(changed(config, storage="float16", split_seed=3))
+    assert half["fingerprint"].startswith("f138d725ea8ee0b2db96f6005a214c39")
+    known = [*make_clips(4, 0), *make_clips(8, 4), *make_clips(11, 7)]
+    again = [clip._replace(id=f"again{row}") for row, clip in enumerate(known)]
+    write_records(config.shards / "again.tfrecord", map(encode_example, again))
+    fewer = prepare(changed(config, split_seed=3))
+    assert fewer["fingerprint"].startswith("8fecc8569ad9ebaeb62de42f2cc44ef6")
+    assert [fewer["splits"][name]["dropped"] for name in SPLITS] == [4, 2, 11]
+
+
+def test_every_row_is_the_clip_its_shard_holds(config: PrepareConfig) -> None:
+    manifest = prepare(config)
+    assert manifest == json.loads((config.out / "manifest.json").read_text())
+    for name in SPLITS:
+        split, features = manifest["splits"][name], open_features(config.out, name)
+        read = [clip for s in split["shards"] for clip in read_shard(config.shards / s["name"])]
+        assert len(features) == split["clips"] == len(read) - split["dropped"]
+        for ours, expected in zip(clips_of(features), read[: len(features)], strict=True):
+            assert ours.id == expected.id
+            for left, right in zip(ours[1:], expected[1:], strict=True):
+                np.testing.assert_array_equal(left, right)
+        assert features.visual.dtype == features.audio.dtype == np.float32
+        assert split["labels"] == sum(len(clip.labels) for clip in read[: len(features)])
+        assert (features.source, features.split) == ("tiny", name)
+        assert features.labels_of(1) == [f"class {c}" for c in read[1].labels]
+
+
+@given(evaluation=st.integers(1, 30), validation=st.integers(1, 15), seed=st.integers(0, 50))
+@one_folder
+def test_the_split_goes_by_shard(
+    config: PrepareConfig, evaluation: int, validation: int, seed: int
+) -> None:
+    choices = {"evaluation_clips": evaluation, "validation_clips": validation, "split_seed": seed}
+    splits = prepare(changed(config, **choices))["splits"]
+    records = {
+        name: {s["name"]: s["records"] for s in split["shards"]} for name, split in splits.items()
+    }
+    dealt = Counter(shard for shards in records.values() for shard in shards)
+    files = {p.relative_to(config.shards).as_posix() for p in config.shards.rglob("*.tfrecord")}
+    assert dealt == Counter(files)
+    for name, clips in (("evaluation", evaluation), ("validation", validation)):
+        *before, last = records[name].values()
+        assert splits[name]["clips"] == clips
+        assert sum(before) < clips <= sum(before) + last  # no shard more than it takes
+        assert splits[name]["dropped"] == sum(before) + last - clips
+    assert splits["train"]["clips"] == sum(records["train"].values()) > 0
+    assert splits["train"]["dropped"] == 0
+
+
+@given(seed=st.integers(0, 20), chance=st.integers(0, 10**6))
+@one_folder
+def test_a_video_with_a_second_id_is_in_one_split_only(
+    config: PrepareConfig, make_clips: MakeClips, seed: int, chance: int
+) -> None:
+    rng = np.random.default_rng(chance)
+    seen = [clip for k in range(8) for clip in make_clips(4 + k, k)]
+    again = [
+        seen[row]._replace(id=f"again{row}") for row in rng.choice(len(seen), 12, replace=False)
+    ]
+    write_records(config.shards / "again.tfrecord", map(encode_example, again))
+    manifest = prepare(changed(config, split_seed=seed))
+    splits = {name: open_features(config.out, name) for name in SPLITS}
+    owner: dict[bytes, str] = {}
+    for name, features in splits.items():
+        for visual in features.visual:
+            assert owner.setdefault(visual.tobytes(), name) == name
+    assert len(splits["evaluation"]) == 20  # what is dropped is never of the evaluation clips
+    by_id = {clip.id: clip for clip in [*seen, *again]}
+    for name, features in splits.items():
+        noted = manifest["splits"][name]
+        records = sum(shard["records"] for shard in noted["shards"])
+        assert noted["clips"] == len(features) == records - noted["dropped"]
+        for clip in clips_of(features):
+            for ours, theirs in zip(clip[1:], by_id[clip.id][1:], strict=True):
+                np.testing.assert_array_equal(ours, theirs)
+
+
+def test_without_a_vocabulary_labels_are_left_out_and_releases_may_be_joined(
+    config: PrepareConfig,
+) -> None:
+    of_release_1(config.shards / "part2.tfrecord")
+    prepare(changed(config, vocabulary=None))
+    for name in SPLITS:
+        features = open_features(config.out, name)
+        assert features.label_names == [] and features.labels.shape == (len(features), 0)
+        assert features.labels_of(0) == []
+
+
+def test_shards_without_labels_go_with_those_that_have_labels(
+    config: PrepareConfig, make_clips: MakeClips
+) -> None:
+    unlabelled = [
+        clip._replace(id=f"test{row}", labels=np.zeros(0, np.int32))
+        for row, clip in enumerate(make_clips(25, 99))
+    ]
+    write_records(config.shards / "test.tfrecord", map(encode_example, unlabelled))
+    prepare(config)
+    counts = {
+        identity: count
+        for features in (open_features(config.out, name) for name in SPLITS)
+        for identity, count in zip(features.ids, np.diff(features.labels.indptr), strict=True)
+    }
+    ours = [count for identity, count in counts.items() if identity.startswith("test")]
+    assert ours and set(ours) == {0}
+    assert all(count for identity, count in counts.items() if identity[0] == "s")
+
+
+def test_the_same_input_gives_the_same_bytes_anywhere(config: PrepareConfig) -> None:
+    moved = config.shards.parent / "elsewhere"
+    shutil.copytree(config.shards, moved / "shards")
+    there = changed(config, shards=moved / "shards", out=moved / "features")
+    assert prepare(config) == prepare(there)
+    assert content(config.out) == content(there.out)
+    assert str(config.shards.parent) not in (config.out / "manifest.json").read_text()
+
+
+# --- choices -------------------------------------------------------------------------------------
+
+
+def test_shards_that_are_named_are_taken_in_that_order(config: PrepareConfig) -> None:
+    """By hand: part{k} holds 4 + k clips, so 20 are parts 6 and 7, and 8 are part 4 alone."""
+    named = {"evaluation_shards": ["*part7*", "part6*", "*"], "validation_shards": "part4*"}
+    splits = prepare(changed(config, validation_clips=8, **named))["splits"]
+    taken = {name: [s["name"] for s in splits[name]["shards"]] for name in splits}
+    assert taken["evaluation"] == ["more/part7.tfrecord", "part6.tfrecord"]
+    assert taken["validation"] == ["part4.tfrecord"]
+    assert len(taken["train"]) == 5
+    with pytest.raises(InputError, match="5 clips.* evaluation"):
+        prepare(changed(config, evaluation_shards="more/part1*"))
+
+
+def test_float16_holds_the_rounded_features(config: PrepareConfig) -> None:
+    prepare(config)
+    half = changed(config, storage="float16", out=config.out.parent / "half")
+    prepare(half)
+    for name in SPLITS:
+        full, rounded = open_features(config.out, name), open_features(half.out, name)
+        assert rounded.visual.dtype == rounded.audio.dtype == np.float16
+        np.testing.assert_array_equal(rounded.visual, full.visual.astype(np.float16))
+        np.testing.assert_array_equal(rounded.audio, full.audio.astype(np.float16))
+        np.testing.assert_array_equal(rounded.ids, full.ids)
+        assert rounded.fingerprint != full.fingerprint
+
+
+def test_a_value_beyond_float16_is_refused(config: PrepareConfig) -> None:
+    def loud(clips: list[Clip]) -> list[Clip]:
+        clips[0].audio[7] = 1e5
+        return clips
+
+    rewrite(config.shards / "part2.tfrecord", loud)
+    prepare(config)
+    with pytest.raises(InputError, match=r"part2\.tfrecord: .*float16"):
+        prepare(changed(config, storage="float16"))
+
+
+# --- doing it again ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("change", ["seed", "clips", "source", "vocabulary", "shard", "lost array"])
+def test_only_a_change_prepares_anew(
+    config: PrepareConfig, make_clips: MakeClips, change: str
+) -> None:
+    manifest = prepare(config)
+    before = times(config.out)
+    assert prepare(config) == manifest
+    assert times(config.out) == before  # nothing was written
+    updates: dict[str, dict[str, Any]] = {
+        "seed": {"split_seed": 9},
+        "clips": {"evaluation_clips": 21},
+        "source": {"source": "another"},
+    }
+    if change == "vocabulary":
+        text = config.vocabulary.read_text()
+        config.vocabulary.write_text(text.replace("class 3", "class three"))
+    elif change == "shard":
+        write_records(config.shards / "part0.tfrecord", map(encode_example, make_clips(4, 77)))
+    elif change == "lost array":
+        (config.out / "train" / "audio.npy").unlink()
+    prepare(changed(config, **updates.get(change, {})))
+    after = times(config.out)
+    assert after.keys() == before.keys()
+    assert all(after[name] != before[name] for name in before)
+    assert sorted(p.name for p in config.out.parent.iterdir()) == ["features", "source"]
+
+
+def test_a_set_of_an_earlier_layout_is_replaced(config: PrepareConfig) -> None:
+    manifest = prepare(config)
+    note = config.out / "manifest.json"
+    note.write_text(json.dumps({**manifest, "format": "xmodal features 1"}))
+    with pytest.raises(InputError, match="feature set"):
+        open_features(config.out, "train")
+    note.write_text(json.dumps({**manifest, "format": "xmodal features 1", "inputs": ""}))
+    assert prepare(config) == manifest == json.loads(note.read_text())
+
+
+# --- faults --------------------------------------------------------------------------------------
+
+
+def flip(path: Path, position: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[position] ^= 0x40
+    path.write_bytes(content)
+
+
+def remove(*paths: Path) -> None:
+    for path in paths:
+        path.unlink()
+
+
+def with_first(**values: Any) -> Callable[[Path], None]:
+    return lambda path: rewrite(path, lambda clips: [clips[0]._replace(**values), *clips[1:]])
+
+
+def with_id_of_another_shard(path: Path) -> None:
+    [*_, other] = read_shard(path.with_name("part6.tfrecord"))
+    rewrite(path, lambda clips: [other, *clips[1:]])
+
+
+def all_of_one_picture(path: Path) -> None:
+    for shard in path.parent.rglob("*.tfrecord"):
+        rewrite(shard, lambda clips: [c._replace(visual=np.ones_like(c.visual)) for c in clips])
+
+
+def of_release_1(path: Path) -> None:
+    """Move the ids to the key of release 1."""
+    payloads = []
+    for record in read_records(path):
+        example = _Example.FromString(record.payload)
+        example.features.feature["video_id"].CopyFrom(example.features.feature["id"])
+        del example.features.feature["id"]
+        payloads.append(example.SerializeToString(deterministic=True))
+    write_records(path, payloads)
+
+
+def vocabulary_of_release_1(path: Path) -> None:
+    write_vocabulary(path.with_name("vocabulary.csv"), ["x"] * 4716, [1] * 4716)
+
+
+FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "flipped payload": (lambda p: flip(p, 99), "part2.tfrecord: record 0 at byte 0:.*checksum"),
+    "flipped end": (lambda p: flip(p, -1), r"part2.tfrecord: record 5 at byte \d+:.*checksum"),
+    "cut short": (lambda p: os.truncate(p, p.stat().st_size - 5), "part2.tfrecord: record 5 "),
+    "not finite": (with_first(audio=np.full(128, np.nan)), "part2.tfrecord: record 0.*audio"),
+    "short feature": (with_first(visual=np.ones(1023)), "part2.tfrecord: record 0 .*1023"),
+    "unknown label": (with_first(labels=np.array([7])), "part2.tfrecord: record 0 .*7"),
+    "repeated id": (with_id_of_another_shard, "s6c9.*record 0 of part2.*record 9 of part6"),
+    "of one picture": (all_of_one_picture, "validation.*visual"),
+    "vocabulary of release 1": (vocabulary_of_release_1, "record 0 .*release 2"),
+    "no vocabulary": (lambda p: remove(p.with_name("vocabulary.csv")), "vocabulary.csv: "),
+    "too few clips": (
+        lambda p: remove(*(p.with_name(f"part{k}.tfrecord") for k in (0, 4, 6))),
+        r"\d clips.* few",
+    ),
+    "no shards": (lambda p: remove(*p.parent.rglob("*.tfrecord")), "tfrecord"),
+}
+
+
+@pytest.mark.parametrize("earlier", [False, True], ids=["first time", "over an earlier set"])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_named_and_leaves_everything_as_it_was(
+    config: PrepareConfig, fault: str, earlier: bool
+) -> None:
+    if earlier:
+        prepare(config)
+    before = content(config.out)
+    spoil, message = FAULTS[fault]
+    spoil(config.shards / "part2.tfrecord")
+    with pytest.raises(InputError, match=message):
+        prepare(changed(config, evaluation_clips=30, split_seed=1))
+    assert content(config.out) == before
+    left = ["features", "source"] if earlier else ["source"]
+    assert sorted(p.name for p in config.out.parent.iterdir()) == left
+
+
+@pytest.mark.parametrize("place", ["a file", "a folder of other things"])
+def test_what_is_no_feature_set_is_never_replaced(config: PrepareConfig, place: str) -> None:
+    if place == "a file":
+        config.out.write_text("mine")
+    else:
+        (config.out / "train").mkdir(parents=True)
+        (config.out / "train" / "thesis.txt").write_text("mine")
+    before = content(config.out.parent)
+    with pytest.raises(InputError, match=f"^{config.out} .*feature set"):
+        prepare(config)
+    assert content(config.out.parent) == before
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_an_interruption_leaves_the_earlier_set(
+    config: PrepareConfig, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    prepare(config)
+    before = content(config.out)
+    left = iter(range(5))
+
+    def failing(path: Path, classes: int) -> Any:
+        if next(left, None) is None:
+            raise error
+        return read_columns(path, classes)
+
+    monkeypatch.setattr("xmodal.data.prepare.read_columns", failing)
+    with pytest.raises((InputError, KeyboardInterrupt)):
+        prepare(changed(config, split_seed=9))
+    assert content(config.out) == before
+    assert sorted(p.name for p in config.out.parent.iterdir()) == ["features", "source"]
+
+
+KILLED = """
+import os, sys
+from xmodal.data import prepare as module
+left, read_columns = iter(range(5)), module.read_columns
+def killed(*words):
+    return os.kill(os.getpid(), 9) if next(left, None) is None else read_columns(*words)
+module.read_columns = killed
+module.prepare(module.PrepareConfig.model_validate_json(sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+def test_a_killed_preparation_leaves_what_was_there(config: PrepareConfig, earlier: bool) -> None:
+    if earlier:
+        prepare(changed(config, split_seed=9))
+    before = content(config.out)
+    words = [sys.executable, "-c", KILLED, config.model_dump_json()]
+    assert subprocess.run(words, stderr=subprocess.DEVNULL).returncode == -signal.SIGKILL
+    assert config.out.with_name(".features.partial").exists()
+    assert content(config.out) == before
+    prepare(config)
+    prepare(changed(config, out=config.out.parent / "again"))
+    assert content(config.out) == content(config.out.parent / "again")
+    assert not list(config.out.parent.glob(".*"))
+
+
+# --- real shards ---------------------------------------------------------------------------------
+
+
+def test_real_shards_prepare(real_shards: Path, tmp_path: Path) -> None:
+    shards = tmp_path / "shards"
+    shards.mkdir()
+    for path in sorted((real_shards / "validate").glob("*.tfrecord"))[:6]:
+        (shards / path.name).symlink_to(path)
+    config = PrepareConfig(
+        shards=shards,
+        out=tmp_path / "features",
+        vocabulary=real_shards / "vocabulary.csv",
+        evaluation_clips=600,
+        validation_clips=100,
+    )
+    manifest = prepare(config)
+    features = open_features(config.out, "evaluation")
+    assert manifest["classes"] == 3862
+    assert len(features) == 600
+    assert 2 < features.labels.nnz / 600 < 4  # labels a clip
+    silent = features.audio[features.silent]
+    assert (silent == silent[:1]).all()  # every repeated vector is that of silence
+    assert 0 < len(silent) < 60

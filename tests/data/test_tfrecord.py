@@ -1,0 +1,138 @@
+"""TFRecord files, against a checksum computed bit by bit and against every kind of damage."""
+
+import struct
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xmodal.config import InputError
+from xmodal.data.tfrecord import read_records, scan_records, shards_below, write_records
+
+PAYLOADS = [b"first", b"", b"123456789"]
+
+
+def crc32c_by_bits(data: bytes) -> int:
+    """CRC-32C from its definition: reflected polynomial 0x82F63B78, ones in and ones out."""
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    return crc ^ 0xFFFFFFFF
+
+
+def frame(payload: bytes, length: int | None = None) -> bytes:
+    """One record as the format specification has it, with a length that may lie."""
+
+    def masked(data: bytes) -> bytes:
+        crc = crc32c_by_bits(data)
+        return struct.pack("<I", ((crc >> 15 | crc << 17 & 0xFFFFFFFF) + 0xA282EAD8) % 2**32)
+
+    header = struct.pack("<Q", len(payload) if length is None else length)
+    return header + masked(header) + payload + masked(payload)
+
+
+@pytest.fixture(scope="module")
+def shard(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("shard") / "a.tfrecord"
+    write_records(path, PAYLOADS)
+    return path
+
+
+def test_the_bitwise_checksum_gives_the_published_check_value() -> None:
+    assert crc32c_by_bits(b"123456789") == 0xE3069283
+
+
+def test_written_bytes_are_those_of_the_specification(shard: Path) -> None:
+    assert shard.read_bytes() == b"".join(map(frame, PAYLOADS))
+    # A record takes 16 bytes in addition to its payload.
+    assert list(read_records(shard)) == [(0, 0, b"first"), (1, 21, b""), (2, 37, b"123456789")]
+
+
+@given(payloads=st.lists(st.binary(max_size=300), min_size=1, max_size=6))
+def test_any_payloads_survive_the_round_trip(
+    tmp_path_factory: pytest.TempPathFactory, payloads: list[bytes]
+) -> None:
+    path = tmp_path_factory.mktemp("round") / "a.tfrecord"
+    assert write_records(path, payloads) == len(payloads)
+    assert [record.payload for record in read_records(path)] == payloads
+
+
+@given(data=st.data())
+def test_a_change_to_any_byte_is_found(shard: Path, data: st.DataObject) -> None:
+    content = bytearray(shard.read_bytes())
+    position = data.draw(st.integers(0, len(content) - 1))
+    content[position] ^= data.draw(st.integers(1, 255))
+    damaged = shard.with_name("damaged.tfrecord")
+    damaged.write_bytes(content)
+    number, offset = (0, 0) if position < 21 else (1, 21) if position < 37 else (2, 37)
+    with pytest.raises(InputError, match=rf"damaged\.tfrecord: record {number} at byte {offset}:"):
+        list(read_records(damaged))
+
+
+def test_a_cut_anywhere_but_between_records_is_found(shard: Path) -> None:
+    content = shard.read_bytes()
+    cut = shard.with_name("cut.tfrecord")
+    for number, (begin, end) in enumerate(pairwise([0, 21, 37, len(content)])):
+        for size in range(begin + 1, end):
+            cut.write_bytes(content[:size])
+            for read in (lambda path: list(read_records(path)), scan_records):
+                with pytest.raises(InputError, match=f"record {number} at byte {begin}:.* ends"):
+                    read(cut)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"Index,Name\n0,Game\n", b"version https://git-lfs", frame(b"short", length=2**63)],
+    ids=["nothing", "text", "pointer", "absurd length"],
+)
+def test_another_kind_of_file_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "other.tfrecord"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"other\.tfrecord: record 0 "):
+        list(read_records(path))
+
+
+def test_what_cannot_be_opened_is_named(tmp_path: Path) -> None:
+    for path in (tmp_path / "absent.tfrecord", tmp_path):
+        with pytest.raises(InputError, match=f"^{path}: .*read"):
+            list(read_records(path))
+
+
+def test_the_digest_changes_with_a_payload_and_with_nothing_else(tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in "abc"]
+    for path, last in zip(paths, (b"123456789", b"123456789", b"123456780"), strict=True):
+        write_records(path, [*PAYLOADS[:2], last])
+    (count, digest), same, other = map(scan_records, paths)
+    assert same == (count, digest) == (3, digest)
+    assert other != (count, digest)
+
+
+def test_a_write_that_fails_leaves_the_earlier_file_alone(shard: Path) -> None:
+    def failing():
+        yield b"one"
+        raise RuntimeError("injected")
+
+    target = shard.with_name("kept.tfrecord")
+    write_records(target, PAYLOADS)
+    before, content = set(shard.parent.iterdir()), target.read_bytes()
+    with pytest.raises(RuntimeError, match="injected"):
+        write_records(target, failing())
+    assert target.read_bytes() == content
+    assert set(shard.parent.iterdir()) == before
+
+
+def test_links_are_followed_each_folder_is_read_once_and_hidden_files_never(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "shards").mkdir()
+    for place in ("elsewhere/a", "elsewhere/c", "shards/b", "shards/._b"):
+        (tmp_path / f"{place}.tfrecord").touch()
+    (tmp_path / "shards/more").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "shards/same").symlink_to("more")
+    (tmp_path / "elsewhere/loop").symlink_to(tmp_path / "shards")
+    (tmp_path / "shards/d.tfrecord").symlink_to("b.tfrecord")
+    names = ["b.tfrecord", "d.tfrecord", "more/a.tfrecord", "more/c.tfrecord"]
+    assert list(shards_below(tmp_path / "shards")) == names
