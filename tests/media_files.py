@@ -18,10 +18,9 @@ def write_media(
     tone: np.ndarray | None = None,
     rate: int = 16_000,
     pixels: str = "yuv420p",
-    options: dict[str, str] | None = None,
 ) -> Path:
     """Write pictures of one colour each (the last goes on), 64 × 48, and a sound (channels, n)."""
-    with av.open(str(path), "w", options=options or {}) as out:
+    with av.open(str(path), "w") as out:
         picture = track = None
         if times:
             picture = out.add_stream("libx264", rate=30, options={"preset": "ultrafast"})
@@ -50,9 +49,8 @@ def write_media(
     return path
 
 
-def sine(seconds: float, rate: int = 16_000, channels: int = 1) -> np.ndarray:
-    wave = 0.5 * np.sin(2 * np.pi * 440 * np.arange(round(seconds * rate)) / rate)
-    return np.repeat(wave[None], channels, axis=0)
+def sine(seconds: float, rate: int = 16_000) -> np.ndarray:
+    return 0.5 * np.sin(2 * np.pi * 440 * np.arange(round(seconds * rate)) / rate)[None]
 
 
 def steady(seconds: float, rate: int = 25) -> list[Fraction]:

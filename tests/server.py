@@ -1,88 +1,72 @@
 """A web server on this machine that misbehaves as told."""
 
-import itertools
-from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Thread
+from typing import Any, NamedTuple
 
 
-@dataclass
-class Fault:
-    """How one answer goes wrong; the default is an answer as it should be."""
+class Fault(NamedTuple):
+    """How an answer goes wrong: another status or body, one that breaks off, or none at all."""
 
-    status: int = 0  # answered in place of the file
-    headers: dict[str, str] = field(default_factory=dict)
-    body: bytes | None = None  # sent in place of the file
+    status: int = 200
+    body: bytes | None = None
     cut: int | None = None  # bytes of the body sent before the connection is closed
-    stall: int | None = None  # bytes of the body sent before the server falls silent
-    mute: bool = False  # never answers at all
+    mute: bool = False
 
 
-class Server:
-    """Files by path, and what was asked for.
+class Server(ThreadingHTTPServer):
+    """Files by path, what was asked for, and by path the faults of the answers to come.
 
-    ``faults[path]`` says how the answers to come go wrong, one after the other, then all is well.
+    ``always`` holds faults by path that do not pass.
     """
 
-    def __init__(self) -> None:
-        self.files: dict[str, bytes] = {}
-        self.faults: defaultdict[str, Iterator[Fault]] = defaultdict(lambda: iter(()))
-        self.asked: list[str] = []
-        self.silent = Event()  # set while an answer stalls
-        self.over = Event()  # ends the stalls
+    daemon_threads = True
 
-    def fail(self, path: str, *faults: Fault, always: Fault | None = None) -> None:
-        self.faults[path] = itertools.chain(faults, itertools.repeat(always) if always else ())
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.address = f"http://127.0.0.1:{self.server_port}"
+        self.files: dict[str, bytes] = {}
+        self.asked: list[str] = []
+        self.faults: dict[str, list[Fault]] = {}
+        self.always: dict[str, Fault] = {}
+        self.silent, self.over = Event(), Event()  # an answer is held back; no longer
+
+    def handle_error(self, *_: Any) -> None:
+        """Clients that hang up are what the tests are about."""
 
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True  # or the body would wait for the header's arrival
-    site: Server
+    server: Server
 
     def do_GET(self) -> None:
-        fault = next(self.site.faults[self.path], Fault())
-        self.site.asked.append(self.path)
-        if not fault.mute:
-            self.answer(fault)
-        if fault.mute or fault.stall is not None:
-            self.site.silent.set()
-            self.site.over.wait(30)
-        if fault.mute or fault.cut is not None or fault.stall is not None:
-            self.close_connection = True
-
-    def answer(self, fault: Fault) -> None:
-        body = self.site.files.get(self.path) if fault.body is None else fault.body
-        missing = body is None
-        if body is None or fault.status:
-            body = b"why it failed"
-        self.send_response(fault.status or (404 if missing else 200))
-        for name, value in {"Content-Length": str(len(body)), **fault.headers}.items():
-            self.send_header(name, value)
+        site, path = self.server, self.path
+        site.asked.append(path)
+        missing = Fault(200 if path in site.files else 404)
+        fault = next(iter(site.faults.get(path, [])), site.always.get(path, missing))
+        site.faults[path] = site.faults.get(path, [])[1:]
+        self.close_connection = fault.mute or fault.cut is not None
+        if fault.mute:
+            site.silent.set()
+            site.over.wait(30)
+            return
+        body = site.files.get(path, b"") if fault.body is None else fault.body
+        self.send_response(fault.status)
+        self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body[: fault.cut if fault.cut is not None else fault.stall])
-        self.wfile.flush()
+        self.wfile.write(body[: fault.cut])
 
     def log_message(self, format: str, *args: object) -> None:
         pass
 
 
-class Quiet(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, *_: object) -> None:
-        """Clients that hang up are what the tests are about."""
-
-
 @contextmanager
-def serving() -> Iterator[tuple[Server, str]]:
-    """Give a server and its address."""
-    site = Server()
-    with Quiet(("127.0.0.1", 0), type("Site", (Handler,), {"site": site})) as server:
-        Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-        yield site, f"http://127.0.0.1:{server.server_port}"
+def serving() -> Iterator[Server]:
+    with Server() as site:
+        Thread(target=site.serve_forever, args=(0.02,), daemon=True).start()
+        yield site
         site.over.set()
-        server.shutdown()
+        site.shutdown()

@@ -6,7 +6,6 @@ A command imports what it needs when it is run, so that help is there at once.
 from __future__ import annotations
 
 import inspect as source
-import json
 import os
 import signal
 import sys
@@ -51,26 +50,15 @@ def inspect(line: CommandLine) -> int:
     """Say what shards hold and what is wrong with them.
 
     Problems are damage, records that are no YouTube-8M example, labels outside the vocabulary, and
-    ids that occur again. The exit status is 0 if there are none, 1 if there are some (repaired or
-    not), and 2 if the input cannot be used.
+    ids that occur again; the first of each file is told. The exit status is 0 if there are none, 1
+    if there are some, and 2 if the input cannot be used.
     """
-    from xmodal.data.vocabulary import read_vocabulary
-    from xmodal.options import InspectConfig
-    from xmodal.youtube8m.inspect import find_shards, inspect_shards
-    from xmodal.youtube8m.repair import require_new_folder, write_repaired
+    from xmodal.youtube8m.inspect import InspectConfig, inspect
 
     given = line.read(InspectConfig, "shards")
-    files = find_shards(given.shards)
-    if given.repair:
-        require_new_folder(given.repair, given.shards, files.values())
-    classes = len(read_vocabulary(given.vocabulary)) if given.vocabulary else None
-    found = inspect_shards(files, classes, given.jobs)
-    repaired = write_repaired(found, given.repair) if given.repair else None
-    if given.as_json:
-        print(json.dumps(found.to_dict() | {"repair": repaired and repaired.to_dict()}, indent=1))
-    else:
-        print("\n\n".join(part.as_text() for part in (found, repaired) if part))
-    return 0 if found.problems.empty else 1
+    found = inspect(given)
+    print(found.to_json() if given.as_json else found)
+    return 1 if found.problems else 0
 
 
 def train(line: CommandLine) -> None:

@@ -79,16 +79,6 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
     return InputError(f"there is no {kind} {name}{hint or ''}")
 
 
-class InspectConfig(StageConfig):
-    """What ``xmodal inspect`` reads and leaves."""
-
-    shards: list[Path] = Field(description="files, or folders with *.tfrecord")
-    vocabulary: Path | None = Field(None, description="CSV; a label outside it is a problem")
-    as_json: bool = Field(False, alias="json", description="print all findings as JSON")
-    repair: Path | None = Field(None, description="folder for a copy of all files, less problems")
-    jobs: int | None = Field(None, ge=1, description="processes; if not given, all cores")
-
-
 class SearchConfig(StageConfig):
     """What ``xmodal search`` looks for, and where."""
 

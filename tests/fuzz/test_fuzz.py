@@ -50,14 +50,13 @@ from xmodal.data.schema import (
 )
 from xmodal.data.vocabulary import read_vocabulary, write_vocabulary
 from xmodal.media.decode import pictures, sound
-from xmodal.options import CommandLine, InspectConfig, SearchConfig, validated
+from xmodal.options import CommandLine, SearchConfig, validated
 from xmodal.retrieval.export import ExportConfig, export
 from xmodal.retrieval.index import Index, IndexConfig, build_index, read_query
 from xmodal.train import train
 from xmodal.youtube8m.download import DownloadConfig
-from xmodal.youtube8m.inspect import inspect_shards
+from xmodal.youtube8m.inspect import InspectConfig, inspect
 from xmodal.youtube8m.resolve import ResolveConfig, read_youtube_ids
-from xmodal.youtube8m.salvage import salvage_records
 from xmodal_suite.dataset import DataConfig
 from xmodal_suite.measurements import read_measured, write_measured
 from xmodal_suite.methods import MethodsConfig
@@ -289,27 +288,17 @@ def shard() -> bytes:
 
 def read_all(path: Path) -> None:
     """Read a shard in every way; they agree, and no byte is left out."""
-    data, stretches = path.read_bytes(), list(salvage_records(path))
-    assert b"".join(data[s.offset : s.offset + s.size] for s in stretches) == data
-    whole = [s.payload for s in stretches if not s.kind]
-    for part in stretches:
-        if not part.kind:
-            assert part.size == 16 + len(part.payload)
-            assert masked_crc(part.payload) == int.from_bytes(
-                data[part.offset + part.size - 4 :][:4], "little"
-            )
     labelled_release(first_payload(path))
-    shards = inspect_shards({path: "a"}, 400, 1)
-    shards.as_text(), json.dumps(shards.to_dict(), allow_nan=True)
+    found = inspect(InspectConfig(shards=[path]))
+    str(found), found.to_json()
     try:
         records = [record.payload for record in read_records(path)]
     except InputError:
-        assert any(s.kind for s in stretches)
-        assert read_ordinary(path) is None
+        assert len(found.problems) == 1 and read_ordinary(path) is None
         raise
-    assert whole == records and scan_records(path)[0] == len(records)
+    assert scan_records(path)[0] == len(records)
     columns, clips = read_columns(path, 400), [parse_example(p) for p in records]
-    assert shards.totals["problems"] == len(clips) - len({clip.id for clip in clips})
+    assert found.totals["problems"] == (len(clips) > len({clip.id for clip in clips}))
     assert columns.ids == [clip.id for clip in clips]
     assert np.isfinite(columns.visual).all() and np.isfinite(columns.audio).all()
     for name in ("labels", "visual", "audio"):

@@ -1,8 +1,5 @@
 """Decoding: which pictures and which sound count, and what hostile files are told."""
 
-import struct
-import zlib
-from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
@@ -19,11 +16,9 @@ def heard(path: Path, rate: int = 16_000) -> np.ndarray:
     return np.concatenate(list(sound(path, rate)))
 
 
-# --- pictures ------------------------------------------------------------------------------------
-
-
-def test_a_second_of_video_is_a_picture(tmp_path: Path):
-    path = write_media(tmp_path / "a.mp4", steady(3), tone=sine(3))
+@pytest.mark.parametrize("name, pixels", [("a.mp4", "yuv420p"), ("deep.mkv", "yuv420p10le")])
+def test_a_second_of_video_is_a_picture(tmp_path: Path, name: str, pixels: str):
+    path = write_media(tmp_path / name, steady(3), tone=sine(3), pixels=pixels)
     shown = list(pictures(path))
     assert [picture.shape for picture in shown] == [(48, 64, 3)] * 3
     assert shown[0].dtype == np.uint8
@@ -45,11 +40,6 @@ def test_five_minutes_count_of_a_long_video(tmp_path: Path, monkeypatch: pytest.
     path = write_media(tmp_path / "long.mp4", steady(8, 2), tone=sine(8, 8000), rate=8000)
     assert len(list(pictures(path))) == 5
     assert len(heard(path, 8000)) == 5 * 8000
-
-
-def test_ten_bits_a_channel(tmp_path: Path):
-    path = write_media(tmp_path / "deep.mkv", steady(1), pixels="yuv420p10le")
-    assert np.abs(np.mean(list(pictures(path)), axis=(0, 1, 2)) - RED).max() < 6
 
 
 def test_what_is_transparent_is_white(tmp_path: Path):
@@ -74,9 +64,6 @@ def test_a_photo_taken_on_its_side_is_turned(tmp_path: Path):
     assert picture[:16].mean() < 10 and picture[16:].mean() > 245
 
 
-# --- sound ---------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("name", ["a.wav", "a.ogg", "a.mp4"])
 def test_a_tone_keeps_its_pitch_and_loudness(tmp_path: Path, name: str):
     path = write_media(tmp_path / name, tone=sine(1, 8000), rate=8000)  # 8 kHz, mono
@@ -94,73 +81,33 @@ def test_channels_are_averaged(tmp_path: Path):
     assert heard(path).mean() == pytest.approx((0.6 - 0.2) / 2, abs=1e-3)
 
 
-def test_a_sound_of_50_ms(tmp_path: Path):
-    path = write_media(tmp_path / "click.wav", tone=sine(0.05))
-    assert len(heard(path)) == 800
-
-
 def test_what_a_file_does_not_hold(tmp_path: Path):
     silent = write_media(tmp_path / "silent.mp4", steady(1))
-    with pytest.raises(NoTrackError, match=r"silent\.mp4: holds no sound"):
+    with pytest.raises(NoTrackError, match="sound"):
         list(sound(silent, 16_000))
-    with pytest.raises(NoTrackError, match=r"tone\.wav: holds no pictures"):
+    with pytest.raises(NoTrackError, match="pictures"):
         list(pictures(write_media(tmp_path / "tone.wav", tone=sine(1))))
 
 
-# --- hostile files -------------------------------------------------------------------------------
+PLAYLIST = b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nother.ts\n#EXT-X-ENDLIST\n"
 
 
-def truncated(folder: Path) -> bytes:
-    whole = write_media(folder / "whole.mp4", steady(2), tone=sine(2)).read_bytes()
-    return whole[: len(whole) // 2]
+@pytest.mark.parametrize("content", [b"a letter\n" * 100, PLAYLIST, b"\x89PNG\r\n\x1a\n", None])
+def test_a_broken_file_is_told_in_one_sentence(tmp_path: Path, content: bytes | None):
+    write_media(tmp_path / "other.ts", steady(1))
+    path = tmp_path / "a.mp4"
+    if content:  # else the file is missing
+        path.write_bytes(content)
+    for decoded in (pictures(path), sound(path, 16_000)):
+        with pytest.raises(InputError, match=r"a\.mp4") as told:
+            list(decoded)
+        assert str(told.value).count("\n") == 0
 
 
-def playlist(folder: Path) -> bytes:
-    other = write_media(folder / "other.ts", steady(1))
-    return f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{other}\n#EXT-X-ENDLIST\n".encode()
-
-
-def huge(_: Path) -> bytes:
-    """A PNG of some bytes that claims 12,000 × 12,000 pixels."""
-
-    def chunk(name: bytes, body: bytes) -> bytes:
-        check = struct.pack(">I", zlib.crc32(name + body))
-        return struct.pack(">I", len(body)) + name + body + check
-
-    header = struct.pack(">IIBBBBB", 12_000, 12_000, 8, 2, 0, 0, 0)
-    parts = [(b"IHDR", header), (b"IDAT", zlib.compress(bytes(1000))), (b"IEND", b"")]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
-
-
-HOSTILE: dict[str, Callable[[Path], bytes]] = {
-    "truncated.mp4": truncated,
-    "empty.mp4": lambda _: b"",
-    "text.mp4": lambda _: b"This is a letter, not a video.\n" * 100,
-    "noise.mp4": lambda _: np.random.default_rng(0).bytes(5000),
-    "playlist.mp4": playlist,
-    "huge.png": huge,
-    "half.png": lambda _: b"\x89PNG\r\n\x1a\n",
-}
-
-
-@pytest.mark.parametrize("name", HOSTILE)
-def test_a_broken_file_is_told_in_one_sentence(tmp_path: Path, name: str):
-    path = tmp_path / name
-    path.write_bytes(HOSTILE[name](tmp_path))
-    with pytest.raises(InputError) as told:
-        list(pictures(path))
-    assert str(told.value).startswith(f"{path}: ")
-    assert str(told.value).count("\n") == 0 and not isinstance(told.value, NoTrackError)
-    if name == "huge.png":
-        assert "12000 × 12000 pixels" in str(told.value)
-    if name.endswith(".mp4"):
-        with pytest.raises(InputError, match=name):
-            list(sound(path, 16_000))
-
-
-def test_a_missing_file_is_told(tmp_path: Path):
-    with pytest.raises(InputError, match="gone.mp4: .*No such file"):
-        list(pictures(tmp_path / "gone.mp4"))
+def test_a_picture_of_too_many_pixels_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(decode, "MOST_PIXELS", 23)
+    with pytest.raises(InputError, match="pixels"):
+        list(pictures(write_picture(tmp_path / "huge.png", np.zeros((4, 6, 4), np.uint8))))
 
 
 def test_damage_in_the_middle_costs_no_more_than_itself(tmp_path: Path):

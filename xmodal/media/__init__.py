@@ -1,18 +1,18 @@
 """From own files to features: decoding, encoders, extraction; needs the extra ``media``."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from importlib import import_module
+from typing import Any
 
 from xmodal.config import InputError
 
+INSTALL = "`pip install '.[media]'` and `pip install --no-deps aisfx==0.1.2`"
 
-@contextmanager
-def extra() -> Iterator[None]:
-    """Say what to install if a package of the extra cannot be imported."""
+
+def optional(name: str, install: str = INSTALL) -> Any:
+    """Import a module that comes with an extra, or say how to install it."""
     try:
-        yield
-    except ImportError as error:
+        return import_module(name)
+    except (ImportError, RuntimeError) as error:  # RuntimeError: made for another build of torch
         raise InputError(
-            f"{error.name} is not installed; own media need `pip install '.[media]'` in the "
-            "project's folder, and `pip install --no-deps aisfx==0.1.2`."
+            f"{name} cannot be imported ({error}); own media need {install}."
         ) from None

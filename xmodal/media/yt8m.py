@@ -20,26 +20,26 @@ from xmodal.config import InputError
 from xmodal.data.features import FeatureSet
 from xmodal.data.schema import message_class
 from xmodal.data.statistics import moments
+from xmodal.media import optional
 from xmodal.media.encoders import Encoders, as_tensor, magnitudes, mean, mel_filters, windows
 
 GITHUB, YT8M = "https://github.com", "http://data.yt8m.org"
 INCEPTION = "pt_inception-2015-12-05-6726825d.pth"
 VGGISH = "vggish-10086976.pth"
+MEAN, PROJECTION = "vggish_mean_matrix_data.pb", "vggish_projection_matrix_data.pb"
 ADDRESSES = {
     INCEPTION: f"{GITHUB}/mseitzer/pytorch-fid/releases/download/fid_weights/{INCEPTION}",
     VGGISH: f"{GITHUB}/harritaylor/torchvggish/releases/download/v0.1/{VGGISH}",
     **dict.fromkeys(("mean.npy", "eigenvals.npy", "eigenvecs.npy"), f"{YT8M}/yt8m_pca.tgz"),
-    **{
-        name: f"{YT8M}/pca_matrix_data/{name}"
-        for name in ("vggish_mean_matrix_data.pb", "vggish_projection_matrix_data.pb")
-    },
+    MEAN: f"{YT8M}/pca_matrix_data/{MEAN}",
+    PROJECTION: f"{YT8M}/pca_matrix_data/{PROJECTION}",
 }
 """The files, and where to get them; those from yt8m_pca.tgz are to be unpacked."""
 SHA256 = {
     INCEPTION: "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
     VGGISH: "10086976245803799d9194e9a73d9b6c1549c71d1b80106f5cade5608a561f4b",
 }
-"""Of the two networks; for the others none is published, so their contents are checked."""
+"""Of the two networks; for the others none is published."""
 
 
 class Projection(NamedTuple):
@@ -108,7 +108,7 @@ def open_yt8m(folder: Path) -> Encoders:
     """Load YouTube-8M's encoders from the files of `ADDRESSES`, each verified.
 
     InputError if files are missing (all are named, with their addresses) or are not what they
-    should be, or torch-fidelity, which holds Inception's architecture, is not installed.
+    should be, or torch-fidelity, which has Inception's architecture, is not installed.
     """
     missing = [name for name in ADDRESSES if not (folder / name).is_file()]
     if missing:
@@ -121,17 +121,12 @@ def open_yt8m(folder: Path) -> Encoders:
             raise InputError(f"{folder / name}: has not the SHA-256 {digest}; fetch it again.")
     visual = _read_visual_pca(folder)
     audio = Projection(
-        _read_matrix(folder / "vggish_mean_matrix_data.pb", (128, 1))[:, 0],
-        _read_matrix(folder / "vggish_projection_matrix_data.pb", (128, 128)).T,
+        _read_matrix(folder / MEAN, (128, 1))[:, 0],
+        _read_matrix(folder / PROJECTION, (128, 128)).T,
     )
-    try:
-        from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
-    except (ImportError, RuntimeError) as error:  # RuntimeError: made for another build of torch
-        raise InputError(
-            f"torch-fidelity cannot be imported ({error}); encoders=yt8m needs it and a "
-            "torchvision for the installed torch: `pip install '.[yt8m]'` in the project's folder."
-        ) from None
-    inception = FeatureExtractorInceptionV3("inception", ["2048"], str(folder / INCEPTION))
+    place, install = "torch_fidelity.feature_extractor_inceptionv3", "`pip install '.[media,yt8m]'`"
+    network = optional(place, install).FeatureExtractorInceptionV3
+    inception = network("inception", ["2048"], str(folder / INCEPTION))
     vggish = vggish_network()
     vggish.load_state_dict(torch.load(folder / VGGISH, weights_only=True, map_location="cpu"))
     return encoders(lambda pixels: inception(pixels)[0], vggish.eval(), visual, audio)
@@ -165,21 +160,16 @@ def vggish_network() -> nn.Sequential:
 
 
 def _read_visual_pca(folder: Path) -> Projection:
-    """Read mean.npy, eigenvals.npy and eigenvecs.npy, and check that they are a PCA of 2,048."""
+    """Read mean.npy, eigenvals.npy and eigenvecs.npy: a PCA of 2,048 numbers."""
     try:
         centre, variances = (np.load(folder / f"{n}.npy")[:, 0] for n in ("mean", "eigenvals"))
-        directions = np.load(folder / "eigenvecs.npy")[:1024]
-        ordered = (np.diff(variances[:1024]) <= 0).all() and (variances[:1024] >= 0).all()
-        same = np.allclose(directions @ directions.T, np.eye(1024), atol=1e-2)
-        sound = centre.shape == (2048,) and directions.shape == (1024, 2048) and ordered and same
-    except (OSError, EOFError, ValueError, IndexError):
-        sound = False
-    if not sound:
+        directions = np.load(folder / "eigenvecs.npy")[:1024].reshape(1024, 2048)
+        return whitening(centre.reshape(2048), variances, directions)
+    except (EOFError, ValueError, IndexError):
         raise InputError(
             f"{folder}: mean.npy, eigenvals.npy and eigenvecs.npy are no PCA of 2,048 numbers; "
             f"unpack {ADDRESSES['mean.npy']} again."
-        )
-    return whitening(centre, variances, directions)
+        ) from None
 
 
 _MATRIX = """
@@ -200,12 +190,15 @@ def _read_matrix(path: Path, shape: tuple[int, int]) -> np.ndarray:
     try:
         matrix = message_class(_MATRIX, "MatrixData").FromString(path.read_bytes())
         values = np.array(matrix.packed_data, np.float32)
-        values = values.reshape((matrix.rows, matrix.cols), order="C" if matrix.layout else "F")
-    except (OSError, DecodeError, ValueError):
-        values = np.zeros((0, 0), np.float32)
-    if values.shape != shape or not np.isfinite(values).all():
-        raise InputError(f"{path}: is no matrix of {shape}; fetch {ADDRESSES[path.name]} again.")
-    return values
+        return values.reshape(shape, order="C" if matrix.layout else "F")
+    except (DecodeError, ValueError):
+        raise InputError(
+            f"{path}: is no matrix of {shape}; fetch {ADDRESSES[path.name]} again."
+        ) from None
+
+
+QUANTITIES = ["clips", "norm", "norm deviation", "lowest", "highest"]
+QUANTITIES += ["offset of means", "ratio of variances"]
 
 
 def compatibility(visual: np.ndarray, audio: np.ndarray, reference: FeatureSet) -> pd.DataFrame:
@@ -221,7 +214,7 @@ def compatibility(visual: np.ndarray, audio: np.ndarray, reference: FeatureSet) 
     dimensions. InputError if the sizes differ, or no clip has a modality.
     """
     known = moments(reference)
-    rows = []
+    frames = []
     for modality, values, centre, covariance in (
         ("visual", visual, known.visual_mean, known.visual),
         ("audio", audio, known.audio_mean, known.audio),
@@ -234,14 +227,15 @@ def compatibility(visual: np.ndarray, audio: np.ndarray, reference: FeatureSet) 
                 f"the {other.shape[1]} numbers a clip of {reference.source}."
             )
         variances = np.maximum(np.diag(covariance), 1e-12)
-        pairs = {
-            "clips": [len(part) for part in (values, other)],
-            "norm": [np.linalg.norm(part, axis=1).mean() for part in (values, other)],
-            "norm deviation": [np.linalg.norm(part, axis=1).std() for part in (values, other)],
-            "lowest": [part.min() for part in (values, other)],
-            "highest": [part.max() for part in (values, other)],
-            "offset of means": [np.sqrt(((values.mean(0) - centre) ** 2 / variances).mean()), 0.0],
-            "ratio of variances": [(values.var(axis=0) / variances).mean(), 1.0],
-        }
-        rows += [(modality, quantity, *map(float, pair)) for quantity, pair in pairs.items()]
-    return pd.DataFrame(rows, columns=["modality", "quantity", "own", "reference"])
+        offset = np.sqrt(((values.mean(0) - centre) ** 2 / variances).mean())
+        ratio = (values.var(axis=0) / variances).mean()
+        columns = {"own": [*_describe(values), offset, ratio]}
+        columns |= {"reference": [*_describe(other), 0.0, 1.0]}
+        frames.append(pd.DataFrame({"modality": modality, "quantity": QUANTITIES, **columns}))
+    return pd.concat(frames, ignore_index=True)
+
+
+def _describe(values: np.ndarray) -> list[float]:
+    """Return all `QUANTITIES` that need no reference."""
+    norms = np.linalg.norm(values, axis=1)
+    return [*map(float, (len(values), norms.mean(), norms.std(), values.min(), values.max()))]

@@ -8,63 +8,43 @@ not tell the cases apart; files on disk therefore have other names (our choice, 
 import hashlib
 import os
 import re
-import shlex
-from collections.abc import Callable
-from concurrent.futures import CancelledError
-from dataclasses import dataclass
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
-from threading import Event, Lock
-from time import monotonic
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal, NamedTuple
 
+import pooch
 import requests
-from pydantic import BaseModel, Field, StringConstraints, ValidationError, field_validator
+from pydantic import BaseModel, Field, PositiveInt, StringConstraints, ValidationError
 from tqdm import tqdm
 
 from xmodal.config import InputError
 from xmodal.data.vocabulary import read_vocabulary
 from xmodal.files import locked
-from xmodal.youtube8m.web import UnreachableError, WebConfig, WebError, open_session, read
+from xmodal.youtube8m import ServerConfig
+
+VOCABULARY = "vocabulary.csv"
 
 
-class DownloadConfig(WebConfig):
+class DownloadConfig(ServerConfig):
     """What `download` fetches, from where and to where; the number of jobs is our choice."""
 
-    folder: Path = Field(description="folder to fetch to: a subfolder a split, vocabulary.csv")
+    folder: Path = Field(description="Folder for the vocabulary, and a subfolder for each split")
     release: Literal[1, 2] = Field(
         2, description="2 (2018), or 1 (2017), which only a mirror of your own may still have"
     )
     splits: tuple[Literal["train", "validate"], ...] = Field(
         ("train", "validate"), min_length=1, description="Google's splits that have labels"
     )
-    shards: tuple[int, int] = Field(
+    shards: tuple[PositiveInt, PositiveInt] = Field(
         (1, 1), description="m,n: the m-th of n parts; 1,50 is about 2 %, always the same shards"
     )
     mirror: str = Field(
-        "us", description="us, eu or asia; or an address that serves the same paths as Google's"
+        "us",
+        pattern="^(us|eu|asia|https?://.*)$",
+        description="us, eu or asia; or an address that serves the same paths as Google's",
     )
-    jobs: int = Field(8, ge=1, le=32, description="files fetched at once")
-    verify: bool = Field(False, description="check what is there, fetch what is damaged again")
-
-    @field_validator("shards", mode="wrap")
-    @classmethod
-    def _is_a_part(cls, value: Any, parse: Callable[[Any], tuple[int, int]]) -> tuple[int, int]:
-        part, parts = parse(value.split(",") if isinstance(value, str) else value)
-        if not 1 <= part <= parts:
-            raise ValueError("m,n needs an m from 1 to n, as in 1,50")
-        return part, parts
-
-    @field_validator("mirror")
-    @classmethod
-    def _is_a_server(cls, value: str) -> str:
-        if value not in ("us", "eu", "asia") and not value.startswith(("http://", "https://")):
-            raise ValueError("a mirror is us, eu, asia or an address that begins with http")
-        return value.rstrip("/")
-
-    def url(self, path: str, google: str = "http://data.yt8m.org") -> str:
-        """Return the address of a path on a server of Google's, or on a mirror of one's own."""
-        return f"{self.mirror if self.mirror.startswith('http') else google}/{path}"
+    jobs: int = Field(8, ge=1, le=32, description="Files fetched at once")
+    verify: bool = Field(True, description="Verify the MD5 of shards that are already there")
 
 
 class Plan(BaseModel):
@@ -76,136 +56,97 @@ class Plan(BaseModel):
     ]
 
 
-@dataclass(frozen=True)
-class RemoteFile:
-    """A file to fetch: its address, its path when it is whole, and its MD5 (hexadecimal) then.
-
-    No plan names the MD5 of the vocabulary (None): that it can be read has to do.
-    """
-
-    url: str
-    path: Path
-    md5: str | None
-
-    def is_whole(self, path: Path) -> bool:
-        """Tell whether the file at ``path`` is this one, undamaged."""
-        if self.md5:  # strict systems forbid MD5 for security; here it only finds damage
-            return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() == self.md5
-        try:
-            return bool(read_vocabulary(path))
-        except InputError:
-            return False
-
-    def put(self, content: bytes) -> bool:
-        """Write the file under a temporary name, and give it its own if it is whole."""
-        partial = self.path.with_name(f".{self.path.name}.partial")
-        try:
-            with partial.open("wb") as out:
-                out.write(content)
-                out.flush()
-                os.fsync(out.fileno())  # or the name might outlive a power cut, and the bytes not
-            if whole := self.is_whole(partial):
-                partial.replace(self.path)
-            return whole
-        finally:
-            partial.unlink(missing_ok=True)
-
-
-@dataclass(frozen=True)
-class Downloaded:
+class Downloaded(NamedTuple):
     """What a call of `download` did; ``failed`` maps a path below ``folder`` to the reason."""
 
     folder: Path
     fetched: int
     present: int
     failed: dict[str, str]
-    received: int
-    seconds: float
 
     def __str__(self) -> str:
-        """Sum it up in a few lines, with the command to go on with."""
-        rate = self.received / max(self.seconds, 1e-9)
-        lines = [
-            f"{self.folder}: {self.fetched} files fetched, {self.present} already there, "
-            f"{len(self.failed)} failed; {self.received / 1e6:.1f} MB in {self.seconds:.1f} s "
-            f"({rate / 1e6:.1f} MB/s)"
-        ]
-        lines += [f"failed: {path}: {reason}" for path, reason in self.failed.items()]
-        if not self.failed:
-            shards = shlex.quote(str(self.folder))
-            vocabulary = shlex.quote(str(self.folder / "vocabulary.csv"))
-            lines.append(f"next: make yt8m SHARDS={shards} VOCABULARY={vocabulary}")
-            lines.append(
-                f"or:   xmodal prepare shards={shards} vocabulary={vocabulary} out=FEATURES"
-            )
-        return "\n".join(lines)
+        """Sum it up, with a line for each file that failed."""
+        counts = f"{self.fetched} files fetched, {self.present} already there"
+        lines = [f"failed: {path}: {reason}" for path, reason in self.failed.items()]
+        return "\n".join([f"{self.folder}: {counts}, {len(self.failed)} failed", *lines])
 
 
 def download(config: DownloadConfig) -> Downloaded:
-    """Fetch shards and the vocabulary, or what is still missing of them.
+    """Fetch shards and the vocabulary, or what is missing or damaged of them.
 
-    A shard has its final name, ``folder/split/name``, only when it is whole and its MD5 is that of
-    the plan; so what is there is not fetched again, and after an interruption of any kind the same
-    call goes on with the files that are missing. Names are those that `safe_name` gives.
+    A shard has its name, ``folder/split/name`` as `safe_name` gives it, only when its MD5 is that
+    of the plan; after an interruption of any kind the same call goes on.
 
     Raises
     ------
     InputError
-        A plan cannot be had, the server cannot be reached any more, the disk is full, or the
-        folder holds another release or is being filled by another process. What was fetched until
-        then is kept.
+        There is no plan, the part of the shards is empty, the disk is full, or another process
+        fills the folder. What was fetched until then is kept.
     """
-    begun = monotonic()
-    stopped = Event()
-    with open_session(config, config.jobs, lambda: _go_on(stopped)) as session:
-        splits = dict.fromkeys(config.splits)
-        files = [file for split in splits for file in _choose(session, config, split)]
-        if not files:
-            raise InputError(
-                f"the {config.shards[0]}. of {config.shards[1]} parts of the shards is empty; "
-                "choose fewer parts or another one."
-            )
-        vocabulary = config.url(
-            f"csv/{config.release}/vocabulary.csv", "https://research.google.com/youtube8m"
-        )
-        files.insert(0, RemoteFile(vocabulary, config.folder / "vocabulary.csv", None))
-        try:
-            with locked(config.folder):
-                for split in splits:
-                    (config.folder / split).mkdir(parents=True, exist_ok=True)
-                _note_release(config)
-                if config.verify:
-                    for file in tqdm(files, "verifying", unit="file", disable=None):
-                        if file.path.exists() and not file.is_whole(file.path):
-                            file.path.unlink()
-                missing = [file for file in files if not file.path.exists()]
-                received, failed = _fetch(session, config, missing, stopped)
-        except UnreachableError as error:
-            raise InputError(f"{error}; the same command goes on when it is back.") from error
-    fetched, present = len(missing) - len(failed), len(files) - len(missing)
-    return Downloaded(config.folder, fetched, present, failed, received, monotonic() - begun)
+    pooch.get_logger().setLevel("WARNING")  # else it prints a line for each file
+    files = pooch.create(config.folder, "", retry_if_failed=1)
+    with config.open_session(config.jobs) as session, locked(config.folder):
+        _choose(files, session, config)
+        for split in config.splits:
+            (config.folder / split).mkdir(parents=True, exist_ok=True)
+        for unfinished in config.folder.rglob("tmp????????"):  # a killed call left it
+            unfinished.unlink()
+
+        def send(url: str, path: str, _: pooch.Pooch) -> None:
+            """Write what an address holds to a file that pooch has made."""
+            response = session.get(url, timeout=config.timeout)
+            response.raise_for_status()
+            os.remove(path)  # only its owner could read it
+            Path(path).write_bytes(response.content)
+            if url == files.urls[VOCABULARY]:
+                read_vocabulary(path)
+
+        def fetch(path: str) -> tuple[str, str]:
+            """Return the path of a file, and what was done about it or why that failed."""
+            if not config.verify and (config.folder / path).exists():
+                return path, "fetch"
+            try:
+                return path, files.fetch(path, lambda _, action, __: action, send)
+            except (requests.RequestException, ValueError) as error:
+                return path, str(error)
+
+        with ThreadPool(config.jobs) as pool:  # its threads are daemons: nothing waits for them
+            run = pool.imap_unordered(fetch, files.urls)
+            done = dict(tqdm(run, "fetching", len(files.urls), unit="file", disable=None))
+    present = list(done.values()).count("fetch")
+    actions = ("download", "update", "fetch")  # pooch's words
+    failed = {path: done[path] for path in sorted(done) if done[path] not in actions}
+    return Downloaded(config.folder, len(done) - present - len(failed), present, failed)
 
 
-def _choose(session: requests.Session, config: DownloadConfig, split: str) -> list[RemoteFile]:
-    """Fetch the plan of a split, and choose the shards of the part asked for."""
+def _choose(files: pooch.Pooch, session: requests.Session, config: DownloadConfig) -> None:
+    """Note address and hash of each file to fetch, by its path below the folder."""
+    if config.mirror.startswith("http"):
+        plans = shards = research = config.mirror.rstrip("/")
+    else:
+        plans, shards = "http://data.yt8m.org", f"http://{config.mirror}.data.yt8m.org"
+        research = "https://research.google.com/youtube8m"
+    files.urls[VOCABULARY] = f"{research}/csv/{config.release}/{VOCABULARY}"
+    files.registry[VOCABULARY] = None  # nobody publishes its MD5
     level = {1: "video_level", 2: "video"}[config.release]
-    url = config.url(f"{config.release}/download_plans/{level}_{split}.json")
-    try:
-        plan = Plan.model_validate_json(read(session, url, config.timeout)).files
-    except WebError as error:
-        raise InputError(
-            f"{error}; nothing can be fetched without this download plan, so check the network, "
-            f"the release ({config.release}), the split ({split}) and the mirror ({config.mirror})."
-        ) from error
-    except ValidationError as error:
-        raise InputError(f"{url}: is no YouTube-8M download plan; try another mirror.") from error
-    google = f"http://{config.mirror}.data.yt8m.org"
-    shards = config.url(f"{config.release}/{level}/{split}", google)
-    return [
-        RemoteFile(f"{shards}/{name}", config.folder / split / safe_name(name), md5)
-        for name, md5 in sorted(plan.items())
-        if in_part(name, *config.shards)
-    ]
+    for split in config.splits:
+        url = f"{plans}/{config.release}/download_plans/{level}_{split}.json"
+        try:
+            response = session.get(url, timeout=config.timeout)
+            response.raise_for_status()
+            plan = Plan.model_validate_json(response.content).files
+        except (requests.RequestException, ValidationError) as error:
+            raise InputError(
+                f"{url}: there is no download plan ({type(error).__name__}); check the network, "
+                "the release and the mirror."
+            ) from error
+        for name, md5 in plan.items():
+            if in_part(name, *config.shards):
+                path = f"{split}/{safe_name(name)}"
+                files.urls[path] = f"{shards}/{config.release}/{level}/{split}/{name}"
+                files.registry[path] = f"md5:{md5}"
+    if len(files.urls) == 1:
+        raise InputError(f"part {config.shards} of the shards is empty; choose fewer parts.")
 
 
 def in_part(name: str, part: int, parts: int) -> bool:
@@ -224,61 +165,3 @@ def safe_name(name: str) -> str:
     ``trainaA.tfrecord`` is ``traina_a.tfrecord`` on disk.
     """
     return re.sub("[A-Z_]", lambda found: "_" + found[0].lower(), name)
-
-
-def _note_release(config: DownloadConfig) -> None:
-    """Keep the folder for one release."""
-    note = config.folder / ".release"
-    noted = note.read_text().strip() if note.exists() else ""
-    if noted not in ("", str(config.release)):
-        raise InputError(
-            f"{config.folder}: holds release {noted} of YouTube-8M; choose another folder for "
-            f"release {config.release}."
-        )
-    note.write_text(f"{config.release}\n")
-
-
-def _fetch(
-    session: requests.Session, config: DownloadConfig, files: list[RemoteFile], stopped: Event
-) -> tuple[int, dict[str, str]]:
-    """Fetch files, some at once; return the bytes received, and the reason for each that failed.
-
-    What would fail for all of them is raised and stops all; so does Ctrl-C.
-    """
-    writing = Lock()
-
-    def fetch(file: RemoteFile) -> tuple[RemoteFile, int, str]:
-        try:
-            for _ in range(2):  # a wrong MD5 is worth a second try
-                _go_on(stopped)
-                content = read(session, file.url, config.timeout)
-                with writing:
-                    _go_on(stopped)
-                    if file.put(content):
-                        return file, len(content), ""
-        except WebError as error:
-            if isinstance(error, UnreachableError) and file.md5:
-                raise  # the vocabulary's server is another one than that of all shards
-            return file, 0, str(error)
-        what = "has not the MD5 of the plan" if file.md5 else "is no YouTube-8M vocabulary"
-        return file, 0, f"{file.url}: what the server sends {what}"
-
-    received, failed = 0, {}
-    bar = tqdm(total=len(files), desc="fetching", unit="file", disable=None)
-    with bar, ThreadPool(config.jobs) as pool:  # its threads are daemons: none is waited for
-        try:
-            for file, size, reason in pool.imap_unordered(fetch, files):
-                received += size
-                if reason:
-                    failed[file.path.relative_to(config.folder).as_posix()] = reason
-                bar.set_postfix_str(f"{received / 1e6:.1f} MB", refresh=False)
-                bar.update()
-        finally:
-            with writing:  # no file is half written, and none is begun from now on
-                stopped.set()
-    return received, dict(sorted(failed.items()))
-
-
-def _go_on(stopped: Event) -> None:
-    if stopped.is_set():
-        raise CancelledError

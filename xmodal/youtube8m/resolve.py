@@ -8,9 +8,8 @@ The features name a video by four letters or digits. For the clip ``ABCD`` the a
 import os
 import re
 import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Literal, NamedTuple
 
 import requests
 from pydantic import Field
@@ -19,34 +18,31 @@ from tqdm import tqdm
 from xmodal.config import InputError
 from xmodal.data.features import open_features
 from xmodal.files import locked
-from xmodal.youtube8m.web import WebConfig, WebError, open_session, read
+from xmodal.youtube8m import ServerConfig
 
 CLIP_ID = "[A-Za-z0-9]{4}"
 """What YouTube-8M calls a video in release 2, as a regular expression."""
 YOUTUBE_ID = "[A-Za-z0-9_-]{11}"
 """What YouTube calls it, and release 1."""
-HEADER = "id,youtube_id"
-SUSPICIOUS = 50
-"""Deleted videos in a row that rather mean a wrong server; our choice."""
+HEADER = "id,youtube_id\n"
 
 
-class ResolveConfig(WebConfig):
+class ResolveConfig(ServerConfig):
     """Which ids `resolve` asks for, and how; the rate is our choice."""
 
-    features: Path | None = Field(None, description="feature set whose ids to resolve (01_data)")
+    features: Path | None = Field(None, description="Feature set whose clips are looked up")
     split: Literal["train", "validation", "evaluation"] = Field(
-        "evaluation", description="split of the feature set"
+        "evaluation", description="Split of the feature set"
     )
-    ids: tuple[str, ...] = Field((), description="clip ids, besides those of the feature set")
-    cache: Path = Field(Path("data/youtube_ids.csv"), description="CSV that is added to")
-    rate: float = Field(10, gt=0, description="requests a second at most")
+    ids: tuple[str, ...] = Field((), description="Clip ids to look up as well")
+    cache: Path = Field(Path("data/youtube_ids.csv"), description="CSV that answers are added to")
+    rate: float = Field(10, gt=0, description="Requests a second at most")
     server: str = Field(
-        "http://data.yt8m.org", pattern="^https?://", description="address of the lookup service"
+        "http://data.yt8m.org", pattern="^https?://", description="Address of the lookup service"
     )
 
 
-@dataclass(frozen=True)
-class Resolved:
+class Resolved(NamedTuple):
     """How many ids `resolve` found, found deleted, and knew already."""
 
     found: int
@@ -55,29 +51,15 @@ class Resolved:
     cache: Path
 
     def __str__(self) -> str:
-        return (
-            f"{self.cache}: {self.found} found, {self.deleted} deleted videos, "
-            f"{self.known} already known"
-        )
-
-
-class Pace:
-    """Called before each request, waits until there are no more of them than ``rate`` a second."""
-
-    def __init__(self, rate: float):
-        self.interval = 1 / rate
-        self.next = time.monotonic()
-
-    def __call__(self) -> None:
-        now = time.monotonic()
-        time.sleep(max(0.0, self.next - now))
-        self.next = max(now, self.next) + self.interval
+        """Say it in a line."""
+        counts = f"{self.found} found, {self.deleted} deleted videos, {self.known} already known"
+        return f"{self.cache}: {counts}"
 
 
 def resolve(config: ResolveConfig) -> Resolved:
-    """Ask for the YouTube ids that the cache does not know, and add each to it at once.
+    """Ask for the YouTube ids that the cache does not know, and add each answer to it at once.
 
-    They are then in the cache, for `read_youtube_ids`.
+    Release 1 names clips as YouTube does; nothing is asked about these.
 
     Raises
     ------
@@ -86,37 +68,28 @@ def resolve(config: ResolveConfig) -> Resolved:
         written, the server cannot be reached, or does not answer as the lookup service does. What
         is known until then is kept.
     """
-    wanted = _wanted(config)
-    known = read_youtube_ids(config.cache)
-    asked = [clip for clip in wanted if clip not in known]
-    found = in_row = 0
-    pace = Pace(config.rate)
-    with (
-        locked(config.cache),
-        open_session(config, before_retry=pace) as session,
-        _open_cache(config.cache) as file,
-    ):
-        believed = file.tell()  # the answers up to here are beyond doubt
+    ids = list(config.ids)
+    if config.features is not None:
+        ids += map(str, open_features(config.features, config.split).ids)
+    if not ids:
+        raise InputError("there are no ids to resolve; name a feature set, or ids.")
+    for clip in ids:
+        if not re.fullmatch(f"{CLIP_ID}|{YOUTUBE_ID}", clip):
+            raise InputError(
+                f"{clip!r} is no id of YouTube-8M, which has four letters or digits, or in release "
+                "1 YouTube's eleven; clips of other data have no video to find."
+            )
+    known, found = read_youtube_ids(config.cache), 0
+    asked = [clip for clip in dict.fromkeys(ids) if clip not in known]
+    with locked(config.cache), config.open_session() as session, config.cache.open("a") as cache:
+        if not cache.tell():
+            cache.write(HEADER)
         for clip in tqdm(asked, "resolving", unit="id", disable=None):
-            if of_youtube := re.fullmatch(YOUTUBE_ID, clip):
-                youtube_id: str | None = of_youtube[0]
-            else:
-                pace()
-                youtube_id = _look_up(session, config, clip)
-            file.write(f"{clip},{youtube_id or ''}\n".encode())
-            file.flush()
-            if youtube_id:
-                found, in_row, believed = found + 1, 0, file.tell()
-                continue
-            in_row += 1
-            if in_row == SUSPICIOUS:
-                file.truncate(believed)
-                raise InputError(
-                    f"{config.server}: {SUSPICIOUS} ids in a row were answered as deleted "
-                    "videos are, which is hard to believe; check the address of the server "
-                    "(none of these answers is kept)."
-                )
-    return Resolved(found, len(asked) - found, len(wanted) - len(asked), config.cache)
+            youtube_id = clip if len(clip) == 11 else _look_up(session, config, clip)
+            found += youtube_id is not None
+            cache.write(f"{clip},{youtube_id or ''}\n")
+            cache.flush()
+    return Resolved(found, len(asked) - found, len(set(ids)) - len(asked), config.cache)
 
 
 def read_youtube_ids(path: str | os.PathLike[str]) -> dict[str, str | None]:
@@ -125,8 +98,7 @@ def read_youtube_ids(path: str | os.PathLike[str]) -> dict[str, str | None]:
     Parameters
     ----------
     path
-        A CSV file with the columns ``id`` and ``youtube_id``. A last line without its line end was
-        cut off by an interruption and does not count.
+        A CSV file with the columns ``id`` and ``youtube_id``.
 
     Returns
     -------
@@ -139,66 +111,30 @@ def read_youtube_ids(path: str | os.PathLike[str]) -> dict[str, str | None]:
         It is not such a file, or cannot be read.
     """
     try:
-        text = Path(path).read_bytes().decode(errors="replace")
+        header, *lines = Path(path).read_text().splitlines(keepends=True) or [HEADER]
     except FileNotFoundError:
         return {}
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); check the path.") from error
-    header, *lines = text.split("\n")
-    if not (header == HEADER if lines else HEADER.startswith(header)):
-        raise InputError(f"{path}: is no CSV file of {HEADER}; choose another one.")
-    known: dict[str, str | None] = {}
-    for number, line in enumerate(lines[:-1], 2):
-        row = re.fullmatch(f"({CLIP_ID}|{YOUTUBE_ID}),({YOUTUBE_ID})?", line)
-        if not row:
-            raise InputError(f"{path}: line {number} is not {HEADER}; mend or remove that line.")
-        known[row[1]] = row[2]
-    return known
-
-
-def _open_cache(path: Path) -> BinaryIO:
-    """Open the cache to add to it, without a last line that was cut off."""
-    file = path.open("ab")
-    file.truncate(path.read_bytes().rfind(b"\n") + 1)
-    file.seek(0, os.SEEK_END)
-    if not file.tell():
-        file.write(f"{HEADER}\n".encode())
-        file.flush()
-    return file
-
-
-def _wanted(config: ResolveConfig) -> list[str]:
-    """Return the ids to resolve, each once."""
-    ids = list(config.ids)
-    if config.features is not None:
-        ids += map(str, open_features(config.features, config.split).ids)
-    if not ids:
-        raise InputError("there are no ids to resolve; name a feature set, or ids.")
-    for clip in ids:
-        if not re.fullmatch(f"{CLIP_ID}|{YOUTUBE_ID}", clip):
-            raise InputError(
-                f"{clip!r} is no id of YouTube-8M, which has four letters or digits, or in release "
-                "1 YouTube's eleven; clips of other data have no video to find."
-            )
-    return list(dict.fromkeys(ids))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read ({error}); check the path.") from error
+    rows = [re.fullmatch(f"({CLIP_ID}|{YOUTUBE_ID}),({YOUTUBE_ID})?\n", line) for line in lines]
+    if header != HEADER or not all(rows):
+        line = 2 + rows.index(None) if header == HEADER else 1
+        raise InputError(f"{path}: line {line} is not {HEADER.strip()}; mend or remove that line.")
+    return {row[1]: row[2] for row in rows if row}
 
 
 def _look_up(session: requests.Session, config: ResolveConfig, clip: str) -> str | None:
-    """Return the YouTube id of a clip, None if the video is deleted; InputError otherwise."""
+    """Return the YouTube id of a clip, or None if the video is deleted."""
+    time.sleep(1 / config.rate)
     url = f"{config.server.rstrip('/')}/2/j/i/{clip[:2]}/{clip}.js"
     try:
-        text = read(session, url, config.timeout).decode(errors="replace")
-    except WebError as error:
-        if error.status in (403, 404):
+        response = session.get(url, timeout=config.timeout)
+        if response.status_code in (403, 404):
             return None
-        raise InputError(
-            f"{error}; check the network and the address of the server: what is known is kept in "
-            f"{config.cache}, and the same command goes on."
-        ) from error
-    answered = re.fullmatch(rf'i\("{clip}","({YOUTUBE_ID})"\);\s*', text)
-    if not answered:
-        raise InputError(
-            f"{url}: the answer is not that of the lookup service ({text[:40]!r}); check the "
-            "address of the server."
-        )
-    return answered[1]
+        response.raise_for_status()
+    except requests.RequestException as error:
+        raise InputError(f"{url}: no answer ({error}); the same command goes on later.") from error
+    answer = re.fullmatch(rf'i\("{clip}","({YOUTUBE_ID})"\);\s*', response.text)
+    if not answer:
+        raise InputError(f"{url}: is no answer of the lookup service; check the server's address.")
+    return answer[1]
