@@ -95,9 +95,10 @@ def test_both_builds_of_torch_are_of_one_version() -> None:
 def test_conda_installs_what_make_installs() -> None:
     conda = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
     (pip,) = [entry["pip"] for entry in conda if isinstance(entry, dict)]
-    wanted = {one.name for one in asked_for([*PROJECT["dependencies"], *EXTRAS["test"]])}
-    locked = [f"{name}{LOCKED[name.lower()][0][0].specifier}" for name in wanted]
-    assert sorted(pip) == sorted([*locked, "-e ."])
+    wanted = {one.name: one for one in asked_for(PROJECT["dependencies"] + EXTRAS["test"])}
+    for name, requirement in wanted.items():
+        requirement.specifier = LOCKED[name.lower()][0][0].specifier
+    assert sorted(pip) == sorted([*map(str, wanted.values()), "-e ."])
     assert f"python{PROJECT['requires-python']}" in conda
 
 
@@ -165,6 +166,5 @@ def test_the_paper_is_the_default() -> None:
 def test_the_numbers_of_the_readme_are_those_of_the_files(tmp_path: Path) -> None:
     for folder in ("figures/yt8m", "xmodal/weights/yt8m-recipe"):
         shutil.copytree(ROOT / folder, tmp_path / folder)
-    page = Path(shutil.copy(ROOT / "README.md", tmp_path))
-    fill_page(page)
+    fill_page(page := Path(shutil.copy(ROOT / "README.md", tmp_path)))
     assert page.read_text() == (ROOT / "README.md").read_text()
