@@ -203,7 +203,7 @@ def payloads() -> list[bytes]:
 def read_all(path: Path) -> None:
     """Read a shard in every way; they agree."""
     found = inspect(InspectConfig(shards=[path]))
-    assert str(found) and json.loads(found.to_json())
+    assert str(found)
     records = list(read_records(path))
     assert scan_records(path)[0] == len(records)
     columns, clips = read_columns(path, 400), list(read_shard(path, 400))
