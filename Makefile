@@ -90,7 +90,6 @@ bench: .venv/installed  ## speed side by side, half an hour; SHARDS=folder VOCAB
 	$(BIN)/python benchmarks/fast.py data/bench/fast
 ifdef SHARDS
 	$(BIN)/python benchmarks/readers.py $(SHARDS)
-	$(BIN)/python benchmarks/storage.py $(SHARDS) $(VOCABULARY) data/bench
 	$(BIN)/python benchmarks/scale.py $(SHARDS) $(VOCABULARY) data/bench
 	$(BIN)/python benchmarks/search.py data/bench/search
 endif
@@ -117,20 +116,23 @@ audit:  ## known weaknesses of what is locked; needs a network
 	build/audit/bin/pip-audit --strict --no-deps --disable-pip --progress-spinner off \
 		$(foreach name,build packages torch media bench fuzz,-r requirements/$(name).lock)
 
-lock:  ## choose all versions anew, of which pyproject.toml leaves the choice: requirements/
+lock:  ## lock what pyproject.toml asks for: requirements/; make lock UPGRADE=--upgrade: the newest of all
 	@$(PYTHON) -m venv build/lock
 	@build/lock/bin/pip install --quiet --disable-pip-version-check uv==0.13.9
-	build/lock/bin/uv pip compile --quiet --universal --upgrade --generate-hashes --no-header \
-		--no-annotate --extra test --output-file build/all.lock pyproject.toml
+	cat $(foreach name,build packages torch,requirements/$(name).lock) > build/all.lock
+	$(COMPILE) --extra test --output-file build/all.lock pyproject.toml
 	awk '/^[a-z]/ {name = /^setuptools=/ ? "build" : /^(torch=|triton|nvidia-|cuda-)/ ? "torch" : \
 		"packages"} {print > "requirements/" name ".lock"}' build/all.lock
-	set -e; for extra in bench fuzz; do cp build/all.lock build/$$extra.lock; \
-		build/lock/bin/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate \
-			--extra test --extra $$extra --output-file build/$$extra.lock pyproject.toml; \
+	set -e; for extra in bench fuzz; do cat build/all.lock requirements/$$extra.lock > build/$$extra.lock; \
+		$(COMPILE) --extra test --extra $$extra --output-file build/$$extra.lock pyproject.toml; \
 		awk 'FNR == NR {locked[$$1] = 1; next} /^[a-z]/ {fresh = !($$1 in locked)} fresh' \
 			build/all.lock build/$$extra.lock > requirements/$$extra.lock; done
-	printf 'aisfx==0.1.2\nsk-video==1.1.10\n' | build/lock/bin/uv pip compile --quiet --universal \
-		--no-deps --generate-hashes --no-header --no-annotate --output-file requirements/media.lock -
+	printf 'aisfx==0.1.2\nsk-video==1.1.10\n' | \
+		$(COMPILE) --no-deps --output-file requirements/media.lock -
+
+# What is locked stays as it is, unless it is upgraded or no longer fits.
+COMPILE = build/lock/bin/uv pip compile --quiet --universal --generate-hashes --no-header \
+	--no-annotate $(UPGRADE)
 
 lab: .venv/installed  ## JupyterLab
 	$(BIN)/jupyter lab notebooks

@@ -11,8 +11,6 @@ from typing import Any
 
 import torch
 
-from xmodal.devices import bf16_is_fast
-
 Times = dict[str, list[float]]
 """Seconds of each way, by round."""
 
@@ -37,18 +35,14 @@ def ratio(times: Times, way: str, against: str) -> dict[str, float]:
 
 def machine() -> dict[str, Any]:
     """Describe the machine and what computes on it."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    about = Path("/proc/cpuinfo")
+    lines = about.read_text().splitlines() if about.exists() else []
     models = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
     return {
         "processor": (models or [platform.processor()])[0],
         "cores": len(os.sched_getaffinity(0)),
         "threads": torch.get_num_threads(),
-        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9),
-        "bf16_units": bf16_is_fast(),
-        "load_before": os.getloadavg()[0],
         "system": platform.platform(terse=True),
         "python": platform.python_version(),
-        **{
-            name: version(name) for name in ("torch", "numpy", "numba", "faiss-cpu", "torchmetrics")
-        },
+        **{name: version(name) for name in ("torch", "numpy", "numba", "faiss-cpu")},
     }

@@ -2,9 +2,8 @@
 
     python benchmarks/soak.py [minutes]
 
-Meanwhile a process on each core computes, and one more holds half of the free memory and rewrites
-it. After each round memory, open files, threads and temporary files are counted; at the end the
-exit status is 1 if one of them grew.
+Meanwhile a process on each core computes. After each round memory, open files, threads and
+temporary files are counted; at the end the exit status is 1 if one of them grew.
 """
 
 import argparse
@@ -15,8 +14,6 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 
@@ -25,14 +22,13 @@ import psutil
 
 from xmodal.config import TrainConfig
 from xmodal.data.prepare import PrepareConfig, prepare
+from xmodal.data.sample import SampleConfig, write_sample
 from xmodal.evaluation.recall import MeasureConfig, measure_run
-from xmodal.retrieval.index import IndexConfig, build_index
-from xmodal.synthetic.sample import SampleConfig, write_sample
+from xmodal.search import IndexConfig, build_index
 from xmodal.train import train
 
 SLACK = {"resident MB": 1.05, "open files": 1, "threads": 1, "files left": 1}
 """By what factor the last third of the rounds may exceed the second; memory comes in steps."""
-CLIPS = 2_000
 
 
 def compute() -> None:
@@ -43,43 +39,25 @@ def compute() -> None:
         np.tanh(values @ values)
 
 
-def hold(share: float) -> None:
-    """Hold a share of the free memory, and rewrite it once a second."""
-    os.nice(10)
-    held = np.zeros(int(share * psutil.virtual_memory().available), np.uint8)
-    while os.getppid() != 1:
-        held[::4096] += 1
-        time.sleep(1)
+def make_features(work: Path) -> Path:
+    """Prepare a sample of 2,000 clips."""
+    write_sample(SampleConfig(out=work / "sample", clips=2000, clips_per_shard=100))
+    shards = {"shards": work / "sample/shards", "vocabulary": work / "sample/vocabulary.csv"}
+    sizes = {"evaluation_clips": 400, "validation_clips": 400}
+    prepare(PrepareConfig(out=work / "features", **shards, **sizes))
+    return work / "features"
 
 
-@contextmanager
-def pressure(cores: int, share: float) -> Iterator[None]:
-    """Compute on so many cores and hold a share of the memory as long as the block runs."""
-    spawn = multiprocessing.get_context("spawn")
-    work = [spawn.Process(target=compute, daemon=True) for _ in range(cores)]
-    work.append(spawn.Process(target=hold, args=(share,), daemon=True))
-    for process in work:
-        process.start()
-    try:
-        yield
-    finally:
-        for process in work:
-            process.kill()
-            process.join()
-
-
-def round_of_work(work: Path, seed: int) -> None:
+def round_of_work(work: Path, features: Path, seed: int) -> None:
     """Train, resume, measure and search once; the run of the round before is replaced."""
-    run, features = work / "run", work / "features"
     sizes = {"visual_hidden": (64,), "audio_hidden": (64,), "embedding_dim": 32, "batch_size": 256}
-    config = TrainConfig(
-        **{"features": features, "out": run, "seed": seed, "overwrite": True, "progress": False},
-        **{"steps": 10, "validate_every": 5, "class_start_step": 5, **sizes},
-    )
+    steps = {"steps": 10, "validate_every": 5, "class_start_step": 5, "seed": seed}
+    given = {"features": features, "out": work / "run", "overwrite": True, "progress": False}
+    config = TrainConfig(**given, **steps, **sizes)
     train(config)
     train(config.model_copy(update={"steps": 20}))
-    measure_run(MeasureConfig(run=run, features=features, resamples=20))
-    index = build_index(IndexConfig(run=str(run), features=features, exact=500))
+    measure_run(MeasureConfig(run=work / "run", features=features, resamples=20))
+    index = build_index(IndexConfig(run=str(work / "run"), features=features))
     for clip in index.ids[:50]:
         index.search(video=str(clip), k=10)
 
@@ -117,31 +95,27 @@ def main() -> None:
     """Go round until the time is up, and say what grew."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("minutes", type=float, nargs="?", default=5)
-    parser.add_argument("--cores", type=int, default=os.cpu_count(), help="kept busy meanwhile")
-    parser.add_argument("--memory", type=float, default=0.5, help="share of the free memory held")
-    given = parser.parse_args()
+    minutes, rounds = parser.parse_args().minutes, []
+    spawn = multiprocessing.get_context("spawn")
+    busy = [spawn.Process(target=compute, daemon=True) for _ in range(os.cpu_count() or 1)]
     with tempfile.TemporaryDirectory(prefix="xmodal-soak-") as folder:
         work = Path(folder)
         tempfile.tempdir = str(work / "temporary")  # what the libraries leave there is counted
         Path(tempfile.tempdir).mkdir()
-        write_sample(SampleConfig(out=work / "sample", clips=CLIPS, clips_per_shard=100))
-        shards = {"shards": work / "sample/shards", "vocabulary": work / "sample/vocabulary.csv"}
-        sizes = {"evaluation_clips": 400, "validation_clips": 400}
-        prepare(PrepareConfig(out=work / "features", **shards, **sizes))
-        rounds: list[dict[str, float]] = []
-        end = time.monotonic() + 60 * given.minutes
-        with pressure(given.cores, given.memory):
-            while time.monotonic() < end or len(rounds) < 6:
-                round_of_work(work, len(rounds) % 2)
-                rounds.append(counted(work))
-                numbers = ", ".join(f"{value:.0f} {name}" for name, value in rounds[-1].items())
-                print(f"round {len(rounds)}: {numbers}", flush=True)
+        features = make_features(work)
+        for process in busy:
+            process.start()
+        end = time.monotonic() + 60 * minutes
+        while time.monotonic() < end or len(rounds) < 6:
+            round_of_work(work, features, len(rounds) % 2)
+            rounds.append(counted(work))
+            told = ", ".join(f"{value:.0f} {name}" for name, value in rounds[-1].items())
+            print(f"round {len(rounds)}: {told}", flush=True)
         tempfile.tempdir = None
     found = grown(rounds)
     for name, (before, after) in found.items():
         print(f"{name} grew: from {before:.1f} to {after:.1f}")
-    if not found:
-        print(f"Nothing grew in {len(rounds)} rounds.")
+    print(f"{len(rounds)} rounds" if found else f"Nothing grew in {len(rounds)} rounds.")
     sys.exit(bool(found))
 
 

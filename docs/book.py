@@ -34,7 +34,7 @@ PARTS = {
     ],
     "Speed": [
         Path("benchmarks", f"{name}.md")
-        for name in ("fast", "readers", "storage", "scale", "search")
+        for name in ("fast", "fast_epyc", "readers", "storage", "scale", "search")
     ],
     "Carry on": [Path("CONTRIBUTING.md"), Path("CHANGELOG.md")],
 }

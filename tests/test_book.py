@@ -8,33 +8,25 @@ from urllib.parse import unquote
 
 import pytest
 
+pytestmark = pytest.mark.slow  # building the book takes a minute
 ROOT = Path(__file__).parents[1]
+NOTEBOOKS = [path.stem for path in sorted(ROOT.glob("notebooks/*.ipynb"))]
 PAGES = [
     "index.html",
     *(
-        f"figures/{'media' if path.stem == '08_own_media' else 'yt8m'}/notebooks/{path.stem}.html"
-        for path in sorted(ROOT.glob("notebooks/*.ipynb"))
+        f"figures/{'media' if name == '08_own_media' else 'yt8m'}/notebooks/{name}.html"
+        for name in NOTEBOOKS
     ),
-    "figures/yt8m/README.html",
-    "xmodal/weights/yt8m-recipe/README.html",
-    "docs/package.html",
+    *("figures/yt8m/README.html", "xmodal/weights/yt8m-recipe/README.html", "docs/package.html"),
 ]
-SLOW = pytest.mark.slow
-#: Text with a table and pictures, a notebook, nothing but results, a page of documentation.
-OF_EACH_KIND = {
-    "index.html",
-    "figures/yt8m/notebooks/02_train.html",
-    "figures/yt8m/README.html",
-    "docs/package.html",
-}
 
 
 @pytest.fixture(scope="module")
 def book(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source, html = tmp_path_factory.mktemp("book") / "source", tmp_path_factory.mktemp("html")
     subprocess.run([sys.executable, ROOT / "docs" / "book.py", source], check=True)
-    words = ["--fail-on-warning", "--quiet", "-c", str(ROOT / "docs"), str(source), str(html)]
-    told = subprocess.run([sys.executable, "-m", "sphinx", *words], capture_output=True, text=True)
+    words = [sys.executable, "-m", "sphinx", "--fail-on-warning", "--quiet", "-c", ROOT / "docs"]
+    told = subprocess.run([*words, source, html], capture_output=True, text=True)
     assert told.returncode == 0, told.stderr
     return html
 
@@ -77,9 +69,7 @@ def test_a_browser_shows_every_page_without_error_or_request(book: Path, browser
         tab.close()
 
 
-@pytest.mark.parametrize(
-    "page", [page if page in OF_EACH_KIND else pytest.param(page, marks=SLOW) for page in PAGES]
-)
+@pytest.mark.parametrize("page", PAGES)
 def test_every_page_is_accessible(book: Path, browser, page: str):
     from axe_playwright_python.sync_playwright import Axe
 

@@ -21,8 +21,8 @@ MAKEFILE = (ROOT / "Makefile").read_text()
 
 def blocks(language: str) -> str:
     """Return all code of one language on the pages."""
-    found = [re.findall(rf"```{language}\n(.*?)```", p.read_text(), re.DOTALL) for p in PAGES]
-    return "\n".join(block for page in found for block in page)
+    text = "\n".join(page.read_text() for page in PAGES)
+    return "\n".join(re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL))
 
 
 def anchors(page: Path) -> set[str]:
@@ -52,9 +52,8 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def test_every_page_in_docs_is_linked_from_the_readme() -> None:
-    readme = (ROOT / "README.md").read_text()
     for page in (ROOT / "docs").glob("*.md"):
-        assert f"](docs/{page.name}" in readme
+        assert f"](docs/{page.name}" in (ROOT / "README.md").read_text()
 
 
 def test_the_commands_exist(call: Callable) -> None:
@@ -66,8 +65,7 @@ def test_the_commands_exist(call: Callable) -> None:
 
 def test_the_targets_exist() -> None:
     targets = set(re.findall(r"^make ([\w-]+)", blocks("sh"), re.MULTILINE))
-    assert {"paper", "test"} <= targets
-    assert targets <= set(re.findall(r"^([\w-]+):", MAKEFILE, re.MULTILINE))
+    assert {"paper", "test"} <= targets <= set(re.findall(r"^([\w-]+):", MAKEFILE, re.MULTILINE))
 
 
 def test_the_names_in_python_examples_exist() -> None:

@@ -1,0 +1,419 @@
+"""Files from anywhere: whatever is done to one, it is read right or refused in a sentence.
+
+A test damages files that the package wrote itself and reads them. What may come of it is a right
+result or one of the package's own errors: no other exception, no hang, no memory beyond a bound.
+Hypothesis draws the damage; in the long tests, atheris looks for bytes that reach further code.
+"""
+
+import csv
+import io
+import json
+import multiprocessing
+import os
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache, reduce
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from xmodal.checkpoint import RunFolder, load_run, read_history
+from xmodal.config import InputError, TrainConfig
+from xmodal.data.features import SPLITS, open_features, read_chunks
+from xmodal.data.pairs import read_pairs
+from xmodal.data.prepare import PrepareConfig, prepare
+from xmodal.data.schema import Clip, encode_example, read_columns, read_shard
+from xmodal.data.tfrecord import read_records, scan_records, write_records
+from xmodal.data.vocabulary import read_vocabulary, write_vocabulary
+from xmodal.search import ExportConfig, Index, IndexConfig, build_index, export, read_query
+from xmodal.train import train
+from xmodal.youtube8m.inspect import InspectConfig, inspect
+
+MEMORY = 1 << 30  # bytes that reading may take; some files here claim to hold far more
+SECONDS = 60  # after so many the reader hangs; a read takes a few milliseconds
+
+
+@contextmanager
+def bounded() -> Iterator[None]:
+    """Bound memory and time, and let the package's own errors pass."""
+    size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    before = signal.signal(signal.SIGALRM, lambda *_: pytest.fail(f"not done after {SECONDS} s"))
+    resource.setrlimit(resource.RLIMIT_AS, (size + MEMORY, hard))
+    signal.alarm(SECONDS)
+    try:
+        yield
+    except InputError as error:
+        assert str(error).strip()
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before or signal.SIG_DFL)  # None: it is atheris's
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+def apart(use: Callable[[Path], None], path: Path) -> None:
+    """Read in a process of its own, as what reads it is C++."""
+    fork = multiprocessing.get_context("fork")
+    process = fork.Process(target=bounded()(use), args=(path,))
+    process.start()
+    process.join(SECONDS)
+    process.kill()
+    assert process.exitcode == 0, path
+
+
+# --- what is damaged, and how --------------------------------------------------------------------
+
+INTEGERS = [0, 1, 127, 128, 255, 2**15, 2**31 - 1, 2**31, 2**32 - 1, 2**40, 2**63 - 1, 2**64 - 1]
+Change = Callable[[bytes], bytes]
+
+
+@st.composite
+def changes(draw: st.DrawFn) -> Change:
+    """Draw a change of some bytes: overwritten, put in, cut off, repeated, or a number instead."""
+    kind = draw(st.sampled_from(["set", "put", "cut", "twice", "digit"]))
+    place = draw(st.floats(0, 1))
+    number, size = draw(st.sampled_from(INTEGERS)), draw(st.sampled_from([1, 2, 4, 8]))
+    new = (number % (1 << 8 * size)).to_bytes(size, "little") if draw(st.booleans()) else b"x"
+
+    def change(data: bytes) -> bytes:
+        at = round(place * len(data))
+        if kind == "digit":
+            digits = [found.start() for found in re.finditer(rb"[0-9]", data)] or [0]
+            at = digits[min(round(place * len(digits)), len(digits) - 1)]
+            return data[:at] + str(number).encode() + data[at + 1 :]
+        tails = {"set": new + data[at + len(new) :], "put": new + data[at:]}
+        return data[:at] + (tails | {"cut": b"", "twice": data[at : at + 40] + data[at:]})[kind]
+
+    return change
+
+
+DAMAGE = st.lists(changes(), min_size=1, max_size=3)
+ANYTHING = st.sampled_from([None, True, -1, 0.5, 1e308, 2**70, "", "../x", "\0", [], {}, [1]])
+
+
+@st.composite
+def replacements(draw: st.DrawFn) -> Change:
+    """Draw a change of JSON, the first line of several or all: some value in it is another one."""
+    places, new = draw(st.lists(st.integers(0, 30), max_size=3)), draw(ANYTHING)
+
+    def replaced(value: Any, places: list[int]) -> Any:
+        if not places or not isinstance(value, dict | list) or not value:
+            return new
+        keys = list(value) if isinstance(value, dict) else list(range(len(value)))
+        key, fresh = keys[places[0] % len(keys)], value.copy()
+        fresh[key] = replaced(value[key], places[1:])
+        return fresh
+
+    def change(data: bytes) -> bytes:
+        value, end = json.JSONDecoder().raw_decode(data.decode())
+        return json.dumps(replaced(value, places)).encode() + data[end:]
+
+    return change
+
+
+def damaged(data: bytes, damage: list[Change]) -> bytes:
+    return reduce(lambda some, change: change(some), damage, data)
+
+
+@st.composite
+def damaged_files(draw: st.DrawFn, names: list[str]) -> Callable[[Path], None]:
+    """Draw a file of a folder and its damage: by bytes, or of a JSON file also by a value."""
+    name, damage = draw(st.sampled_from(names)), draw(DAMAGE)
+    if name.endswith((".json", ".jsonl")) and draw(st.booleans()):
+        damage = [draw(replacements())]
+    return lambda place: (place / name).write_bytes(damaged((place / name).read_bytes(), damage))
+
+
+@contextmanager
+def folder(source: Path | None = None) -> Iterator[Path]:
+    """Give a folder of its own to an example, empty or a copy."""
+    with tempfile.TemporaryDirectory(prefix="xmodal-fuzz-") as name:
+        place = Path(name, "it")
+        shutil.copytree(source, place) if source else place.mkdir()
+        yield place
+
+
+def few(examples: int) -> settings:
+    return settings(max_examples=examples, suppress_health_check=list(HealthCheck), deadline=None)
+
+
+HOME = tempfile.TemporaryDirectory(prefix="xmodal-fuzz-")
+SMALL = {"embedding_dim": 4, "visual_hidden": (5,), "audio_hidden": (5,), "batch_size": 8}
+SMALL |= {"progress": False, "precision": "fp32", "validate_every": 2, "validation_gallery": 8}
+SIZES = {"evaluation_clips": 8, "validation_clips": 8}
+
+
+def paired() -> dict[str, Any]:
+    rng = np.random.default_rng(0)
+    visual, audio = (rng.normal(size=(40, n)).astype(np.float32) for n in (6, 4))
+    ids = np.array([f"clip{row}" for row in range(40)])
+    labels = np.array([["dog", "cat|dog", ""][row % 3] for row in range(40)])
+    group = np.arange(40) // 2
+    return {"visual": visual, "audio": audio, "ids": ids, "labels": labels, "group": group}
+
+
+@cache
+def features() -> Path:
+    """Make a feature set of 40 clips."""
+    np.savez(Path(HOME.name, "pairs.npz"), **paired())
+    out = Path(HOME.name, "features")
+    prepare(PrepareConfig(shards=out.with_name("pairs.npz"), out=out, **SIZES))
+    return out
+
+
+@cache
+def run() -> Path:
+    """Train a model of a few weights, and index clips by an inverted file."""
+    out = Path(HOME.name, "run")
+    train(TrainConfig(features=features(), out=out, steps=4, **SMALL))
+    parts = {"out": Path(HOME.name, "parts"), "exact": 0, "correct_hubs": False}
+    build_index(IndexConfig(run=str(out), features=features(), **parts))
+    return out
+
+
+def names_in(place: Path) -> list[str]:
+    return sorted(str(p.relative_to(place)) for p in place.rglob("*") if p.is_file())
+
+
+# --- shards --------------------------------------------------------------------------------------
+
+
+@cache
+def payloads() -> list[bytes]:
+    both = np.random.default_rng(0).uniform(-1, 1, (3, 1152)).astype(np.float32)
+    labels = [np.array([1, 5, 300][:row], np.int32) for row in range(3)]
+    return [
+        encode_example(Clip(f"id{n}", labels[n], x[:1024], x[1024:])) for n, x in enumerate(both)
+    ]
+
+
+def read_all(path: Path) -> None:
+    """Read a shard in every way; they agree."""
+    found = inspect(InspectConfig(shards=[path]))
+    assert str(found)
+    records = list(read_records(path))
+    assert scan_records(path)[0] == len(records)
+    columns, clips = read_columns(path, 400), list(read_shard(path, 400))
+    assert columns.ids == [clip.id for clip in clips] and len(records) == len(clips)
+    for name in ("labels", "visual", "audio"):
+        values = getattr(columns, name)
+        assert np.isfinite(values).all()
+        assert values.tobytes() == b"".join(getattr(clip, name).tobytes() for clip in clips)
+    assert len(found.problems) == (len(set(columns.ids)) < len(clips))
+
+
+@few(25)
+@given(damage=DAMAGE, inner=st.booleans())
+def test_a_damaged_shard(damage: list[Change], inner: bool) -> None:
+    """Damaged itself or, with its framing right, in an example, so that bytes get to the parser."""
+    with folder() as place, bounded():
+        some = [damaged(one, damage) if inner else one for one in payloads()]
+        write_records(place / "a.tfrecord", [*payloads(), *some[:1]] if inner else some)
+        whole = (place / "a.tfrecord").read_bytes()
+        (place / "a.tfrecord").write_bytes(whole if inner else damaged(whole, damage))
+        read_all(place / "a.tfrecord")
+
+
+# --- feature sets and arrays ---------------------------------------------------------------------
+
+
+def use_features(place: Path) -> None:
+    clips = open_features(place, "train")
+    assert len(clips) == len(clips.visual) == len(clips.audio) == len(clips.silent)
+    for row in range(len(clips)):
+        assert all(isinstance(name, str) for name in clips.labels_of(row))
+    for part in read_chunks(clips.visual, clips.audio):
+        assert {values.dtype for values in part} == {np.dtype(np.float32)}
+    assert clips.ids.dtype.kind == "U" and isinstance(clips.source + clips.fingerprint, str)
+
+
+@pytest.mark.slow
+@few(150)
+@given(change=st.deferred(lambda: damaged_files(names_in(features()))))
+def test_a_damaged_feature_set(change: Callable[[Path], None]) -> None:
+    with folder(features()) as place, bounded():
+        change(place)
+        use_features(place)
+
+
+def claiming(shape: Any, descr: Any) -> bytes:
+    """Return an .npy file of 64 bytes of numbers whose header claims any shape and type."""
+    content = io.BytesIO()
+    told = {"descr": descr, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(content, told)
+    return content.getvalue() + bytes(64)
+
+
+SHAPES = [(10**12, 6), (4 * 10**9, 6), (2, -1), (True, 6), (2**40,), (), (0,), (0, 6), (1, 0)]
+SHAPES += [(10**20, 6), (1,) * 40, "x", (1.5, 2)]
+TYPES = ["<f4", "|O", "<U9", "|S3", "<M8[s]", [("a", "<f4")], "|V8", "<c8", "|b1"]
+KEYS = st.sampled_from(list(paired()))
+
+
+def use_pairs(path: Path) -> None:
+    pairs, out = read_pairs(path), path.with_name("features")
+    assert len(pairs.visual) == len(pairs.audio) == len(pairs.labels) == len(pairs.ids)
+    prepare(PrepareConfig(shards=path, out=out, **SIZES))
+    use_features(out)
+    assert sum(len(open_features(out, split)) for split in SPLITS) <= len(pairs.ids)
+
+
+def use_arrays(name: str, content: bytes) -> None:
+    """Read arrays from a folder, one of which has another content."""
+    with folder() as place, bounded():
+        (place / "a").mkdir()
+        for key, array in paired().items():
+            np.save(place / "a" / f"{key}.npy", array)
+        (place / "a" / f"{name}.npy").write_bytes(content)
+        use_pairs(place / "a")
+
+
+@few(15)
+@given(damage=DAMAGE, name=KEYS)
+def test_damaged_arrays(damage: list[Change], name: str) -> None:
+    """A ZIP of arrays and a Parquet file, and a folder of which one array is damaged."""
+    columns = pd.DataFrame({key: list(array) for key, array in paired().items()})
+    writers = {"a.npz": lambda path: np.savez(path, **paired()), "a.parquet": columns.to_parquet}
+    for file, write in writers.items():
+        with folder() as place, bounded():
+            write(place / file)
+            (place / file).write_bytes(damaged((place / file).read_bytes(), damage))
+            use_pairs(place / file)
+    content = io.BytesIO()
+    np.save(content, paired()[name])
+    use_arrays(name, damaged(content.getvalue(), damage))
+
+
+@pytest.mark.slow
+@few(150)
+@given(name=KEYS, shape=st.sampled_from(SHAPES), descr=st.sampled_from(TYPES))
+def test_arrays_that_claim_more_than_they_hold(name: str, shape: Any, descr: Any) -> None:
+    claim = claiming(shape, descr)
+    use_arrays(name, claim)
+    with folder(features()) as place, bounded():
+        (place / "query.npy").write_bytes(claim)
+        read_query(place / "query.npy")
+    with folder(features()) as place, bounded():
+        name = {"labels": "label_indices", "group": "label_indptr"}.get(name, name)
+        (place / "train" / f"{name}.npy").write_bytes(claim)
+        use_features(place)
+
+
+# --- runs and indexes ----------------------------------------------------------------------------
+
+
+@few(15)
+@given(change=damaged_files(["config.json", "result.json", "history.jsonl", "model.safetensors"]))
+def test_a_damaged_run(change: Callable[[Path], None]) -> None:
+    for read in (load_run, read_history):
+        with folder(run()) as place, bounded():
+            change(place)
+            read(place)
+
+
+CHECKPOINT = ["state.json", "model.safetensors", "optimizer.bin", "random_states_0.pkl"]
+
+
+@pytest.mark.slow
+@few(60)
+@given(change=damaged_files(["config.json", *(f"checkpoint/{n}" for n in CHECKPOINT)]))
+def test_a_damaged_checkpoint(change: Callable[[Path], None]) -> None:
+    """The training goes on from it, or says what is wrong with which file."""
+    with folder(run()) as place, bounded():
+        (place / "result.json").unlink()
+        change(place)
+        train(TrainConfig(features=features(), out=place, steps=6, **SMALL))
+        assert RunFolder(place).state()["step"] == 6
+
+
+def use_index(place: Path) -> None:
+    index = Index.open(place)
+    for find in ({"video": "clip1"}, {"audio": "clip1"}):
+        found = index.search(**find, k=3)
+        assert len(found) == 3 and np.isfinite(found["cosine"]).all()
+
+
+@pytest.mark.slow
+@few(100)
+@given(change=st.deferred(lambda: damaged_files(names_in(run().with_name("parts")))))
+def test_a_damaged_index(change: Callable[[Path], None]) -> None:
+    with folder(run().with_name("parts")) as place:
+        change(place)
+        apart(use_index, place)
+
+
+# --- texts and names -----------------------------------------------------------------------------
+
+
+@few(25)
+@given(damage=DAMAGE, text=st.text(st.sampled_from('019,"\n\r\0\ufeffaé²٣- '), max_size=40))
+def test_a_damaged_vocabulary(damage: list[Change], text: str) -> None:
+    with folder() as place:
+        write_vocabulary(place / "a", ["cat", 'a "dog", loud', "", "möwe\nx"], [3, 2, 1, 0])
+        whole = (place / "a").read_bytes()
+    for content in (damaged(whole, damage), whole.split(b"\n")[0] + b"\n" + text.encode()):
+        with folder() as place, bounded():
+            (place / "a.csv").write_bytes(content)
+            names = read_vocabulary(place / "a.csv")
+            rows = list(csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline="")))
+            assert len(names) == len(rows) and all(names)
+
+
+NAMES = ["../../up", "/etc/passwd", "..", "a/b", "C:\\x", "é\u202e\u2028", "<script>", "-rf", "~"]
+
+
+@pytest.mark.slow
+def test_no_id_and_no_label_is_the_name_of_a_file(tmp_path: Path) -> None:
+    values = paired() | {"labels": np.array((NAMES * 5)[:40])}
+    values["ids"] = np.array([f"{NAMES[row % 9]}{row}" for row in range(40)])
+    np.savez(tmp_path / "a.npz", **values)
+    prepare(PrepareConfig(shards=tmp_path / "a.npz", out=tmp_path / "features", **SIZES))
+    train(TrainConfig(features=tmp_path / "features", out=tmp_path / "run", steps=2, **SMALL))
+    index = build_index(IndexConfig(run=str(tmp_path / "run"), features=tmp_path / "features"))
+    export(ExportConfig(run=str(tmp_path / "run"), out=tmp_path / "out.parquet"))
+    assert all(re.fullmatch(r"[a-z0-9_./-]+", name) for name in names_in(tmp_path))
+    assert sorted(index.ids) == sorted(values["ids"])
+
+
+# --- guided --------------------------------------------------------------------------------------
+
+GUIDED = """
+import sys
+import atheris
+with atheris.instrument_imports(include=["xmodal"]):
+    import test_fuzz
+test = getattr(test_fuzz, sys.argv.pop(1))
+atheris.Setup(sys.argv, test.hypothesis.fuzz_one_input)
+atheris.Fuzz()
+"""
+
+
+TARGETS = [name for name, test in vars().items() if hasattr(test, "hypothesis")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TARGETS)
+def test_many_more_bytes(name: str, tmp_path: Path) -> None:
+    """Without atheris, which has no wheel for some systems, Hypothesis draws many more."""
+    if find_spec("atheris") is None:
+        few(2000)(globals()[name])()
+        return
+    limits = ["-max_total_time=40", "-timeout=600", "-rss_limit_mb=4096", "-max_len=8192"]
+    limits += ["-len_control=0", "-use_value_profile=1"]
+    words = [sys.executable, "-c", GUIDED, name, *limits]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(words, env=env, cwd=tmp_path, capture_output=True, errors="replace")
+    assert done.returncode == 0, done.stderr[-8000:]
