@@ -18,11 +18,11 @@ import faiss
 import numpy as np
 import pandas as pd
 import torch
+from scipy import sparse
 from torch.nn.functional import normalize
 
 from xmodal.model import Embeddings
-from xmodal.retrieval.gallery import Lists
-from xmodal.retrieval.index import SIDES, Index, write_parts
+from xmodal.search import SIDES, Index, write_parts
 
 HERE = Path(__file__).parent
 
@@ -58,7 +58,7 @@ def main() -> None:
     visual, audio = (np.load(given.work / f"{s}.npy", mmap_mode="c") for s in SIDES)
     penalty = np.load(given.work / "penalty.npy", mmap_mode="c")
     begun = time.perf_counter()
-    found = write_parts(given.work, 1, audio, penalty, visual)
+    found = write_parts(given.work / "audio.faiss", audio, penalty, visual)
     built = time.perf_counter() - begun
 
     begun = time.perf_counter()
@@ -66,8 +66,8 @@ def main() -> None:
     opened = time.perf_counter() - begun
     embedded = torch.from_numpy(visual), torch.from_numpy(audio)
     taken = (torch.from_numpy(penalty),) * 2
-    nothing = Lists(np.zeros(given.clips + 1, np.int64), np.zeros(0, np.int32))
-    common = (Embeddings(*embedded), np.arange(given.clips).astype(str), nothing, (), Path(), taken)
+    nothing = sparse.csr_array((given.clips, 0), dtype=np.float32)
+    common = (Embeddings(*embedded), np.arange(given.clips).astype(str), nothing, (), taken)
     exact, partly = Index(*common), Index(*common, parts=(parts, parts))
     flat = faiss.IndexFlatIP(given.dimension)
     flat.add(audio)

@@ -26,7 +26,7 @@ import psutil
 from xmodal.config import TrainConfig
 from xmodal.data.prepare import PrepareConfig, prepare
 from xmodal.evaluation.recall import MeasureConfig, measure_run
-from xmodal.retrieval.index import IndexConfig, build_index
+from xmodal.search import IndexConfig, build_index
 from xmodal.synthetic.sample import SampleConfig, write_sample
 from xmodal.train import train
 

@@ -15,7 +15,8 @@ from xmodal.checkpoint import load_run, read_history
 from xmodal.config import InputError, TrainConfig
 from xmodal.data.features import SPLITS, open_features
 from xmodal.data.prepare import PrepareConfig, prepare
-from xmodal.retrieval.index import FILES, Index, IndexConfig, build_index
+from xmodal.search import ARRAYS as INDEX_ARRAYS
+from xmodal.search import NOTE, SIDES, Index, IndexConfig, build_index
 from xmodal.synthetic.sample import SampleConfig, write_sample
 from xmodal.train import train
 from xmodal_suite.figure_config import FigureConfig
@@ -172,6 +173,9 @@ def test_a_sample(tmp_path: Path, name: str, harm) -> None:
 # --- an index, and measurements ------------------------------------------------------------------
 
 
+FILES = [NOTE, *(f"{name}.npy" for name in INDEX_ARRAYS), *(f"{side}.faiss" for side in SIDES)]
+
+
 @pytest.fixture(scope="module")
 def index(run: Path, related_features: Path) -> Path:
     out = run.parent / "index"
@@ -185,7 +189,7 @@ def found(index: Path) -> list:
     opened = Index.open(index)
     some = opened.search(video=str(opened.ids[5]), k=20)
     rows = [side.tolist() for side in (*opened.sides, *opened.penalty)]
-    return [some.values.tolist(), rows, opened.ids.tolist(), list(opened.labels)]
+    return [some.values.tolist(), rows, opened.ids.tolist(), opened.labels.toarray().tolist()]
 
 
 @each_harm

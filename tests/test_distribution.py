@@ -96,7 +96,7 @@ def test_a_wheel_works_where_the_project_is_not(wheel: Path, tmp_path: Path):
     assert where.split()[0] == VERSION and str(environment) in where
     xmodal = environment / "bin" / "xmodal"
     assert "train" in run(xmodal, "--help")
-    first = "from xmodal.retrieval.gallery import open_gallery as o; print(o('yt8m-recipe').ids[0])"
+    first = "from xmodal.search import open_gallery as o; print(o('yt8m-recipe').ids[0])"
     clip = run(python, "-c", first).strip()
     assert len(run(xmodal, "search", "yt8m-recipe", "--video", clip, "-k", "3").splitlines()) == 4
     run(xmodal, "sample", "out=sample", "clips=1200", "clips_per_shard=100")

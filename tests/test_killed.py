@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from xmodal.config import TrainConfig
 from xmodal.data.prepare import PrepareConfig, prepare
-from xmodal.retrieval.index import IndexConfig, build_index
+from xmodal.search import IndexConfig, build_index
 from xmodal.synthetic.sample import SampleConfig, write_sample
 from xmodal.train import train
 from xmodal_suite.figure_config import FigureConfig

@@ -104,7 +104,7 @@ def search(line: CommandLine) -> None:
     """Find sounds for a silent video, or videos for a sound, among the clips of an index."""
     from xmodal.config import InputError
     from xmodal.options import SearchConfig
-    from xmodal.retrieval.index import Index, read_query
+    from xmodal.search import Index, read_query
     from xmodal.youtube8m.resolve import read_youtube_ids
 
     given = line.read(SearchConfig, "run")
@@ -136,8 +136,7 @@ def query_of(given: SearchConfig) -> np.ndarray:
     """Embed the file that is the query: what it shows to find audio, what it sounds like else."""
     from xmodal.media.encoders import open_encoders
     from xmodal.media.extract import embed_file
-    from xmodal.retrieval.gallery import side_of
-    from xmodal.retrieval.index import SIDES
+    from xmodal.search import SIDES, side_of
 
     assert given.file is not None
     modality = SIDES[1 - side_of(given.find)]
@@ -146,14 +145,14 @@ def query_of(given: SearchConfig) -> np.ndarray:
 
 def index(line: CommandLine) -> None:
     """Embed clips once, to be searched at once: writes the index of a run."""
-    from xmodal.retrieval.index import IndexConfig, build_index
+    from xmodal.search import IndexConfig, build_index
 
     print(build_index(line.read(IndexConfig, "run")).described())
 
 
 def export(line: CommandLine) -> None:
     """Write embeddings of an index for other programs: NumPy, Parquet, TensorBoard's projector."""
-    from xmodal.retrieval.export import ExportConfig, export
+    from xmodal.search import ExportConfig, export
 
     print(export(line.read(ExportConfig, "run")))
 

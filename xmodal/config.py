@@ -1,10 +1,20 @@
 """Every choice of a training, the paper's by default, and what all configurations share."""
 
+import difflib
 import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 
 class InputError(ValueError):
@@ -32,6 +42,31 @@ class StageConfig(BaseModel):
         if path.encode(errors="ignore").decode() != path:  # or writing it down would fail, later
             raise ValueError("its name is no UTF-8; rename it")
         return Path(path)
+
+
+Config = TypeVar("Config", bound=StageConfig)
+
+
+def validated(config_type: type[Config], values: Mapping[str, Any]) -> Config:
+    """Build a configuration; InputError, in one sentence, if a value cannot be used."""
+    try:
+        return config_type(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name, said = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
+        if first["type"] == "extra_forbidden":
+            raise unknown("parameter", name, config_type.model_fields) from None
+        got = "" if isinstance(first["input"], dict) else f" (got {first['input']!r})"
+        raise InputError(f"parameter {name}: {said}{got}" if name else said) from None
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
+    """Return the error of a name that does not exist, with the one that was perhaps meant."""
+    known = list(known)
+    close = difflib.get_close_matches(name, known, 1)
+    listed = ", ".join(known[:25]) + " and others" * (len(known) > 25)
+    hint = f"did you mean {close[0]}?" if close else f"there are {listed}"
+    return InputError(f"there is no {kind} {name}; {hint}")
 
 
 AUTHORS: dict[str, Any] = {

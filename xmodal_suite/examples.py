@@ -1,7 +1,9 @@
 """Nearest neighbours in the joint space, and the examples to look at (paper, section 4.2)."""
 
 from collections.abc import Mapping
+from html import escape
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
@@ -165,3 +167,19 @@ def examples_table(
         if ids.notna().any():
             table.insert(table.columns.get_loc(f"{role}_id") + 1, f"{role}_on_youtube", ids)
     return table.rename(columns=lambda name: name.replace("_", " "))
+
+
+def thumbnails(found: pd.DataFrame, youtube_ids: Mapping[str, str | None]) -> str:
+    """Return what `Gallery.search` found as HTML: pictures that lead to the videos on YouTube.
+
+    ``youtube_ids``: those of some clips, as `xmodal.youtube8m.resolve.read_youtube_ids` gives them;
+    other clips are left out. Whoever shows it loads the pictures from YouTube's servers.
+    """
+    shown = []
+    for rank, clip, labels in zip(found["rank"], found["id"], found["labels"], strict=True):
+        if youtube_id := youtube_ids.get(clip):
+            video, words = quote(youtube_id, safe=""), escape(f"{rank}: {labels}")
+            image = f'<img src="https://i.ytimg.com/vi/{video}/mqdefault.jpg" alt="{words}"'
+            image += f' title="{words}" width="160" loading="lazy">'
+            shown.append(f'<a href="https://youtu.be/{video}">{image}</a>')
+    return "\n".join(shown)

@@ -13,7 +13,7 @@ from xmodal.data.features import SPLITS, FeatureSet, open_features
 from xmodal.evaluation.recall import embed_run, mean_recall, recall_frame
 from xmodal.files import atomic, locked, require_empty
 from xmodal.model import Embeddings
-from xmodal.retrieval.gallery import save_gallery
+from xmodal.search import save_gallery
 from xmodal_suite.provenance import project_commit
 from xmodal_suite.render import without_tags
 from xmodal_suite.tables import RECALL_COLUMNS, flat, recall_layout
@@ -71,7 +71,7 @@ def _write(config: ShipConfig, out: Path) -> str:
     folder.write("result.json", result)
 
     embedded, before = embed_run(out, clips), embed_run(best, clips)
-    save_gallery(out, embedded, clips.ids, (clips.labels.indptr, clips.labels.indices))
+    save_gallery(out, embedded, clips.ids, clips.labels)
     frame = recalls(embedded, clips, config)
     moved = (frame["recall"] - recalls(before, clips, config)["recall"]).abs().max()
     if moved > ALLOWED:

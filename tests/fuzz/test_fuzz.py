@@ -51,8 +51,7 @@ from xmodal.data.schema import (
 from xmodal.data.vocabulary import read_vocabulary, write_vocabulary
 from xmodal.media.decode import pictures, sound
 from xmodal.options import CommandLine, InspectConfig, SearchConfig, validated
-from xmodal.retrieval.export import ExportConfig, export
-from xmodal.retrieval.index import Index, IndexConfig, build_index, read_query
+from xmodal.search import ExportConfig, Index, IndexConfig, build_index, export, read_query
 from xmodal.train import train
 from xmodal.youtube8m.download import DownloadConfig
 from xmodal.youtube8m.inspect import inspect_shards
@@ -864,12 +863,12 @@ def test_no_id_and_no_label_is_the_name_of_a_file(tmp_path: Path) -> None:
     train(TrainConfig(features=tmp_path / "features", out=tmp_path / "run", **shape, **rest))
     common = {"run": str(tmp_path / "run")}
     build_index(IndexConfig(features=tmp_path / "features", correct_hubs=False, **common))
-    for form in ("npz", "parquet", "projector"):
-        export(ExportConfig(out=tmp_path / f"out-{form}", form=form, **common))
+    for name in ("out.npz", "out.parquet"):
+        export(ExportConfig(out=tmp_path / name, **common))
     found = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")}
     assert all(re.fullmatch(r"[a-z0-9_./-]+", name) for name in found), found
     assert {path.split("/")[0] for path in found} == {
-        *("a.npz", "features", "run", "out-npz", "out-parquet", "out-projector")
+        *("a.npz", "features", "run", "out.npz", "out.parquet")
     }
     index = Index.open(tmp_path / "run")
     assert sorted(index.ids) == sorted(values["ids"])
