@@ -498,7 +498,7 @@ def start_part(rounds: int) -> list[dict[str, Any]]:
     ways = {
         "help": run("-m", "xmodal", "--help"),
         "python -c pass": run("-c", "pass"),
-        "evaluate": run("-m", "xmodal", "evaluate", "runs_folder=/nonexistent"),
+        "evaluate": run("-m", "xmodal", "evaluate", "--runs-folder=/nonexistent"),
         "import torch": run("-c", "import torch"),
     }
     times = in_turns(ways, rounds)

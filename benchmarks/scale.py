@@ -59,7 +59,7 @@ def watched(command: str, kill_after: int | None = None, **options: Any) -> dict
     Memory is the proportional set size of it and its children: pages that several share count once.
     With ``kill_after`` all of them are killed when so many shards are converted.
     """
-    words = [sys.executable, "-m", "xmodal", command, *(f"{k}={v}" for k, v in options.items())]
+    words = [sys.executable, "-m", "xmodal", command, *(f"--{k}={v}" for k, v in options.items())]
     began, peak = time.perf_counter(), 0
     process = psutil.Popen(words, stdout=subprocess.DEVNULL, start_new_session=True)
     while process.poll() is None:

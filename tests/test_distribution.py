@@ -99,13 +99,14 @@ def test_a_wheel_works_where_the_project_is_not(wheel: Path, tmp_path: Path):
     first = "from xmodal.search import open_gallery as o; print(o('yt8m-recipe').ids[0])"
     clip = run(python, "-c", first).strip()
     assert len(run(xmodal, "search", "yt8m-recipe", "--video", clip, "-k", "3").splitlines()) == 4
-    run(xmodal, "sample", "out=sample", "clips=1200", "clips_per_shard=100")
-    split = ["evaluation_clips=300", "validation_clips=300"]
-    files = ["shards=sample/shards", "vocabulary=sample/vocabulary.csv", "out=sample/features"]
+    run(xmodal, "sample", "--out=sample", "--clips=1200", "--clips-per-shard=100")
+    split = ["--evaluation-clips=300", "--validation-clips=300"]
+    files = ["--shards=sample/shards", "--vocabulary=sample/vocabulary.csv"]
+    files.append("--out=sample/features")
     assert "evaluation: 300 clips" in run(xmodal, "prepare", *files, *split)
-    data = "features=sample/features"
-    tiny = ["batch_size=64", "validate_every=2", "visual_hidden=[16]", "audio_hidden=[16]"]
-    assert "4 steps" in run(xmodal, "train", data, "out=runs/tiny", "steps=4", *tiny)
-    assert "median_rank" in run(xmodal, "measure", "run=runs/tiny", data)
+    data = "--features=sample/features"
+    tiny = ["--batch-size=64", "--validate-every=2", "--visual-hidden=16", "--audio-hidden=16"]
+    assert "4 steps" in run(xmodal, "train", data, "--out=runs/tiny", "--steps=4", *tiny)
+    assert "median_rank" in run(xmodal, "measure", "--run=runs/tiny", data)
     run(xmodal, "report", "figures")
     assert "| published" in (folder / "figures" / "README.md").read_text()

@@ -91,7 +91,7 @@ def test_a_label_asks_with_the_mean_of_its_clips(label: str, names: tuple[str, .
         ({"video": "A"}, "'A'"),
         ({"label": "guitars"}, "guitars"),
         ({"label": "Flute"}, "features"),  # no clip carries it
-        ({"label": "0"}, "label 0"),
+        ({"label": "0"}, "'0'"),
         ({"label": "Cat", "find": "smell"}, "smell"),
         ({"video": "a", "k": 4}, "fewer than 4"),
     ],

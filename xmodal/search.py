@@ -18,14 +18,14 @@ import numpy as np
 import pandas as pd
 import torch
 from pydantic import Field
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 from scipy import sparse
 from torch import Tensor
 from torch.nn.functional import normalize
 from tqdm import tqdm
 
 from xmodal.checkpoint import WEIGHTS, RunFolder, digest, find_run, load_run
-from xmodal.config import InputError, StageConfig, unknown
+from xmodal.config import InputError, StageConfig
 from xmodal.data.features import (
     CHUNK,
     SPLITS,
@@ -129,7 +129,7 @@ class Gallery:
         """Return the rows of the clips that carry a label; InputError if no label is called so."""
         known = list(self.names or map(str, range(self.labels.shape[1])))
         if label not in known:
-            raise unknown("label", label, known)
+            raise InputError(f"no label is called {label!r}; labels are such as {known[:3]}")
         return self.labels[:, [known.index(label)]].nonzero()[0]
 
     def search(
@@ -288,7 +288,8 @@ class Index(Gallery):
             )
         both = [np.zeros((len(rows), size), np.float32) for size in sizes]
         both[side][:] = rows
-        return normalize(self.model.embed(*both)[side].mean(dim=0), dim=0)
+        embedded = self.model.embed(both[0], both[1])
+        return normalize((embedded.visual, embedded.audio)[side].mean(dim=0), dim=0)
 
 
 def side_of(find: str) -> int:
@@ -323,20 +324,6 @@ def gallery_of(run: Path | str, features: Path | str) -> Gallery:
     clips = open_features(features, "evaluation")
     embedded = embed_run(Path(run), clips)
     return Gallery(embedded, np.asarray(clips.ids), clips.labels, clips.label_names)
-
-
-def save_gallery(
-    folder: Path, embedded: Embeddings, ids: np.ndarray, labels: sparse.csr_array
-) -> None:
-    """Write embedded clips beside the weights of a run, in float16; ids hold no line break."""
-    arrays = {
-        "visual": embedded.visual.half().contiguous(),
-        "audio": embedded.audio.half().contiguous(),
-        "ids": torch.frombuffer(bytearray("\n".join(map(str, ids)).encode()), dtype=torch.uint8),
-        "label_indptr": torch.from_numpy(np.array(labels.indptr, np.int32)),
-        "label_indices": torch.from_numpy(np.array(labels.indices, np.int32)),
-    }
-    (folder / CLIPS).write_bytes(save(arrays))
 
 
 def open_gallery(run: Path | str, names: Sequence[str] = ()) -> Gallery:
@@ -443,8 +430,8 @@ def _write(work: Path, config: IndexConfig, sets: list[FeatureSet]) -> dict[str,
     found = []
     if clips > config.exact:
         visual, audio = (np.load(path, mmap_mode="r") for path in (first, second))
-        for side, items, queries in zip(SIDES, (visual, audio), (audio, visual), strict=True):
-            path, penalty = work / f"{side}.faiss", arrays[f"{side}_penalty"]
+        for name, items, queries in (("visual", visual, audio), ("audio", audio, visual)):
+            path, penalty = work / f"{name}.faiss", arrays[f"{name}_penalty"]
             found.append(write_parts(path, items, penalty, queries))
     note = {"clips": clips, "label_names": sets[0].label_names}
     return note | {"correction": correction._asdict(), "found": found}
@@ -499,12 +486,12 @@ def export(config: ExportConfig) -> str:
         raise InputError(f"{config.out} ends neither in .npz nor in .parquet: name another file")
     index = Index.open(config.run)
     visual, audio = (side.numpy() for side in index.sides)
-    rest = {"ids": index.ids, "labels": ["|".join(index.labels_of(r)) for r in range(len(visual))]}
+    labels = ["|".join(index.labels_of(row)) for row in range(len(visual))]
     with locked(config.out), atomic(config.out) as fresh:
         if config.out.suffix == ".npz":
             with fresh.open("wb") as file:
-                np.savez(file, visual=visual, audio=audio, **rest)
+                np.savez(file, visual=visual, audio=audio, ids=index.ids, labels=np.array(labels))
         else:
-            columns = {"visual": list(visual), "audio": list(audio), **rest}
-            pd.DataFrame(columns).to_parquet(fresh)
+            columns = {"visual": list(visual), "audio": list(audio)}
+            pd.DataFrame({**columns, "ids": index.ids, "labels": labels}).to_parquet(fresh)
     return f"{config.out}: {len(visual):,} clips, {visual.shape[1]} dimensions"

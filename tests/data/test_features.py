@@ -522,7 +522,9 @@ def test_another_preparation_does_not_go_on_with_it(
 
 
 def test_a_killed_preparation_goes_on(config: PrepareConfig) -> None:
-    options = [f"{k}={v}" for k, v in json.loads(config.model_dump_json()).items() if v is not None]
+    options = [
+        f"--{k}={v}" for k, v in json.loads(config.model_dump_json()).items() if v is not None
+    ]
     words = [sys.executable, "-m", "xmodal", "prepare", *options]
     process = subprocess.Popen(words, stderr=subprocess.DEVNULL)
     parts = config.out.with_name(".features.partial") / "parts"

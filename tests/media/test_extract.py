@@ -202,7 +202,7 @@ def test_bad_input_is_told(tmp_path: Path, call: Callable):
     assert call("extract", tmp_path / "gone")[2] == f"xmodal: {tmp_path}/gone: is no folder.\n"
     status, _, told = call("extract", tmp_path)
     assert status == 2 and "holds no media file" in told
-    assert "is to end in .npz" in call("extract", tmp_path, "out=features.csv")[2]
+    assert "is to end in .npz" in call("extract", tmp_path, "--out=features.csv")[2]
     (tmp_path / ".features.npz.done").write_text("no data base" * 100)
     write_media(tmp_path / "a.wav", tone=sine(1))
     with pytest.raises(InputError, match=r"\.features\.npz\.done: cannot be used .* delete it"):
@@ -212,7 +212,7 @@ def test_bad_input_is_told(tmp_path: Path, call: Callable):
 def test_the_command(folder: Path, call: Callable, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(module, "open_encoders", lambda name, files: SIMPLE._replace(name=name))
     out = folder.parent / "made" / "features.npz"
-    status, told, _ = call("extract", folder, f"out={out}", "encoders=packaged")
+    status, told, _ = call("extract", folder, f"--out={out}", "--encoders=packaged")
     assert (status, told) == (
         0,
         f"{out}: 4 clips, 2 with both pictures and sound; 6 vectors embedded, 0 kept from before\n",
@@ -226,6 +226,6 @@ def test_without_the_extra_the_command_says_what_to_install(
     folder: Path, call: Callable, monkeypatch: pytest.MonkeyPatch, missing: str
 ):
     monkeypatch.setitem(sys.modules, missing, None)
-    status, out, told = call("extract", folder, f"out={folder.parent}/features.npz")
+    status, out, told = call("extract", folder, f"--out={folder.parent}/features.npz")
     assert (status, out, told.count("\n")) == (2, "", 1)
     assert "pip install '.[media]'" in told

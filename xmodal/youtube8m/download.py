@@ -32,8 +32,11 @@ class DownloadConfig(WebConfig):
     """What `download` fetches, from where and to where; the number of jobs is our choice."""
 
     folder: Path = Field(description="folder to fetch to: a subfolder a split, vocabulary.csv")
-    release: Literal[1, 2] = Field(
-        2, description="2 (2018), or 1 (2017), which only a mirror of your own may still have"
+    release: int = Field(
+        2,
+        ge=1,
+        le=2,
+        description="2 (2018), or 1 (2017), which only a mirror of your own may still have",
     )
     splits: tuple[Literal["train", "validate"], ...] = Field(
         ("train", "validate"), min_length=1, description="Google's splits that have labels"

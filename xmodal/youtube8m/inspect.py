@@ -4,6 +4,7 @@ The findings are one pandas frame, a row a record; the problems are those of its
 is wrong, and totals, tables and JSON follow from these two.
 """
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,9 +14,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from pydantic import Field
 from tqdm import tqdm
 
-from xmodal.config import InputError
+from xmodal.config import InputError, StageConfig
 from xmodal.data.framing import shards_below
 from xmodal.data.parallel import each, processes
 from xmodal.data.schema import (
@@ -27,6 +29,7 @@ from xmodal.data.schema import (
     parse_example,
     read_ordinary,
 )
+from xmodal.data.vocabulary import read_vocabulary
 from xmodal.youtube8m.salvage import Stretch, salvage_records
 
 FEW = 20
@@ -56,6 +59,16 @@ labels    {labels:,}: {labels_mean:.1f} a clip, at most {labels_max}; \
 {classes:,} classes{unknown}; {unlabelled:,} clips without
 silent    {silent:,} clips with the audio of another, bit for bit
 problems  {found}"""
+
+
+class InspectConfig(StageConfig):
+    """Which shards `inspect` reads, and how it reports."""
+
+    shards: list[Path] = Field(description="Shards, or folders that are searched for *.tfrecord")
+    vocabulary: Path | None = Field(
+        None, description="Vocabulary CSV; a label outside it is a problem"
+    )
+    as_json: bool = Field(False, alias="json", description="Print what was found as JSON")
 
 
 @dataclass
@@ -96,6 +109,13 @@ class Inspection:
         found = {name: rows(frame) for name, frame in frames.items()}
         return {"totals": self.totals, "kinds": kinds, **found}
 
+    def to_json(self) -> str:
+        """Return `to_dict` as JSON."""
+        return json.dumps(self.to_dict(), indent=1)
+
+    def __str__(self) -> str:
+        return self.as_text()
+
     def as_text(self) -> str:
         """Return the totals, and a table of the files: all if they are few, else the bad ones."""
         bad = self.shards[self.shards["problems"] > 0]
@@ -128,6 +148,12 @@ class Inspection:
 def rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Return the rows of a frame as JSON can hold them, what is missing as None."""
     return frame.astype(object).where(frame.notna(), None).to_dict("records")
+
+
+def inspect(config: InspectConfig) -> Inspection:
+    """Read shards to their end and say what they hold: `inspect_shards`."""
+    classes = len(read_vocabulary(config.vocabulary)) if config.vocabulary else None
+    return inspect_shards(find_shards(config.shards), classes)
 
 
 def find_shards(paths: Sequence[Path]) -> dict[Path, str]:
