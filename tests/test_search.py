@@ -92,7 +92,6 @@ def test_a_label_asks_with_the_mean_of_its_clips(label: str, names: tuple[str, .
         ({"label": "guitars"}, "guitars"),
         ({"label": "Flute"}, "features"),  # no clip carries it
         ({"label": "0"}, "'0'"),
-        ({"label": "Cat", "find": "smell"}, "smell"),
         ({"video": "a", "k": 4}, "fewer than 4"),
     ],
 )

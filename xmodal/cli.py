@@ -156,7 +156,7 @@ def index(line: CommandLine) -> None:
 def search(line: CommandLine) -> None:
     """Find sounds for a silent video, or videos for a sound, among the clips of an index."""
     from xmodal.config import InputError
-    from xmodal.search import SIDES, Index, SearchConfig, read_query, side_of
+    from xmodal.search import SIDE_OF, SIDES, Index, SearchConfig, read_query
 
     given = line.read(SearchConfig, "run")
     index, named = Index.open(given.run), given.model_dump(include={"video", "audio", "label"})
@@ -170,7 +170,7 @@ def search(line: CommandLine) -> None:
             from xmodal.media.extract import embed_file
 
             encoders = open_encoders(given.encoders, given.encoder_files)
-            values = embed_file(given.file, SIDES[1 - side_of(given.find)], encoders)
+            values = embed_file(given.file, SIDES[1 - SIDE_OF[given.find]], encoders)
         else:
             values = read_query(given.features)  # type: ignore[arg-type]
         found = index.found(index.query(values, given.find), given.find, given.k)

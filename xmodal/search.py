@@ -47,7 +47,7 @@ BANK = 8192
 """Training clips, at most, that tell which items are hubs; our choice."""
 SAMPLES, FOUND = 256, 0.99
 """Queries that measure an inverted file, and the share of their ten nearest it is to find."""
-SIDES = ("visual", "audio")
+SIDES, SIDE_OF = ("visual", "audio"), {"video": 0, "audio": 1}
 NOTE = "index.json"
 """Written last: what an index was made from, and how it is searched."""
 ARRAYS = (*SIDES, "visual_penalty", "audio_penalty", "ids", "label_indptr", "label_indices")
@@ -173,42 +173,43 @@ class Gallery:
             rows, find = np.array([self.row(str(video or audio))]), "video" if audio else "audio"
         else:
             rows = self.carrying(label)
-        query = normalize(self.sides[1 - side_of(find)][rows].mean(dim=0), dim=0)
-        cosine, items = self._closest(query, find, k)
+        query = self.sides[1 - SIDE_OF[find]][rows].mean(dim=0)
+        found = self.found(normalize(query, dim=0), find, k)
         wanted = self.labels[rows].sum(axis=0) == len(rows)
-        shared = (self.labels[items] @ wanted).astype(int)
-        own = items == rows[0] if label is None else False
-        return self._table(cosine, items).assign(own=own, shared=shared)
+        shared = (self.labels[found.index] @ wanted).astype(int)
+        own = found.index == rows[0] if label is None else False
+        return found.assign(own=own, shared=shared).reset_index(drop=True)
 
     def found(self, query: Tensor, find: Find = "audio", k: int = 10) -> pd.DataFrame:
-        """Return the k items nearest to a query, a unit vector: rank, id, labels, cosine."""
-        return self._table(*self._closest(query, find, k))
+        """Return the k items nearest to a query, a unit vector: rank, id, labels, cosine.
 
-    def _table(self, cosine: np.ndarray, items: np.ndarray) -> pd.DataFrame:
-        """Return what `found` does of some rows."""
-        labels = ["; ".join(self.labels_of(row)) for row in items]
-        columns = {"id": self.ids[items].tolist(), "labels": labels, "cosine": cosine}
-        return pd.DataFrame({"rank": range(1, len(items) + 1), **columns})
-
-    def _closest(self, query: Tensor, find: str, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the cosines and the rows of the k items nearest to a query, the best first."""
-        side = side_of(find)
-        items = self.sides[side]
+        The index of the frame has the rows of the items.
+        """
+        side = SIDE_OF[find]
+        items, rows = self.sides[side], torch.tensor([-1])
         if not query.norm() > 0:
             raise InputError(f"the query has no {SIDES[1 - side]} features: ask for another clip")
         if self.parts:
             asked = torch.cat([query, -torch.ones(1)])[None].numpy()
             rows = torch.from_numpy(self.parts[side].search(asked, k)[1][0])
-            if 0 <= rows.min() <= rows.max() < len(items):  # else its cells hold fewer than k
-                return (items[rows] @ query).numpy(), rows.numpy()
-        cosine = items @ query
-        score = cosine - self.penalty[side] if self.penalty else cosine
-        if not 1 <= k <= score.isfinite().sum():
-            raise InputError(f"there are fewer than {k} items to be found: lower k")
-        rows = score.topk(k).indices
-        if not cosine[rows].isfinite().all():
+        if 0 <= rows.min() <= rows.max() < len(items):
+            cosine = items[rows] @ query
+        else:  # there are no parts, or the cells looked at hold fewer than k
+            cosine = items @ query
+            score = cosine - self.penalty[side] if self.penalty else cosine
+            if not 1 <= k <= score.isfinite().sum():
+                raise InputError(f"there are fewer than {k} items to be found: lower k")
+            rows = score.topk(k).indices
+            cosine = cosine[rows]
+        if not cosine.isfinite().all():
             raise InputError("the vectors of the index are damaged: make it again")
-        return cosine[rows].numpy(), rows.numpy()
+        labels = ["; ".join(self.labels_of(row)) for row in rows.tolist()]
+        columns = {
+            "id": self.ids[rows.numpy()].tolist(),
+            "labels": labels,
+            "cosine": cosine.numpy(),
+        }
+        return pd.DataFrame({"rank": range(1, len(rows) + 1), **columns}, index=rows.numpy())
 
 
 @dataclass(frozen=True)
@@ -243,8 +244,13 @@ class Index(Gallery):
         try:
             arrays = [np.load(folder / f"{name}.npy", mmap_mode="c") for name in ARRAYS]
             ids, indptr, indices = arrays[4:]
-            lengths = {len(values) for values in (*arrays[:5], indptr[1:])}
-            if lengths != {about["clips"]} or ids.view("u4").max(initial=0) > sys.maxunicode:
+            clips, size = arrays[0].shape
+            expected = [
+                ("<f4", shape) for shape in ((clips, size), (clips, size), (clips,), (clips,))
+            ]
+            sound = [(values.dtype, values.shape) for values in arrays[:4]] == expected
+            sound &= {clips, len(ids), len(indptr) - 1} == {about["clips"]}
+            if not sound or ids.view("u4").max(initial=0) > sys.maxunicode:
                 raise ValueError
             labels = _rows_of_labels(indptr, indices, len(about["label_names"]))
             labels.check_format()  # scipy's C code trusts it
@@ -279,8 +285,9 @@ class Index(Gallery):
         They are visual if audio is to be found, and audio if videos are; InputError if they are
         not finite or of another length.
         """
-        stored, side = RunFolder(self.run).read("config.json")["sizes"], 1 - side_of(find)
-        sizes, rows = [stored[f"{name}_dim"] for name in SIDES], np.atleast_2d(features)
+        side, rows = 1 - SIDE_OF[find], np.atleast_2d(features)
+        stored = RunFolder(self.run).read("config.json")["sizes"]
+        sizes = [stored[f"{name}_dim"] for name in SIDES]
         if rows.shape[1:] != (sizes[side],) or not np.isfinite(rows).all():
             raise InputError(
                 f"features of shape {np.shape(features)} are no query here: give {sizes[side]} "
@@ -290,13 +297,6 @@ class Index(Gallery):
         both[side][:] = rows
         embedded = self.model.embed(both[0], both[1])
         return normalize((embedded.visual, embedded.audio)[side].mean(dim=0), dim=0)
-
-
-def side_of(find: str) -> int:
-    """Return which of the two embeddings is searched: 0 for video, 1 for audio."""
-    if find not in ("video", "audio"):
-        raise InputError(f"{find!r} cannot be found: find 'audio' or 'video'")
-    return int(find == "audio")
 
 
 def import_faiss() -> Any:
