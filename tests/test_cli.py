@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from xmodal.cli import COMMANDS, CommandLine
-from xmodal.config import InputError, StageConfig
+from xmodal.config import StageConfig
 from xmodal.data.prepare import PrepareConfig
 from xmodal.evaluation.recall import EvaluateConfig, MeasureConfig
 from xmodal.media.extract import ExtractConfig
@@ -170,11 +170,6 @@ def test_bad_input_is_told_in_one_line(
     assert (status, out) == (2, "")
     assert err.startswith("xmodal: ") and word in err and err.count("\n") == 1
     assert not list(tmp_path.iterdir())
-
-
-def test_a_wrong_option_is_an_input_error():
-    with pytest.raises(InputError, match="steps"):
-        read(TrainConfig, "steps")
 
 
 def xmodal(*words: object) -> subprocess.Popen:
