@@ -64,8 +64,9 @@ media: .venv/media  ## a sound for a silent video: make media MEDIA=folder VIDEO
 	$(BIN)/xmodal search runs/media/best/member-seed0 --file data/media/silent.mp4
 
 check-results: .venv/installed  ## make committed numbers again: by training, and by measuring what is there
-	$(SNAKEMAKE) --configfile profiles/sample.yaml --config name=check -- $(addprefix figures/check/notebooks/,03_recall.ipynb 06_beyond.ipynb)
-	$(BIN)/python -m xmodal_suite compare tests/expected/sample figures/check
+	$(SNAKEMAKE) --configfile profiles/sample.yaml --config name=check -- \
+		$(addprefix figures/check/notebooks/,03_recall.ipynb 06_beyond.ipynb)
+	$(BIN)/python tests/check_results.py tests/expected/sample figures/check
 	@if [ ! -e runs/yt8m/dim250-seed0/result.json ]; then echo "No real runs here: make yt8m"; exit; fi; \
 	rm -rf runs/committed figures/check/yt8m && mkdir -p runs/committed && \
 	git archive HEAD figures/yt8m | tar -x -C runs/committed && \
@@ -73,7 +74,7 @@ check-results: .venv/installed  ## make committed numbers again: by training, an
 		$(foreach table,learning_curve held_back scaled_apart,runs/committed/figures/yt8m/$(table).*) && \
 	$(REAL) figures=figures/check/yt8m results=data/results/check_yt8m --rerun-triggers mtime \
 		--allowed-rules measure_recall measure_beyond recall beyond -- recall beyond && \
-	$(BIN)/python -m xmodal_suite compare runs/committed/figures/yt8m figures/check/yt8m
+	$(BIN)/python tests/check_results.py runs/committed/figures/yt8m figures/check/yt8m
 
 $(YT8M)/complete: | .venv/installed  # 57 shards to train on and 23 to evaluate on, some 300 MB
 	$(BIN)/xmodal download --split train --shards 1,64 --mirror $(MIRROR) $(YT8M)

@@ -47,7 +47,7 @@ NOTEBOOKS = {
     "02_train": (MODELS[:1], {**next(iter(profile.models().values())), "out": MODELS[0]}),
     "03_recall": (MODELS, {"runs": MODELS, "dimension": profile.dimension}),
     "04_umap": (MODELS[:1], {"run": MODELS[0]}),
-    "05_retrieval": (MODELS[:1], {"run": MODELS[0]}),
+    "05_retrieval": (MODELS[:1] + RECIPE[:1], {"run": MODELS[0], "explorer_run": RECIPE[0]}),
     "06_beyond": (MODELS[:1] + RECIPE, {"run": MODELS[0], "recipe": RECIPE}),
     "07_study": (STUDIED, {"runs_folder": RUNS}),
     "08_own_media": ([], {}),
@@ -78,10 +78,10 @@ def inputs(wildcards):
 
 def options(**settings):
     """Settings as options of the command line."""
-    words = []
-    for name, value in settings.items():
-        words += [f"--{name}", value if isinstance(value, str) else json.dumps(value, default=str)]
-    return shlex.join(words)
+    return shlex.join(
+        f"--{name}={value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
+        for name, value in settings.items()
+    )
 
 
 def code(*places):

@@ -12,7 +12,7 @@ import torch
 from xmodal.train import TrainConfig, train
 
 SERVER = multiprocessing.get_context("forkserver")
-SLOW_TO_IMPORT = ["xmodal.train", "torch._inductor.config", "xmodal.retrieval.index"]
+SLOW_TO_IMPORT = ["xmodal.train", "torch._inductor.config", "xmodal.search"]
 SERVER.set_forkserver_preload([*SLOW_TO_IMPORT, "xmodal_suite.measurements"])
 CHANGES = {"os.rename", "os.remove", "os.rmdir", "os.mkdir"}
 

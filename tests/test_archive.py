@@ -15,7 +15,7 @@ import pytest
 from xmodal.archive import is_packed, pack, unpacked, write_manifest
 from xmodal.checkpoint import SHIPPED, load_run
 from xmodal.config import InputError
-from xmodal.retrieval.index import Index
+from xmodal.search import Index
 
 FILES = {"model.safetensors": b"weights", "config.json": b"{}", "result.json": b"{}"}
 

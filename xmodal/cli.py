@@ -1,24 +1,16 @@
 """The command line: each command is a stage, each option a field of the stage's configuration.
 
-A command imports what it needs when it is run, so that help is there at once.
+A command imports what it needs when it runs, so that help is there at once.
 """
 
 from __future__ import annotations
 
-import inspect as source
 import os
-import signal
 import sys
-import threading
-from contextlib import redirect_stderr
-from io import TextIOWrapper
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from xmodal.options import CommandLine, SearchConfig
+    from xmodal.config import Config
 
 HELP = """usage: xmodal COMMAND [OPTIONS]
 
@@ -27,12 +19,81 @@ Cross-modal embeddings for video and audio retrieval.
 commands:
 {commands}
 
-`xmodal COMMAND --help` lists the options of a command; --name value may be written name=value."""
+`xmodal COMMAND --help` lists the options of a command, to be written --name VALUE. A list is
+written 1,2 or '[1, 2]', or its option is given several times; null stands for no value."""
+
+
+class CommandLine(NamedTuple):
+    """A command, what its help says about it, and the words given to it."""
+
+    command: str
+    about: str
+    words: list[str]
+
+    def read(self, config_type: type[Config], *positional: str, **shortcuts: str) -> Config:
+        """Build a configuration, some fields of which are positional or have a second name."""
+        from pydantic import create_model
+        from pydantic_settings import CliPositionalArg, CliSettingsSource, SettingsError
+
+        from xmodal.config import InputError, validated
+
+        fields = config_type.model_fields
+        placed: dict[str, Any] = {
+            name: (CliPositionalArg[fields[name].annotation], fields[name])  # type: ignore[misc]
+            for name in positional
+        }
+        source: Any = CliSettingsSource(
+            create_model("Options", __base__=config_type, __doc__=self.about, **placed),  # type: ignore[arg-type]
+            cli_parse_none_str="null",
+            cli_enforce_required=True,
+            cli_exit_on_error=False,
+            cli_implicit_flags=True,
+            cli_kebab_case=True,
+            cli_shortcuts=shortcuts,
+        )
+        usage = ["xmodal", self.command, *map(str.upper, positional), "[OPTIONS]"]
+        source.root_parser.usage = " ".join(usage)
+        try:
+            words = [spelled(word, fields, positional) for word in self.words]
+            return validated(config_type, source(args=words)())
+        except SettingsError as error:
+            said = str(error).removeprefix("error parsing CLI: ")
+            raise InputError(f"{said}; see `xmodal {self.command} --help`") from None
+
+    def arguments(self, **about: str) -> list[str]:
+        """Return as many words as are described, for a command without options."""
+        from pydantic import Field, create_model
+
+        from xmodal.config import StageConfig
+
+        described: dict[str, Any] = {n: (str, Field(description=d)) for n, d in about.items()}
+        config = self.read(create_model("Arguments", __base__=StageConfig, **described), *about)
+        return [value for _, value in config]
+
+
+def spelled(word: str, fields: dict[str, Any], positional: tuple[str, ...]) -> str:
+    """Return a word as the parser takes it: --some_name as --some-name, --flag=false as --no-flag.
+
+    InputError if it has the form NAME=VALUE.
+    """
+    from xmodal.config import InputError
+
+    option, equals, value = word.partition("=")
+    name = option.removeprefix("--").replace("-", "_")
+    if equals and option == name in fields:
+        wanted = value if name in positional else f"--{name} {value}"
+        raise InputError(f"{word} is not understood: write {wanted}")
+    if not option.startswith("--"):
+        return word
+    option = option.replace("_", "-")
+    if name in fields and fields[name].annotation is bool and value in ("true", "false"):
+        return option if value == "true" else f"--no-{option[2:]}"
+    return option + equals + value
 
 
 def sample(line: CommandLine) -> None:
     """Write the synthetic sample: TFRecord shards and a vocabulary."""
-    from xmodal.data.sample import SampleConfig, write_sample
+    from xmodal.synthetic.sample import SampleConfig, write_sample
 
     write_sample(line.read(SampleConfig))
 
@@ -41,24 +102,18 @@ def prepare(line: CommandLine) -> None:
     """Read shards, verify them, and write a feature set split by shard."""
     from xmodal.data.prepare import PrepareConfig, prepare
 
-    manifest = prepare(line.read(PrepareConfig))
-    for split, noted in manifest["splits"].items():
+    for split, noted in prepare(line.read(PrepareConfig))["splits"].items():
         print(f"{split}: {noted['clips']} clips")
 
 
 def inspect(line: CommandLine) -> int:
-    """Say what shards hold and what is wrong with them.
-
-    Problems are damage, records that are no YouTube-8M example, labels outside the vocabulary, and
-    ids that occur again; the first of each file is told. The exit status is 0 if there are none, 1
-    if there are some, and 2 if the input cannot be used.
-    """
+    """Say what shards hold and what is wrong with them; the exit status is 1 if anything is."""
     from xmodal.youtube8m.inspect import InspectConfig, inspect
 
     given = line.read(InspectConfig, "shards")
     found = inspect(given)
     print(found.to_json() if given.as_json else found)
-    return 1 if found.problems else 0
+    return 1 if len(found.problems) else 0
 
 
 def train(line: CommandLine) -> None:
@@ -68,17 +123,20 @@ def train(line: CommandLine) -> None:
     config = line.read(TrainConfig)
     from xmodal.train import train
 
-    stderr: Any = sys.stderr
-    if config.progress == "lines":
-        from xmodal.ticker import Ticker
+    result = train(config)
+    best = f"{100 * result['best_recall']:.1f} % at step {result['best_step']}"
+    print(f"{config.out}: {result['step']} steps; best validation Recall@1 {best}")
 
-        stderr = Ticker(config.out.name, sys.stderr)
-    with redirect_stderr(stderr):
-        result = train(config)
-    print(
-        f"{config.out}: {result['step']} steps; best validation Recall@1 "
-        f"{100 * result['best_recall']:.1f} % at step {result['best_step']}"
-    )
+
+def evaluate(line: CommandLine) -> None:
+    """Print the recall of trained runs on the evaluation clips, with 95 % intervals."""
+    from xmodal.evaluation.recall import EvaluateConfig, evaluate
+
+    frame = evaluate(line.read(EvaluateConfig, "runs"))
+    bounds = zip(frame["recall"], frame["low"], frame["high"], strict=True)
+    frame["cell"] = [f"{recall:.1f} [{low:.1f}, {high:.1f}]" for recall, low, high in bounds]
+    table = frame.pivot(index=["embedding_dim", "direction", "gallery"], columns="k", values="cell")
+    print(table.add_prefix("R@").reset_index().to_string(index=False))
 
 
 def measure(line: CommandLine) -> None:
@@ -88,83 +146,53 @@ def measure(line: CommandLine) -> None:
     print(measure_run(line.read(MeasureConfig)).round(2).to_string(index=False))
 
 
-def search(line: CommandLine) -> None:
-    """Find sounds for a silent video, or videos for a sound, among the clips of an index."""
-    from xmodal.config import InputError
-    from xmodal.options import SearchConfig
-    from xmodal.retrieval.index import Index, read_query
-    from xmodal.youtube8m.resolve import read_youtube_ids
-
-    given = line.read(SearchConfig, "run")
-    index = Index.open(given.run)
-    queries = given.model_dump(include={"video", "audio", "label"})
-    if given.features is None and given.file is None:
-        found = index.search(**queries, find=given.find, k=given.k)
-    elif [*queries.values(), given.features, given.file].count(None) != 4:
-        raise InputError("one query is needed: an id, a label, features, or a file")
-    else:
-        values = read_query(given.features) if given.features else query_of(given)
-        found = index.found(index.query(values, given.find), given.find, given.k)
-    if given.youtube_ids:
-        known = read_youtube_ids(given.youtube_ids)
-        links = [
-            f"https://youtu.be/{known[clip]}" if known.get(clip) else "" for clip in found["id"]
-        ]
-        found = found.assign(link=links)
-    found["cosine"] = found["cosine"].astype(float).round(4)
-    if given.as_json:
-        print(found.to_json(orient="records", force_ascii=False, indent=1))
-    elif given.as_csv:
-        print(found.to_csv(index=False), end="")
-    else:
-        print(found.to_string(index=False))
-
-
-def query_of(given: SearchConfig) -> np.ndarray:
-    """Embed the file that is the query: what it shows to find audio, what it sounds like else."""
-    from xmodal.media.encoders import open_encoders
-    from xmodal.media.extract import embed_file
-    from xmodal.retrieval.gallery import side_of
-    from xmodal.retrieval.index import SIDES
-
-    assert given.file is not None
-    modality = SIDES[1 - side_of(given.find)]
-    return embed_file(given.file, modality, open_encoders(given.encoders, given.encoder_files))
-
-
 def index(line: CommandLine) -> None:
     """Embed clips once, to be searched at once: writes the index of a run."""
-    from xmodal.retrieval.index import IndexConfig, build_index
+    from xmodal.search import IndexConfig, build_index
 
     print(build_index(line.read(IndexConfig, "run")).described())
 
 
+def search(line: CommandLine) -> None:
+    """Find sounds for a silent video, or videos for a sound, among the clips of an index."""
+    from xmodal.config import InputError
+    from xmodal.search import SIDE_OF, SIDES, Index, SearchConfig, read_query
+
+    given = line.read(SearchConfig, "run")
+    index, named = Index.open(given.run), given.model_dump(include={"video", "audio", "label"})
+    if [*named.values(), given.features, given.file].count(None) != 4:
+        raise InputError("one query is needed: an id, a label, features, or a file")
+    if given.features is None and given.file is None:
+        found = index.search(**named, find=given.find, k=given.k)
+    else:
+        if given.file:
+            from xmodal.media.encoders import open_encoders
+            from xmodal.media.extract import embed_file
+
+            encoders = open_encoders(given.encoders, given.encoder_files)
+            values = embed_file(given.file, SIDES[1 - SIDE_OF[given.find]], encoders)
+        else:
+            values = read_query(given.features)  # type: ignore[arg-type]
+        found = index.found(index.query(values, given.find), given.find, given.k)
+    if given.youtube_ids:
+        from xmodal.youtube8m.resolve import read_youtube_ids
+
+        known = read_youtube_ids(given.youtube_ids)
+        found["link"] = [
+            f"https://youtu.be/{y}" if (y := known.get(c)) else "" for c in found["id"]
+        ]
+    found["cosine"] = found["cosine"].astype(float).round(4)
+    if given.as_json:
+        print(found.to_json(orient="records", force_ascii=False, indent=1))
+    else:
+        print(found.to_csv(index=False) if given.as_csv else found.to_string(index=False))
+
+
 def export(line: CommandLine) -> None:
-    """Write embeddings of an index for other programs: NumPy, Parquet, TensorBoard's projector."""
-    from xmodal.retrieval.export import ExportConfig, export
+    """Write the embeddings of an index for other programs, as NumPy arrays or Parquet."""
+    from xmodal.search import ExportConfig, export
 
     print(export(line.read(ExportConfig, "run")))
-
-
-def download(line: CommandLine) -> None:
-    """Fetch YouTube-8M shards and the vocabulary; given again, go on where it was stopped."""
-    from xmodal.config import InputError
-    from xmodal.youtube8m.download import DownloadConfig, download
-
-    done = download(line.read(DownloadConfig, "folder", splits="split"))
-    print(done)
-    if done.failed:
-        raise InputError(
-            f"{len(done.failed)} of {done.fetched + done.present + len(done.failed)} files could "
-            "not be fetched; the same command tries these alone again, --mirror elsewhere."
-        )
-
-
-def resolve(line: CommandLine) -> None:
-    """Find the YouTube ids of clips; ids that are known already are not asked for."""
-    from xmodal.youtube8m.resolve import ResolveConfig, resolve
-
-    print(resolve(line.read(ResolveConfig, "features", ids="id")))
 
 
 def extract(line: CommandLine) -> None:
@@ -176,71 +204,81 @@ def extract(line: CommandLine) -> None:
 
 def compatibility(line: CommandLine) -> None:
     """Say how far your own features lie from the statistics of a feature set's training clips."""
+    own, reference = line.arguments(
+        own="features as `extract` writes them", reference="feature set"
+    )
+    from pathlib import Path
+
     from xmodal.data.features import open_features
     from xmodal.data.pairs import read_pairs
     from xmodal.media.yt8m import compatibility
 
-    own, known = line.arguments(features="as `extract` writes them", reference="feature set")
     pairs = read_pairs(Path(own))
-    found = compatibility(pairs.visual, pairs.audio, open_features(known, "train"))
+    found = compatibility(pairs.visual, pairs.audio, open_features(reference, "train"))
     print(found.round(4).to_string(index=False))
 
 
-def fields(line: CommandLine) -> int | None:
-    """List the options of a command: the same as xmodal COMMAND --help."""
-    (command,) = line.arguments(command="name of the command")
-    return run(command, ["--help"])
+def download(line: CommandLine) -> None:
+    """Fetch YouTube-8M shards and the vocabulary; given again, go on where it was stopped."""
+    from xmodal.config import InputError
+    from xmodal.youtube8m.download import DownloadConfig, download
+
+    done = download(line.read(DownloadConfig, "folder", splits="split"))
+    print(done)
+    if done.failed:
+        raise InputError(f"{len(done.failed)} files could not be fetched: run the command again")
+
+
+def resolve(line: CommandLine) -> None:
+    """Find the YouTube ids of clips; ids that are known already are not asked for."""
+    from xmodal.youtube8m.resolve import ResolveConfig, resolve
+
+    print(resolve(line.read(ResolveConfig, "features", ids="id")))
 
 
 COMMANDS = {
     command.__name__: command
     for command in (
-        *(sample, prepare, inspect, train, measure, index, search, export),
-        *(extract, compatibility, download, resolve, fields),
+        *(sample, prepare, inspect, train, evaluate, measure, index, search, export),
+        *(extract, compatibility, download, resolve),
     )
 }
 
 
 def run(name: str, words: list[str]) -> int | None:
-    """Run one command; InputError if there is none of that name."""
-    from xmodal.options import CommandLine, unknown
+    """Run one command and return its exit status; bad input is told in one sentence: status 2."""
+    from xmodal.config import InputError, unknown
 
-    if name not in COMMANDS:
-        raise unknown("command", name, COMMANDS)
-    about = source.getdoc(COMMANDS[name]) or ""
-    return COMMANDS[name](CommandLine(name, about, words))
-
-
-def stop(*_: object) -> None:
-    """Stop as on any Ctrl-C, but let no thread complain that its work was taken away."""
-    threading.excepthook = lambda _: None
-    raise KeyboardInterrupt
+    try:
+        if name not in COMMANDS:
+            raise unknown("command", name, COMMANDS)
+        return COMMANDS[name](CommandLine(name, str(COMMANDS[name].__doc__), words))
+    except InputError as error:
+        print(f"xmodal: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(
+            "xmodal: stopped; the same command goes on where it was.", file=sys.stderr, flush=True
+        )
+        os._exit(130)  # else Python would wait for threads that hear no server
 
 
 def main() -> None:
-    """Run the command line; bad input is reported in one sentence and ends with status 2."""
+    """Run the command line; where nobody reads on, as in ``xmodal ... | head``, end in silence."""
     name, *words = sys.argv[1:] or ["--help"]
-    os.environ["MPLBACKEND"] = "agg"  # nothing opens a window, whatever is set for other programs
-    for stream in (sys.stdout, sys.stderr):  # print what an encoding lacks, as its number
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-    if name in ("-h", "--help"):
-        summary = {name: source.getdoc(command) for name, command in COMMANDS.items()}
-        lines = [f"  {name:15}{str(text).splitlines()[0]}" for name, text in summary.items()]
-        print(HELP.format(commands="\n".join(lines)))
-        sys.exit(0)
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is to be ignored
-        signal.signal(signal.SIGINT, stop)
-    from xmodal.config import InputError
-
     try:
-        sys.exit(run(name, words))
-    except InputError as error:
-        print(f"xmodal: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        message = "xmodal: stopped; the same command goes on where it was."
-        print(message, file=sys.stderr, flush=True)
-        if name in ("download", "resolve"):  # Python would wait for threads that hear no server
-            os._exit(130)
-        sys.exit(130)
+        try:
+            if name in ("-h", "--help"):
+                told = {
+                    name: str(command.__doc__).splitlines()[0] for name, command in COMMANDS.items()
+                }
+                print(
+                    HELP.format(commands="\n".join(f"  {n:15}{text}" for n, text in told.items()))
+                )
+                sys.exit()
+            sys.exit(run(name, words))
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

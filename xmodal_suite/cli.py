@@ -6,25 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from xmodal.options import CommandLine
-
-
-def evaluate(line: CommandLine) -> None:
-    """Print the recall of trained runs on the evaluation clips."""
-    from xmodal_suite.published import RecallConfig, both_readings, measure_readings
-    from xmodal_suite.tables import RECALL_COLUMNS, flat, recall_layout
-
-    config = line.read(RecallConfig)
-    dimensions, galleries, _ = both_readings(measure_readings(config)["ranks"], config)
-    for frame, rows in ((dimensions, ["embedding_dim", "gallery"]), (galleries, ["gallery"])):
-        print(flat(recall_layout(frame[rows + RECALL_COLUMNS])).to_string(index=False))
-
-
-def ship(line: CommandLine) -> None:
-    """Write the best of some runs in float16, with a card and embedded clips to search among."""
-    from xmodal_suite.release import ShipConfig, ship
-
-    print(ship(line.read(ShipConfig)))
+from xmodal.cli import CommandLine
 
 
 def data(line: CommandLine) -> None:
@@ -71,23 +53,6 @@ def report(line: CommandLine) -> None:
     print(write_report(Path(figures)))
 
 
-def compare(line: CommandLine) -> int:
-    """Compare the numbers of tables made again with the committed ones.
-
-    The exit status is 0 if every number lies within its table's tolerance, 1 if anything differs,
-    and 2 if a folder cannot be used or holds nothing to compare.
-    """
-    committed, fresh = line.arguments(committed="folder of tables", fresh="folder of new ones")
-    from xmodal_suite.comparison import DifferenceError, check_results
-
-    try:
-        print(check_results(Path(committed), Path(fresh)))
-    except DifferenceError as differences:
-        print(differences)
-        return 1
-    return 0
-
-
 def fill(line: CommandLine) -> None:
     """Put the tables that a Markdown page names into it (the numbers of README.md)."""
     from xmodal_suite.page import fill_page
@@ -96,7 +61,4 @@ def fill(line: CommandLine) -> None:
     fill_page(Path(page))
 
 
-COMMANDS = {
-    command.__name__: command
-    for command in (evaluate, data, results, notebook, report, compare, fill, ship)
-}
+COMMANDS = {command.__name__: command for command in (data, results, notebook, report, fill)}

@@ -438,7 +438,7 @@ def test_a_killed_command_goes_on_to_the_same_bytes(tiny: Tiny, whole: Path, tmp
 def command(name: str, config: TrainConfig) -> list[str]:
     fields = json.loads(config.model_dump_json(exclude_defaults=True))
     options = [
-        f"{key}={value if isinstance(value, str) else json.dumps(value)}"
+        f"--{key}={value if isinstance(value, str) else json.dumps(value)}"
         for key, value in fields.items()
     ]
     return [sys.executable, "-m", "xmodal", name, *options]

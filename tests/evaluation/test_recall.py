@@ -167,14 +167,6 @@ def test_other_configurations_are_not_averaged(
         embed_runs([runs / "dim8-seed0", other], open_features(related_features, "evaluation"))
 
 
-def test_features_of_other_sizes_are_refused(runs: Path, related_features: Path):
-    class Narrow:
-        visual, audio = np.zeros((2, 5), np.float32), np.zeros((2, 128), np.float32)
-
-    with pytest.raises(InputError, match=r"\(1024, 128\).*\(5, 128\)"):
-        embed_run(runs / "dim8-seed0", Narrow())  # type: ignore[arg-type]
-
-
 def test_an_ensemble_has_the_mean_of_its_members_cosines():
     members = [related(20, 0), related(20, 5), related(20, 9)]
     both = ensemble(members)

@@ -19,7 +19,13 @@ from xmodal.evaluation.recall import AUDIO_TO_VIDEO, VIDEO_TO_AUDIO, nearest
 from xmodal.model import Embeddings
 from xmodal_suite import figures as plots
 from xmodal_suite import findings
-from xmodal_suite.examples import RetrievalConfig, examples, examples_table, near_misses
+from xmodal_suite.examples import (
+    RetrievalConfig,
+    examples,
+    examples_table,
+    near_misses,
+    thumbnails,
+)
 from xmodal_suite.measurements import read_measured, write_measured
 from xmodal_suite.provenance import Provenance
 
@@ -244,3 +250,11 @@ def test_few_clips_and_no_examples_are_shown_as_they_are(tmp_path: Path, n: int,
     words = {text.get_text() for text in plots.retrieval(found, "").axes[0].texts}
     assert ("No example was asked for." in words) == (not most)
     assert (findings.examples(found) == "No example was asked for.") == (not most)
+
+
+def test_thumbnails_lead_to_known_videos_and_hold_no_html_of_others():
+    found = pd.DataFrame({"rank": [1, 2], "id": ["a", "b"], "labels": ['"><script>', "Cat"]})
+    html = thumbnails(found, {"a": "\"><script>&'", "b": None})
+    assert html.count("<img") == html.count("<a ") == 1 and "<script>" not in html
+    assert 'href="https://youtu.be/%22%3E%3Cscript%3E%26%27"' in html
+    assert 'alt="1: &quot;&gt;&lt;script&gt;"' in html

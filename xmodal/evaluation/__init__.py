@@ -1,1 +1,1 @@
-"""Recall of runs, beside the published tables, controls and other methods."""
+"""Recall of runs, linear CCA, hubness, controls, and relevance by label."""

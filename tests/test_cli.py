@@ -1,0 +1,275 @@
+"""The command line: what it takes, what it prints, and how it complains."""
+
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from xmodal.cli import COMMANDS, CommandLine
+from xmodal.config import StageConfig
+from xmodal.data.prepare import PrepareConfig
+from xmodal.evaluation.recall import EvaluateConfig, MeasureConfig
+from xmodal.media.extract import ExtractConfig
+from xmodal.search import ExportConfig, IndexConfig, SearchConfig
+from xmodal.synthetic.sample import SampleConfig
+from xmodal.train import TrainConfig, train
+from xmodal.youtube8m.download import DownloadConfig
+from xmodal.youtube8m.inspect import InspectConfig
+from xmodal.youtube8m.resolve import ResolveConfig
+
+Call = Callable[..., tuple[int, str, str]]
+CONFIGS: dict[str, type[StageConfig]] = {
+    **{"sample": SampleConfig, "prepare": PrepareConfig, "inspect": InspectConfig},
+    **{"train": TrainConfig, "evaluate": EvaluateConfig, "measure": MeasureConfig},
+    **{"index": IndexConfig, "search": SearchConfig, "export": ExportConfig},
+    **{"extract": ExtractConfig, "download": DownloadConfig, "resolve": ResolveConfig},
+}
+
+
+def read(config_type: type[StageConfig], *words: str, positional: str = "") -> StageConfig:
+    return CommandLine("command", "", list(words)).read(config_type, *positional.split())
+
+
+# --- help ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("words", [[], ["--help"], ["-h"]])
+def test_help_names_every_command(call: Call, words: list[str]):
+    status, out, _ = call(*words)
+    listed = [line.split()[0] for line in out.splitlines() if line.startswith("  ")]
+    assert status == 0 and set(COMMANDS) <= set(listed)
+
+
+def test_help_is_there_at_once():
+    """Nothing heavy is imported for it, and for a training's options no more than its fields."""
+    for words, heavy in (([], ["numpy", "pydantic", "torch"]), (["train"], ["numpy", "torch"])):
+        code = f"import sys; sys.argv[1:] = {[*words, '--help']}\n"
+        code += "from xmodal.cli import main\n"
+        code += f"try: main()\nfinally: print([m for m in {heavy} if m in sys.modules])"
+        run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert run.stdout.splitlines()[-1] == "[]", run.stdout + run.stderr
+
+
+@pytest.mark.parametrize("command, config_type", CONFIGS.items(), ids=list(CONFIGS))
+def test_help_lists_every_option_with_its_description(
+    call: Call, command: str, config_type: type[StageConfig]
+):
+    status, out, err = call(command, "--help")
+    assert (status, err) == (0, "") and out.startswith(f"usage: xmodal {command} ")
+    options = [" ".join(part.split()) for part in re.split(r"\n  (?=[-A-Z])", out)]
+    for name, field in config_type.model_fields.items():
+        option = (field.alias or name).replace("_", "-")
+        starts = (f"--{option} ", f"--{option},", f"-{option} ", f"{option.upper()} ")
+        (told,) = [one for one in options if one.startswith(starts)]
+        assert field.description and " ".join(field.description.split()) in told
+
+
+# --- values --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--visual-hidden", "64,32", "--out", "a=b", "--overwrite", "--patience", "null"],
+        ["--visual_hidden", "[64, 32]", "--out=a=b", "--overwrite=true", "--clip_each=false"],
+        [
+            "--visual-hidden=64",
+            "--visual_hidden=32",
+            "--no-clip-each",
+            "--overwrite",
+            "--out=a=b",
+        ],
+    ],
+)
+def test_a_list_has_three_forms_and_a_name_two(words: list[str]):
+    expected = TrainConfig(visual_hidden=(64, 32), out=Path("a=b"), overwrite=True)
+    assert read(TrainConfig, *words) == expected
+
+
+def test_what_is_not_given_is_left_to_the_configuration(monkeypatch: pytest.MonkeyPatch):
+    """A recipe fills in only what is not set, and no variable of the environment sets anything."""
+    monkeypatch.setenv("steps", "5")
+    given = read(TrainConfig, "--recipe", "best", "--dropout", "0.1", "--progress", "lines")
+    assert given == TrainConfig(recipe="best", dropout=0.1, progress="lines")
+
+
+@pytest.mark.parametrize(
+    ("name", "word", "meant"),
+    [
+        ("shards", "2018", Path("2018")),
+        ("shards", "set #1", Path("set #1")),
+        ("vocabulary", "null", None),
+        ("vocabulary", "~/a.csv", Path.home() / "a.csv"),
+        ("source", "0200", "0200"),
+        ("source", "yes", "yes"),
+        ("source", "-5", "-5"),
+        ("evaluation_clips", "0200", 200),
+        ("evaluation_shards", "*validate*", ["*validate*"]),
+        ("evaluation_shards", '["*a*", "0200"]', ["*a*", "0200"]),
+        ("evaluation_shards", '"a,b"', ["a,b"]),
+    ],
+)
+def test_a_word_is_what_its_field_says(name: str, word: str, meant: object):
+    words = {"shards": "s", "out": "o", name: word}
+    given = read(PrepareConfig, *(f"--{n}={w}" for n, w in words.items()))
+    assert getattr(given, name) == meant
+
+
+def test_some_options_have_no_name_or_two():
+    shards = read(InspectConfig, "a", "~/d", "--json", positional="shards")
+    assert shards.shards == [Path("a"), Path.home() / "d"] and shards.as_json
+    line = CommandLine("download", "", ["--release", "1", "there", "--split=train"])
+    config = line.read(DownloadConfig, "folder", splits="split")
+    assert config == DownloadConfig(folder=Path("there"), release=1, splits=("train",))
+    label = read(SearchConfig, "runs/2", "--label", "2", "-k", "3", positional="run")
+    assert (label.run, label.label, label.k) == ("runs/2", "2", 3)
+
+
+# --- complaints ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "word"),
+    [
+        (["trian"], "did you mean train?"),
+        (["train", "steps"], "steps"),
+        (["train", "steps=3"], "write --steps 3"),
+        (["index", "run=a"], "write a"),
+        (["train", "--stepz", "3"], "--stepz"),
+        (["train", "--step", "3"], "--step"),
+        (["train", "--steps"], "--steps"),
+        (["train", "--steps", "many"], "parameter steps"),
+        (["train", "--visual-hidden", "[1"], "visual_hidden"),
+        (["train", "--visual_hidden", "[0]"], "visual_hidden.0"),
+        (["train", "--variant", "[text]"], "variant"),
+        (["train", "--mixup", "1"], "mixup"),
+        (["train", "--features", "nowhere"], "nowhere"),
+        (["evaluate", "--galleries", "0"], "galleries.0"),
+        (["evaluate", "--features", "nowhere", "a"], "nowhere"),
+        (["prepare"], "--shards"),
+        (["download"], "FOLDER"),
+        (["compatibility", "a"], "REFERENCE"),
+        (["search", "yt8m-recipe"], "one query"),
+        (["search", "yt8m-recipe", "--video", "a", "--file", "b"], "one query"),
+    ],
+)
+def test_bad_input_is_told_in_one_line(
+    call: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, words: list[str], word: str
+):
+    monkeypatch.chdir(tmp_path)
+    status, out, err = call(*words)
+    assert (status, out) == (2, "")
+    assert err.startswith("xmodal: ") and word in err and err.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def xmodal(*words: object) -> subprocess.Popen:
+    """Start the command line in a group of processes of its own, which hear of Ctrl-C."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "xmodal", *map(str, words)],
+        **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True},
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # nohup ignores it
+    )
+
+
+def test_ctrl_c_is_told_in_one_line_and_not_by_every_process(tmp_path: Path):
+    shard = tmp_path / "0.tfrecord"
+    os.mkfifo(shard)  # whoever reads it waits for ever
+    stopped = xmodal("inspect", shard)
+    os.open(shard, os.O_WRONLY)  # has to wait until a process reads it
+    os.killpg(stopped.pid, signal.SIGINT)
+    out, err = stopped.communicate(timeout=30)
+    assert (stopped.returncode, out) == (130, "")
+    assert err.startswith("xmodal: ") and err.count("\n") == 1
+
+
+@pytest.mark.parametrize("words", [["--help"], ["train", "--help"]])
+def test_a_reader_that_goes_away_is_no_error(words: list[str]):
+    told = xmodal(*words)
+    assert told.stdout and told.stderr
+    told.stdout.close()
+    assert told.stderr.read() == ""
+
+
+# --- what is printed -----------------------------------------------------------------------------
+
+
+def test_training_tells_where_it_came_to(call: Call, tmp_path: Path, related_features: Path):
+    sizes = ["--batch-size", 32, "--visual-hidden", 8, "--audio-hidden", 8, "--embedding-dim", 4]
+    status, out, _ = call(
+        *("train", "--features", related_features, "--out", tmp_path / "run", "--steps", 2, *sizes)
+    )
+    assert status == 0 and "2 steps" in out and "at step 2" in out
+
+
+def test_evaluation_prints_a_line_a_direction_and_gallery(
+    call: Call, tmp_path: Path, tiny: Callable[..., TrainConfig], related_features: Path
+):
+    train(tiny(tmp_path / "dim8-seed0"))
+    given = ["--features", related_features, "--galleries", 32, "--resamples", 10]
+    status, out, err = call("evaluate", "--runs-folder", tmp_path, *given)
+    assert (status, err) == (0, "")
+    head, *lines = [line.split() for line in out.splitlines()]
+    assert head == ["embedding_dim", "direction", "gallery", "R@1", "R@5", "R@10"]
+    directions = ("audio→video", "video→audio")
+    assert [line[:3] for line in lines] == [["8", d, n] for d in directions for n in ("32", "64")]
+    assert call("evaluate", tmp_path / "dim8-seed0", *given)[1] == out
+
+
+def test_compatibility_compares_own_features_with_a_feature_set(
+    call: Call, tmp_path: Path, related_features: Path
+):
+    arrays = [np.load(related_features / "train" / f"{name}.npy") for name in ("visual", "audio")]
+    np.savez(tmp_path / "own.npz", visual=arrays[0] + 1, audio=arrays[1])
+    status, out, _ = call("compatibility", tmp_path / "own.npz", related_features)
+    assert status == 0
+    rows = [line.split() for line in out.splitlines()[1:]]
+    told = {" ".join(row[:-2]): float(row[-2]) for row in rows}
+    assert told["visual clips"] == told["audio clips"] == 256
+    assert told["visual offset of means"] > 1 and told["audio offset of means"] < 1e-3
+    assert told["visual ratio of variances"] == pytest.approx(1, abs=1e-3)
+
+
+def test_search_prints_a_table_json_or_csv(call: Call, tmp_path: Path):
+    np.save(tmp_path / "query.npy", np.ones(1024, np.float32))
+    words = ("search", "yt8m-recipe", "--features", tmp_path / "query.npy", "-k", 3)
+    status, table, _ = call(*words)
+    assert status == 0 and len(table.splitlines()) == 4
+    found = json.loads(call(*words, "--json")[1])
+    assert [one["rank"] for one in found] == [1, 2, 3]
+    assert all(round(one["cosine"], 4) == one["cosine"] for one in found)
+    assert pd.read_csv(io.StringIO(call(*words, "--csv")[1]))["id"].tolist() == [
+        one["id"] for one in found
+    ]
+    (tmp_path / "ids.csv").write_text(f"id,youtube_id\n{found[1]['id']},abcdefghij_\n")
+    linked = json.loads(call(*words, "--json", "--youtube-ids", tmp_path / "ids.csv")[1])
+    assert [one["link"] for one in linked] == ["", "https://youtu.be/abcdefghij_", ""]
+
+
+def test_a_file_is_a_query_by_its_features(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from xmodal.media import encoders, extract
+
+    asked = []
+
+    def embed(path: Path, modality: str, _: object) -> np.ndarray:
+        asked.append((path.name, modality))
+        return np.ones(1024 if modality == "visual" else 128, np.float32)
+
+    monkeypatch.setattr(extract, "embed_file", embed)
+    monkeypatch.setattr(encoders, "open_encoders", lambda *_: None)
+    for find in ("audio", "video"):
+        words = ("search", "yt8m-recipe", "--file", tmp_path / "a.mp4", "--find", find, "-k", 2)
+        assert call(*words)[0] == 0
+    assert asked == [("a.mp4", "visual"), ("a.mp4", "audio")]

@@ -1,0 +1,81 @@
+"""Weights that are shipped: measured, loaded by name, verified, and searched with."""
+
+import json
+from collections.abc import Callable
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+
+import xmodal.checkpoint
+from xmodal.checkpoint import load_run
+from xmodal.config import InputError, TrainConfig
+from xmodal.data.features import open_features
+from xmodal.evaluation.recall import embed_run, mean_recall
+from xmodal.search import open_gallery
+from xmodal.train import train
+
+
+@pytest.fixture(scope="module")
+def ship() -> ModuleType:
+    spec = spec_from_file_location("ship", Path(__file__).parents[1] / "docs/ship.py")
+    assert spec and spec.loader
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.GALLERIES, module.ALLOWED = (16,), 5  # of so few clips, one is some points
+    return module
+
+
+@pytest.fixture(scope="module")
+def runs(tiny: Callable[..., TrainConfig], tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("runs")
+    fields = {"recipe": "best", "class_weight": 0.0, "schedule": "cosine"}
+    for seed in (0, 1):
+        train(tiny(folder / f"seed{seed}", seed=seed, **fields))
+    return [folder / "seed0", folder / "seed1"]
+
+
+def test_the_best_run_is_shipped_verified_and_searched(
+    ship: ModuleType,
+    runs: list[Path],
+    related_features: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(xmodal.checkpoint, "SHIPPED", tmp_path)
+    shipped, name = tmp_path / "tiny-recipe", "tiny-recipe"
+    ship.ship(shipped, related_features, runs)
+
+    validation, clips = (open_features(related_features, s) for s in ("validation", "evaluation"))
+    scores = [mean_recall(embed_run(run, validation), validation) for run in runs]
+    best, _ = load_run(runs[int(np.argmax(scores))])
+    for key, weight in load_run(name)[0].state_dict().items():
+        assert weight.dtype == torch.float32
+        if not key.startswith("classifier."):
+            torch.testing.assert_close(weight, best.state_dict()[key], rtol=1e-3, atol=1e-4)
+
+    gallery, embedded = open_gallery(name), embed_run(shipped, clips)
+    assert gallery.ids.tolist() == clips.ids.tolist()
+    assert [gallery.labels_of(row) for row in range(len(clips))] == [
+        [str(number) for number in clips.labels[[row]].indices] for row in range(len(clips))
+    ]
+    torch.testing.assert_close(gallery.embedded.visual, embedded.visual, atol=2e-3, rtol=0)
+
+    card = (shipped / "README.md").read_text()
+    assert all(f"{recall:.1f} [" in card for recall in ship.recalls(embedded, clips)["recall"])
+    assert "{" not in card.split("## Use")[0]
+
+    for file in json.loads((shipped / "manifest.json").read_text()):
+        before = (shipped / file).read_bytes()
+        (shipped / file).write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
+        with pytest.raises(InputError, match=file):
+            load_run(name)
+        (shipped / file).write_bytes(before)
+
+    monkeypatch.setattr(ship, "ALLOWED", -1)  # float16 moves recall by more
+    with pytest.raises(InputError, match="float16"):
+        ship.ship(tmp_path / "other", related_features, runs)
+    assert not (tmp_path / "other").exists()

@@ -1,1 +1,0 @@
-"""Looking into the joint space: examples of retrieval, and its map."""
