@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from xmodal.synthetic.sample import SampleConfig
 
 from xmodal.cli import COMMANDS, CommandLine
 from xmodal.config import StageConfig
@@ -20,7 +21,6 @@ from xmodal.data.prepare import PrepareConfig
 from xmodal.evaluation.recall import EvaluateConfig, MeasureConfig
 from xmodal.media.extract import ExtractConfig
 from xmodal.search import ExportConfig, IndexConfig, SearchConfig
-from xmodal.synthetic.sample import SampleConfig
 from xmodal.train import TrainConfig, train
 from xmodal.youtube8m.download import DownloadConfig
 from xmodal.youtube8m.inspect import InspectConfig

@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from safetensors.numpy import save
+from xmodal.retrieval.index import FILES, Index, IndexConfig, build_index
 
 from xmodal.checkpoint import load_run, read_history
 from xmodal.config import InputError, TrainConfig
 from xmodal.data.features import SPLITS, open_features
 from xmodal.data.prepare import PrepareConfig, prepare
 from xmodal.data.sample import SampleConfig, write_sample
-from xmodal.retrieval.index import FILES, Index, IndexConfig, build_index
 from xmodal.train import train
 from xmodal_suite.figure_config import FigureConfig
 from xmodal_suite.measurements import LONG, measured, read_measured

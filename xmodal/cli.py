@@ -93,7 +93,7 @@ def spelled(word: str, fields: dict[str, Any], positional: tuple[str, ...]) -> s
 
 def sample(line: CommandLine) -> None:
     """Write the synthetic sample: TFRecord shards and a vocabulary."""
-    from xmodal.synthetic.sample import SampleConfig, write_sample
+    from xmodal.data.sample import SampleConfig, write_sample
 
     write_sample(line.read(SampleConfig))
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from xmodal.config import InputError
-from xmodal.data.tfrecord import write_records
 from xmodal.data.schema import AUDIO_DIM, VISUAL_DIM, Clip, encode_example, read_shard
+from xmodal.data.tfrecord import write_records
 from xmodal.youtube8m.inspect import InspectConfig, Inspection, inspect
 
 Make = Callable[..., list[Clip]]

@@ -9,8 +9,8 @@ from pydantic import Field
 from tqdm import tqdm
 
 from xmodal.config import InputError, StageConfig
-from xmodal.data.tfrecord import shards_below
 from xmodal.data.schema import read_columns
+from xmodal.data.tfrecord import shards_below
 from xmodal.data.vocabulary import read_vocabulary
 
 COUNTS = {"clips": "sum", "labels": "sum", "unlabelled": "sum", "labels_max": "max"}
