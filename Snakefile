@@ -11,6 +11,7 @@ from snakemake.exceptions import WorkflowError
 from xmodal.checkpoint import TRAINING_VERSION
 from xmodal.config import InputError, validated
 from xmodal.data.features import read_manifest
+from xmodal.data.prepare import PrepareConfig
 from xmodal.files import locked
 from xmodal_suite.kept import read_frame, read_notes
 from xmodal_suite.parameters import declared, require_parameters
@@ -23,8 +24,10 @@ FIGURES = str(profile.figures or f"figures/{profile.name}")  # what is drawn fro
 MANIFEST = f"{DATA}/manifest.json"
 XMODAL = f"{shlex.quote(sys.executable)} -m xmodal"
 
+PREPARED = validated(PrepareConfig, {**profile.prepare, "out": DATA})
 TRAININGS = profile.trainings()
 MODELS = expand(f"{RUNS}/{{run}}", run=profile.models())  # the paper's dimension, seed 0, first
+TRAINED = {"validate_every": 250, "patience": None, **next(iter(profile.models().values()))}
 RECIPE = expand(f"{RUNS}/{{run}}", run=profile.members_of_recipe())
 
 
@@ -43,8 +46,8 @@ STUDIED = [f"{RUNS}/{run}" for run in profile.study_runs().keys() - measured_els
 # By notebook: the runs that it looks at, and its parameters, but for those that all have.
 NOTEBOOKS = {
     "00_paper": ([], {}),
-    "01_data": ([], profile.prepare),
-    "02_train": (MODELS[:1], {**next(iter(profile.models().values())), "out": MODELS[0]}),
+    "01_data": ([], PREPARED.model_dump(mode="json", exclude={"out"})),
+    "02_train": (MODELS[:1], {**TRAINED, "out": MODELS[0]}),
     "03_recall": (MODELS, {"runs": MODELS, "dimension": profile.dimension}),
     "04_umap": (MODELS[:1], {"run": MODELS[0]}),
     "05_retrieval": (MODELS[:1] + RECIPE[:1], {"run": MODELS[0], "explorer_run": RECIPE[0]}),
@@ -64,6 +67,8 @@ def parameters(notebook):
     known = declared(Path("notebooks", f"{notebook}.ipynb"))
     values = {name: value for name, value in common.items() if name in known}
     values |= NOTEBOOKS[notebook][1] | profile.parameters.get(notebook, {})
+    if "settings" in known:  # of a training: those that are no parameters of their own
+        values["settings"] = {name: values.pop(name) for name in TRAINED.keys() - known.keys()}
     require_parameters(notebook, known, values)
     return values
 

@@ -5,12 +5,12 @@ import inspect
 import textwrap
 from collections.abc import Callable
 
-import pandas as pd
 from IPython.display import DisplayHandle, Markdown
 
-from xmodal.checkpoint import RunFolder, read_history
+from xmodal.checkpoint import RunFolder
 from xmodal.config import TrainConfig
 from xmodal_suite import figures
+from xmodal_suite.runs import history_frame
 
 
 def source_of(*functions: Callable) -> Markdown:
@@ -30,22 +30,27 @@ def source_of(*functions: Callable) -> Markdown:
 
 
 def live_curves(config: TrainConfig) -> Callable[[], None]:
-    """Return a ``watch`` of `train`: a line of progress and the curves, drawn anew each time."""
+    """Return a ``watch`` of `train`: a line of progress and the curves, drawn anew each time.
+
+    Of a run that was complete before, nothing is drawn.
+    """
     handles = DisplayHandle(), DisplayHandle()
-    shown = False
+    shown, folder = False, RunFolder(config.out)
 
     def watch() -> None:
         nonlocal shown
-        history = pd.DataFrame(read_history(config.out)).assign(run=config.out.name)
-        recalls = history.filter(like="recall_at").columns
-        history[recalls] *= 100
-        steps = RunFolder(config.out).read("config.json")["config"]["steps"]
+        if not shown and (folder.path / "result.json").exists():
+            return
+        history = history_frame([config.out])
+        steps = folder.read("config.json")["config"]["steps"]
         words = (
             f"step {history['step'].max():,} of {steps:,}, best validation Recall@1 "
-            f"{history['recall_at_1'].max():.1f} %"
+            f"{history['recall_at_1'].max():.1f}%"
         )
         curves = figures.training_curves(
-            history, config.class_start_step, config.validation_gallery
+            history,
+            class_start_step=config.class_start_step,
+            gallery_size=config.validation_gallery,
         )
         for handle, content in zip(handles, (Markdown(words), curves), strict=True):
             (handle.update if shown else handle.display)(content)

@@ -1,6 +1,7 @@
 """All that a notebook needs beside the library: its parameters, what it keeps, shows and says."""
 
 import ast
+import dis
 import inspect
 import json
 import os
@@ -94,6 +95,7 @@ class Book:
         noted = read_notes(self.folder)["frames"].get(name)
         if self._mode == "again" or (self._mode == "auto" and not _holds(noted, made_from)):
             frame, about = measure(), {}
+            made_from = self._made_from(measure)  # it may have trained what was not there before
             features = read_manifest(Path(self._namespace["features"]))
             if features:
                 about["source"] = features["source"]
@@ -203,7 +205,7 @@ class Book:
 
 def _holds(noted: dict[str, Any] | None, now: dict[str, Any]) -> bool:
     """Tell whether a kept frame is what would be measured; a missing input counts as the same."""
-    if not noted or noted["parameters"] != now["parameters"]:
+    if not noted or not now["parameters"].items() <= noted["parameters"].items():
         return False
     complete = all(now["inputs"].values())
     same = all(mark in ("", noted["inputs"].get(name)) for name, mark in now["inputs"].items())
@@ -211,9 +213,10 @@ def _holds(noted: dict[str, Any] | None, now: dict[str, Any]) -> bool:
 
 
 def _names(code: CodeType) -> set[str]:
-    """Return the names that a function's code uses, inner functions included."""
+    """Return the global names that a function's code uses, inner functions included."""
     inner = [_names(part) for part in code.co_consts if isinstance(part, CodeType)]
-    return set(code.co_names).union(*inner)
+    steps = dis.get_instructions(code)  # co_names would name attributes too
+    return {step.argval for step in steps if step.opname == "LOAD_GLOBAL"}.union(*inner)
 
 
 def _texts(value: Any) -> Iterable[str]:

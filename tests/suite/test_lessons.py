@@ -1,0 +1,63 @@
+"""What a lesson shows: the package's source, a training as it goes, and the plain loop."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+import torch
+from IPython.display import DisplayHandle, Markdown
+from torch import nn
+from torch.nn.functional import cosine_embedding_loss, cosine_similarity
+
+from xmodal.config import TrainConfig
+from xmodal.loss import cosine_loss
+from xmodal.metrics import Ranks
+from xmodal.train import train
+from xmodal_suite.lesson import live_curves, source_of
+
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+
+
+def test_a_source_is_folded_and_shown_without_its_docstring():
+    shown = source_of(cosine_loss, Ranks.hits).data
+    assert shown.startswith("<details>") and "def hits(self, k: int)" in shown
+    assert '"""' not in shown and "pull = 1 - cosine" in shown
+
+
+def test_a_training_is_drawn_at_each_validation_and_once_complete_no_more(
+    tiny: Callable[..., TrainConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    shown: dict[str, list[Any]] = {}
+
+    def display(handle: DisplayHandle, content: Any, update: bool = False) -> None:
+        shown.setdefault(handle.display_id, []).append((update, content))
+
+    monkeypatch.setattr(DisplayHandle, "display", display)
+    monkeypatch.setattr(DisplayHandle, "update", lambda *given: display(*given, update=True))
+    config = tiny(tmp_path / "run")
+    train(config, live_curves(config))
+    lines, pictures = shown.values()  # one place each, which is drawn again
+    for drawn in (lines, pictures):
+        assert [update for update, _ in drawn] == [False, True, True, True, True]
+    assert isinstance(lines[0][1], Markdown) and "step 10 of 40" in lines[0][1].data
+    assert list(pictures[-1][1].axes[4].lines[0].get_xdata()) == [10, 20, 30, 40]
+    shown.clear()
+    train(config, live_curves(config))
+    assert not shown
+
+
+def test_the_plain_loop_draws_the_two_embeddings_of_a_clip_together():
+    """Both modalities are linear in the same eight numbers."""
+    cells = nbformat.read(NOTEBOOKS / "02_train.ipynb", as_version=4).cells
+    (cell,) = [cell for cell in cells if cell.source.startswith("def plain_loop")]
+    names = {"torch": torch, "nn": nn, "cosine_embedding_loss": cosine_embedding_loss}
+    exec(cell.source, names)
+    torch.manual_seed(0)
+    hidden = torch.randn(100, 8)
+    visual, audio = (hidden @ torch.randn(8, size) / 4 for size in (30, 12))
+    losses, *nets = names["plain_loop"](visual, audio, steps=60)
+    assert len(losses) == 60 and losses[-1] < losses[0] / 2
+    v, a = nets[0](visual), nets[1](audio)
+    assert cosine_similarity(v, a).mean() > 0.6 and cosine_similarity(v, a.roll(1, 0)).mean() < 0.3
