@@ -17,7 +17,6 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from xmodal import cli
 from xmodal.cli import main
 from xmodal.data.prepare import PrepareConfig, prepare
 from xmodal.data.schema import (
@@ -30,7 +29,6 @@ from xmodal.data.schema import (
 from xmodal.data.tfrecord import write_records
 from xmodal.data.vocabulary import write_vocabulary
 from xmodal.train import TrainConfig
-from xmodal_suite.cli import COMMANDS as SUITE
 
 CLASSES = 7
 LONGEST = ["test_graph.py", "test_drawn.py", "test_train.py", "test_book.py"]
@@ -94,7 +92,6 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
 
     def run(*words: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["xmodal", *map(str, words)])
-        monkeypatch.setattr(cli, "COMMANDS", cli.COMMANDS | SUITE)
         with pytest.raises(SystemExit) as ended:
             main()
         told = capsys.readouterr()

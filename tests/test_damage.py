@@ -11,6 +11,8 @@ import pandas as pd
 import pytest
 from safetensors.numpy import save
 from xmodal.retrieval.index import FILES, Index, IndexConfig, build_index
+from xmodal_suite.figure_config import FigureConfig
+from xmodal_suite.measurements import LONG, measured, read_measured
 
 from xmodal.checkpoint import load_run, read_history
 from xmodal.config import InputError, TrainConfig
@@ -18,8 +20,6 @@ from xmodal.data.features import SPLITS, open_features
 from xmodal.data.prepare import PrepareConfig, prepare
 from xmodal.data.sample import SampleConfig, write_sample
 from xmodal.train import train
-from xmodal_suite.figure_config import FigureConfig
-from xmodal_suite.measurements import LONG, measured, read_measured
 
 OTHERS = {
     ".json": b'{"model_type": "of another program", "files": 3}',

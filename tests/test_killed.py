@@ -11,13 +11,13 @@ import pytest
 from killed import killed
 from matplotlib.figure import Figure
 from xmodal.retrieval.index import IndexConfig, build_index
+from xmodal_suite.figure_config import FigureConfig
+from xmodal_suite.measurements import LONG, measure_now
 
 from xmodal.config import TrainConfig
 from xmodal.data.prepare import PrepareConfig, prepare
 from xmodal.data.sample import SampleConfig, write_sample
 from xmodal.train import train
-from xmodal_suite.figure_config import FigureConfig
-from xmodal_suite.measurements import LONG, measure_now
 from xmodal_suite.provenance import Provenance, save_figure
 
 
