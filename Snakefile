@@ -92,7 +92,7 @@ def options(**settings):
 def code(*places):
     """The files of whole packages and modules."""
     found = [path for place in places for path in [Path(place), *Path(place).rglob("*")]]
-    return sorted(str(path) for path in found if path.suffix in (".py", ".html", ".md"))
+    return sorted({str(path) for path in found if path.is_file() and path.suffix != ".pyc"})
 
 
 CORE = code(*(f"xmodal/{name}.py" for name in "model loss metrics kernels train".split()))

@@ -22,7 +22,8 @@ def declared(notebook: Path) -> Declared:
     for statement in ast.parse("".join(cell["source"])).body:
         match statement:
             case ast.AnnAssign(ast.Name(name), kind, ast.expr() as value):
-                found[name] = eval(ast.unparse(kind)), ast.literal_eval(value)
+                words = ast.unparse(kind).strip("'")  # "int or None": papermill knows no other
+                found[name] = eval(words.replace(" or ", " | ")), ast.literal_eval(value)
             case ast.Assign([ast.Name(name)], value):
                 default = ast.literal_eval(value)
                 many = isinstance(default, list) and default
