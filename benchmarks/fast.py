@@ -42,7 +42,7 @@ from xmodal.config import TrainConfig
 from xmodal.data.features import FeatureSet, open_features
 from xmodal.data.prepare import PrepareConfig, prepare
 from xmodal.evaluation.recall import directions, embed_run
-from xmodal.metrics import both_ranks, gallery_ranks, recall
+from xmodal.metrics import gallery_ranks, ranks, recall
 from xmodal.model import Embeddings, JointEmbedding
 from xmodal.negatives import Labels, draw_pairs
 from xmodal.synthetic.sample import SampleConfig, write_sample
@@ -108,7 +108,7 @@ def rank_ways(clips: int, some: int) -> dict[str, tuple[Callable[[], Any], float
         (part @ gallery.T).argsort(dim=1, descending=True)
 
     return {
-        "ranks": (lambda: both_ranks(video, audio), 1),
+        "ranks": (lambda: ranks(video, audio), 1),
         "the bare product": (lambda: multiply(video, audio), 1),
         "faiss, flat, first ten": (both(search, some), some / clips),
         "full argsort": (both(sort, some), some / clips),
@@ -132,13 +132,13 @@ def memory_of_ranks(clips: int) -> float:
     code = f"""
 from pathlib import Path
 from fast import vectors
-from xmodal.metrics import both_ranks
+from xmodal.metrics import ranks
 both = vectors({clips})
 def held(name):
     return int(Path("/proc/self/status").read_text().split(name)[1].split()[0]) / 1e3
 Path("/proc/self/clear_refs").write_text("5")
 before = held("VmRSS:")
-both_ranks(*both)
+ranks(*both)
 print(held("VmHWM:") - before)
 """
     done = subprocess.run(
@@ -539,7 +539,7 @@ def slope_part(work: Path, rounds: int) -> list[dict[str, Any]]:
         step("classes", size, features=feature_set(work, 4500, size))
     for size in RANKED:
         both = vectors(size)
-        times = in_turns({"ranks": lambda both=both: both_ranks(*both)}, rounds)
+        times = in_turns({"ranks": lambda both=both: ranks(*both)}, rounds)
         add("ranks", "clips", size, times["ranks"])
     for size in PREPARED:
         out = feature_set(work, size)

@@ -50,6 +50,6 @@ def test_what_needs_no_labels_is_measured(clips: FeatureSet, embedded: Embedding
     wrong = relevance.errors({"random": embedded}, clips)
     assert wrong["misses with a shared label"].fillna(0).tolist() == [0] * len(wrong)
     by_label = controls(clips, embedded)["true labels"]
-    found = ranks(by_label.visual, by_label.audio)
+    found = ranks(by_label.visual, by_label.audio)[0]
     assert set(found.better.tolist()) == {0}  # no label tells two clips apart: all are tied
     assert set(found.tied.tolist()) == {len(clips)}  # itself among them

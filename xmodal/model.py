@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from xmodal.config import InputError, ModelConfig
+from xmodal.kernels import Dropout
 
 
 class Embeddings(NamedTuple):
@@ -34,22 +35,6 @@ class Embeddings(NamedTuple):
         ]
         said = f"all {' and all '.join(names)} embeddings are one point: the space has collapsed"
         return said if names else ""
-
-
-class Dropout(nn.Dropout):
-    """PyTorch's dropout with the very same masks, which on a CPU take less than half the time.
-
-    There it draws 64 random bits for each value in a slow loop and keeps the value if the number
-    that the last 53 make, divided by 2⁵³, is less than 1 − p.
-    """
-
-    def forward(self, values: Tensor) -> Tensor:
-        """Set a share p of the values to 0 and scale the others up, in training alone."""
-        if not self.training or values.device.type != "cpu":
-            return super().forward(values)
-        bits = torch.empty(values.shape, dtype=torch.int64).random_().bitwise_and_(2**53 - 1)
-        kept = bits < math.ceil((1 - self.p) * 2**53)
-        return values * kept.to(values.dtype).div_(1 - self.p)
 
 
 class Branch(nn.Sequential):

@@ -11,7 +11,7 @@ from xmodal.config import InputError
 from xmodal.data.features import FeatureSet, open_features
 from xmodal.evaluation.recall import directions, embed_run, nearest
 from xmodal.evaluation.relevance import most_frequent
-from xmodal.metrics import both_ranks
+from xmodal.metrics import ranks
 from xmodal.model import Embeddings
 from xmodal_suite.figure_config import RunFigureConfig
 
@@ -67,7 +67,7 @@ def examples(embedded: Embeddings, features: FeatureSet, config: RetrievalConfig
             "prepare more shards or ask for fewer"
         )
     rows: list[dict] = []
-    both = both_ranks(embedded.audio, embedded.visual)
+    both = ranks(embedded.audio, embedded.visual)
     for number, (direction, query, gallery) in enumerate(directions(embedded)):
         shown = min(SHOWN, len(gallery))
         cosine, item = (found.numpy() for found in nearest(query, gallery, shown))

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from xmodal.data.features import FeatureSet, open_features
 from xmodal.evaluation.recall import directions, embed_run, nearest
-from xmodal.metrics import both_ranks
+from xmodal.metrics import ranks
 from xmodal.model import Embeddings
 from xmodal_suite.examples import RetrievalConfig
 from xmodal_suite.projection import (
@@ -90,7 +90,7 @@ def explore(
     for rows, by in held_out or [(np.arange(len(features)), embedded)]:
         cosine = (by.visual * by.audio).sum(dim=1).numpy().round(4)
         points.setdefault("cosine", np.zeros_like(cosine))[rows] = cosine[rows]
-        both = both_ranks(by.audio, by.visual)
+        both = ranks(by.audio, by.visual)
         for own, (direction, query, gallery) in zip(both, directions(by), strict=True):
             rank = own.average().numpy()
             points.setdefault(direction, np.zeros_like(rank))[rows] = rank[rows]

@@ -138,5 +138,5 @@ def test_no_method_beats_the_ceiling_of_the_sample(tmp_path: Path, config: Metho
 def test_scores_rank_as_they_are():
     scores = np.array([[1.0, 5.0, 3.0], [0.0, 2.0, 1.0], [-9.0, -7.0, -8.0]])
     found = embed_scores(scores)
-    assert ranks(found.visual, found.audio, cosine=False).average().tolist() == [3, 1, 2]
-    assert ranks(found.audio, found.visual, cosine=False).average().tolist() == [1, 2, 3]
+    assert ranks(found.visual, found.audio, cosine=False)[0].average().tolist() == [3, 1, 2]
+    assert ranks(found.audio, found.visual, cosine=False)[0].average().tolist() == [1, 2, 3]

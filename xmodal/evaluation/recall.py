@@ -76,7 +76,7 @@ def rank_frame(
     ``models`` are the embeddings of one model, or of several that differ in their seed alone. Clips
     to ``keep`` (bool, (clips,); all if not given) are queries and candidates; ``sizes`` of
     galleries that they are too few for are left out. ``seed`` draws the galleries; ``cosine``
-    insists on vectors of length 1, see `both_ranks`. InputError if there are too few clips for
+    insists on vectors of length 1, see `ranks`. InputError if there are too few clips for
     every size.
 
     A line a query: member (number of the model), direction, gallery, clip (row of the query),

@@ -14,7 +14,7 @@ from torch import Tensor
 from xmodal.data.features import FeatureSet
 from xmodal.evaluation.hubness import occurrence
 from xmodal.evaluation.recall import directions, nearest
-from xmodal.metrics import Ranks, both_ranks, ranks
+from xmodal.metrics import Ranks, ranks
 from xmodal.model import Embeddings
 
 
@@ -55,7 +55,7 @@ def by_category(
     among the first k), relevant (percent of the first k that share any label with the query).
     """
     labels = features.labels
-    own = ranks(query, gallery, cosine=False).hits(k).numpy()  # or with hubs corrected
+    own = ranks(query, gallery, cosine=False)[0].hits(k).numpy()  # or with hubs corrected
     found = nearest(query, gallery, min(k, len(gallery)))[1].numpy()
     precision = relevant(found, features).mean(axis=1)
     lines = []
@@ -83,7 +83,7 @@ def errors(models: Mapping[str, Embeddings], features: FeatureSet, k: int = 10) 
     """
     lines = []
     for name, embedded in models.items():
-        own = both_ranks(embedded.audio, embedded.visual, cosine=False)
+        own = ranks(embedded.audio, embedded.visual, cosine=False)
         both = [
             _one_way(found, query, gallery, features, k)
             for found, (_, query, gallery) in zip(own, directions(embedded), strict=True)
