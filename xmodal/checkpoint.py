@@ -1,5 +1,6 @@
 """The folder of one training run: whose it is, what is complete in it, and how it is loaded."""
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -9,13 +10,15 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from xmodal.archive import WEIGHTS, as_noted, digest, is_packed, unpacked, verify
 from xmodal.config import InputError, TrainConfig
 from xmodal.files import atomic, recover, remove, replace, require_empty
 from xmodal.model import JointEmbedding
 
 TRAINING_VERSION = 1
 """Of what a training computes. Raise it when its numbers move: every run is then another one."""
+
+WEIGHTS = "model.safetensors"
+"""The weights with the best validation recall, in the folder of a run."""
 
 SHIPPED = Path(__file__).parent / "weights"
 """Weights that come with the package, a folder a run."""
@@ -34,6 +37,25 @@ HOLDS: dict[str, dict[str, Any]] = {
 
 OWN = ("result.json", "recall.csv", "checkpoint", "history.jsonl", WEIGHTS)
 """What a training replaces, beside config.json; all else in its folder is its user's."""
+
+
+def digest(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def intact(path: Path, sha256: str) -> bool:
+    """Tell whether a file is there and has the SHA-256 that was noted when it was written."""
+    return path.is_file() and digest(path) == sha256
+
+
+def verify(folder: Path) -> Path:
+    """Return a folder of weights that are handed on; InputError if its manifest says otherwise."""
+    for name, sha256 in json.loads((folder / "manifest.json").read_text()).items():
+        if not intact(folder / name, sha256):
+            raise InputError(f"{folder / name} is missing or damaged: install the package again")
+    return folder
 
 
 class RunFolder:
@@ -94,7 +116,7 @@ class RunFolder:
     def verify(self, state: dict[str, Any]) -> None:
         """Make sure that the last checkpoint is as it was written; InputError if it is not."""
         for name, noted in state.get("files", {}).items():
-            if not as_noted(self.path / "checkpoint" / name, noted):
+            if not intact(self.path / "checkpoint" / name, noted):
                 raise self.damaged(f"checkpoint/{name}")
 
     def add_to_history(self, line: dict[str, Any]) -> int:
@@ -182,12 +204,9 @@ def build_model(config: TrainConfig, sizes: dict[str, int]) -> JointEmbedding:
 def find_run(run: Path | str) -> Path:
     """Return the folder of a run: as given, or of weights of that name that come with the package.
 
-    A run may be packed, see `xmodal.archive`. InputError if there is no finished run, or a file of
-    weights that were handed on is not as it was.
+    InputError if there is no finished run, or a file of the package's weights is damaged.
     """
     run = os.path.expanduser(str(run))
-    if is_packed(run):
-        return unpacked(run)
     if not Path(run).exists() and (SHIPPED / run).is_dir():
         return verify(SHIPPED / run)
     if not Path(run, "result.json").exists():
@@ -202,7 +221,7 @@ def load_run(run: Path | str) -> tuple[JointEmbedding, TrainConfig]:
     """Return the best model of a run, on the CPU in float32, and its configuration: `find_run`."""
     folder = RunFolder(find_run(run))
     stored, noted = folder.read("config.json"), folder.read("result.json").get("weights")
-    if noted and not as_noted(folder.path / WEIGHTS, noted):
+    if noted and not intact(folder.path / WEIGHTS, noted):
         raise folder.damaged(WEIGHTS)
     try:
         config = TrainConfig(**stored["config"])

@@ -14,8 +14,7 @@ from safetensors.torch import save
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from xmodal.archive import WEIGHTS, digest
-from xmodal.checkpoint import TRAINING_VERSION, RunFolder, build_model
+from xmodal.checkpoint import TRAINING_VERSION, WEIGHTS, RunFolder, build_model, digest
 from xmodal.config import InputError, TrainConfig
 from xmodal.data.batches import Batches, Drawn
 from xmodal.data.features import FeatureSet, open_features, read_rows

@@ -12,8 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from xmodal.archive import WEIGHTS, as_noted, digest
-from xmodal.checkpoint import SHIPPED
+from xmodal.checkpoint import SHIPPED, WEIGHTS, digest, intact
 from xmodal.config import InputError
 from xmodal.data.features import open_features, read_manifest
 from xmodal.files import atomic, locked
@@ -133,7 +132,7 @@ def read_measured(folder: Path) -> Measured:
     frames = {}
     for name, noted in files.items():
         path = folder / name
-        if not as_noted(path, noted):
+        if not intact(path, noted):
             raise InputError(
                 f"{path} is missing or not as it was measured: restore it, or remove {folder} and "
                 "measure again"

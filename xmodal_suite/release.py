@@ -6,8 +6,7 @@ import pandas as pd
 from pydantic import Field
 from safetensors.torch import load_file, save
 
-from xmodal.archive import WEIGHTS, pack, write_manifest
-from xmodal.checkpoint import RunFolder
+from xmodal.checkpoint import WEIGHTS, RunFolder, digest
 from xmodal.config import InputError, StageConfig
 from xmodal.data.features import SPLITS, FeatureSet, open_features
 from xmodal.evaluation.recall import embed_run, mean_recall, recall_frame
@@ -29,7 +28,6 @@ class ShipConfig(StageConfig):
     features: Path = Field(description="feature set that they were trained on")
     out: Path = Field(description="folder for the weights, named as they will be called")
     galleries: list[int] = Field([256, 512, 1024], description="candidates per query, in the card")
-    archive: bool = Field(False, description="also OUT.zip, to be opened by path or address")
 
 
 CARD = Path(__file__).with_name("card.md")
@@ -47,7 +45,7 @@ def ship(config: ShipConfig) -> str:
     with locked(config.out):
         with atomic(config.out) as fresh:
             card = _write(config, fresh)
-        return card + (f"\n{config.out}.zip#sha256={pack(config.out)}\n" if config.archive else "")
+        return card
 
 
 def _write(config: ShipConfig, out: Path) -> str:
@@ -100,7 +98,7 @@ def _write(config: ShipConfig, out: Path) -> str:
         ).to_markdown(index=False),
     )
     (out / "README.md").write_text(card, encoding="utf-8")
-    write_manifest(out)
+    folder.write("manifest.json", {path.name: digest(path) for path in sorted(out.iterdir())})
     return card
 
 

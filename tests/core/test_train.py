@@ -23,8 +23,7 @@ from killed import train_killed
 from pydantic import ValidationError
 from safetensors.torch import load_file
 
-from xmodal.archive import digest
-from xmodal.checkpoint import TRAINING_VERSION, bytes_needed, load_run, read_history
+from xmodal.checkpoint import TRAINING_VERSION, bytes_needed, digest, load_run, read_history
 from xmodal.config import RECIPES, VARIANTS, InputError, TrainConfig
 from xmodal.data.features import open_features
 from xmodal.data.loader import Order

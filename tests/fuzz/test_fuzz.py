@@ -9,7 +9,6 @@ import csv
 import io
 import json
 import multiprocessing
-import os
 import re
 import resource
 import shutil
@@ -21,7 +20,6 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -31,7 +29,6 @@ from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from xmodal.archive import pack, unpacked, write_manifest
 from xmodal.checkpoint import RunFolder, load_run, read_history
 from xmodal.config import InputError, StageConfig, TrainConfig
 from xmodal.data.features import SPLITS, open_features, read_chunks
@@ -497,7 +494,7 @@ def test_damaged_parquet(damage: list[Change], name: str, cells: list[Any]) -> N
         use_pairs(place / "a.parquet")
 
 
-# --- runs, archives, indexes ---------------------------------------------------------------------
+# --- runs and indexes ----------------------------------------------------------------------------
 
 RUN = ["config.json", "result.json", "history.jsonl", "model.safetensors"]
 
@@ -551,39 +548,6 @@ def test_a_run_that_once_failed(name: str, key: str, value: Any) -> None:
                 RunFolder(place).state()
             else:
                 load_run(place)
-
-
-@cache
-def archive() -> bytes:
-    with folder() as place:
-        for name in ("model.safetensors", "config.json", "result.json"):
-            shutil.copy(run() / name, place / name)
-        write_manifest(place)
-        pack(place)
-        return place.with_name("it.zip").read_bytes()
-
-
-@few(60)
-@given(damage=DAMAGE, others=OTHER, inner=st.booleans())
-def test_a_damaged_archive(damage: list[Change], others: list, inner: bool) -> None:
-    """What is unpacked are the bytes that its own manifest names, and nothing lies elsewhere."""
-    content = damaged(archive(), damage)
-    if inner:
-        with zipfile.ZipFile(io.BytesIO(archive())) as whole:
-            entries = {entry.filename: whole.read(entry) for entry in whole.infolist()}
-        manifest = entries["it/manifest.json"].decode()
-        entries["it/manifest.json"] = with_others(manifest, others).encode()
-        with zipfile.ZipFile(packed := io.BytesIO(), "w") as fresh:
-            for name, some in entries.items():
-                fresh.writestr(name, some)
-        content = packed.getvalue()
-    with folder() as place, mock.patch.dict(os.environ, XDG_CACHE_HOME=str(place / "cache")):
-        (place / "a.zip").write_bytes(content)
-        with bounded():
-            found = unpacked(str(place / "a.zip"))
-            assert found.parent == place / "cache/xmodal"
-        assert {path.name for path in place.iterdir()} <= {"a.zip", "cache"}
-        assert not [*place.rglob("*.partial*")]
 
 
 @cache

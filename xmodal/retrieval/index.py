@@ -22,8 +22,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 from tqdm import tqdm
 
-from xmodal.archive import WEIGHTS, digest
-from xmodal.checkpoint import RunFolder, find_run, load_run
+from xmodal.checkpoint import WEIGHTS, RunFolder, digest, find_run, load_run
 from xmodal.config import InputError, StageConfig
 from xmodal.data.features import (
     CHUNK,
