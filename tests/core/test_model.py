@@ -110,10 +110,9 @@ def test_dropout_is_for_training_only():
 
 
 def test_the_learned_scale_starts_at_one_over_the_temperature():
-    model = network(5, 4, (6,), (3,), temperature=0.25)
-    found = model(torch.randn(3, 5), torch.randn(3, 4))
-    assert (found.scale.item(), found.bias.item()) == (pytest.approx(4), 0)
-    assert network(5, 4, (6,), (3,))(torch.randn(3, 5), torch.randn(3, 4)).scale is None
+    scale, bias = network(5, 4, temperature=0.25).scale_and_bias
+    assert (scale.item(), bias.item()) == (pytest.approx(4), 0)
+    assert network(5, 4).scale_and_bias is None
 
 
 def test_he_weights_are_wider_than_glorot_weights():
