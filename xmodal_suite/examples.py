@@ -9,7 +9,7 @@ from xmodal.config import InputError
 from xmodal.data.features import FeatureSet
 from xmodal.evaluation.recall import directions, nearest
 from xmodal.evaluation.relevance import most_frequent
-from xmodal.metrics import both_ranks
+from xmodal.metrics import ranks
 from xmodal.model import Embeddings
 from xmodal_suite.space import frequent_labels
 
@@ -34,7 +34,7 @@ def examples(
     if len(audible) < max(seeded, extremes):
         raise InputError(f"{len(audible)} clips with sound are too few: ask for fewer examples")
     rows: list[dict] = []
-    both = both_ranks(embedded.audio, embedded.visual)
+    both = ranks(embedded.audio, embedded.visual)
     for number, (direction, query, gallery) in enumerate(directions(embedded)):
         cosine, item = (x.numpy() for x in nearest(query, gallery, min(SHOWN, len(gallery))))
         rank = both[number].average().numpy()
@@ -148,10 +148,10 @@ def points_frame(plane: np.ndarray, clips: FeatureSet, labels: int) -> pd.DataFr
 def match_frame(embedded: Embeddings) -> pd.DataFrame:
     """Return the cosine of each clip's own pair, and the rank of its match in both directions."""
     cosine = (embedded.visual * embedded.audio).sum(dim=1).numpy().round(4)
-    both = both_ranks(embedded.audio, embedded.visual)
+    both = ranks(embedded.audio, embedded.visual)
     ways = (direction for direction, *_ in directions(embedded))
-    ranks = {way: own.average().numpy() for way, own in zip(ways, both, strict=True)}
-    return pd.DataFrame({"cosine": cosine, **ranks})
+    places = {way: own.average().numpy() for way, own in zip(ways, both, strict=True)}
+    return pd.DataFrame({"cosine": cosine, **places})
 
 
 def neighbours_frame(embedded: Embeddings, k: int, rows: np.ndarray | None = None) -> pd.DataFrame:

@@ -22,7 +22,7 @@ from xmodal.evaluation.cca import LINEAR, choose_cca, embed_cca
 from xmodal.evaluation.recall import KS, joined, nearest, rank_frame
 from xmodal.media.encoders import open_encoders
 from xmodal.media.extract import ExtractConfig, embed_file, find_media
-from xmodal.metrics import both_ranks
+from xmodal.metrics import ranks
 from xmodal.model import Embeddings
 from xmodal.train import train
 from xmodal_suite.explored import ExplorerConfig, explore
@@ -185,7 +185,7 @@ def fit_recipe(fold: Path, config: OwnMediaConfig) -> Embed:
 def normalised_rank(embedded: Embeddings, rows: np.ndarray) -> float:
     """Return where the match stands among some clips, both ways: 0 first, 1 last, 0.5 by chance."""
     some = Embeddings(embedded.visual[rows], embedded.audio[rows])
-    averages = [way.average().mean().item() for way in both_ranks(some.audio, some.visual)]
+    averages = [way.average().mean().item() for way in ranks(some.audio, some.visual)]
     return (sum(averages) / 2 - 1) / (len(rows) - 1)
 
 

@@ -24,7 +24,7 @@ def clips(
 
 
 def recall_at_1(embedded: Embeddings) -> float:
-    return recall(ranks(embedded.visual, embedded.audio), ks=(1,), resamples=0).recall[0]
+    return recall(ranks(embedded.visual, embedded.audio)[0], ks=(1,), resamples=0).recall[0]
 
 
 def test_shuffled_pairs_score_chance():
@@ -37,7 +37,7 @@ def test_shuffled_pairs_score_chance():
 
 def test_one_point_for_all_scores_exactly_chance():
     found = controls.constant(40)
-    result = recall(ranks(found.visual, found.audio), ks=(1, 5, 10), resamples=0)
+    result = recall(ranks(found.visual, found.audio)[0], ks=(1, 5, 10), resamples=0)
     assert result.recall == pytest.approx((1 / 40, 5 / 40, 10 / 40))
 
 
@@ -53,7 +53,7 @@ def test_labels_find_a_clip_among_those_that_share_them_all():
     """By hand: two clips share {0}, one has {0, 1}, one {2}, and one none at all."""
     features = clips(np.ones((5, 2)), np.ones((5, 2)), [[0], [0], [0, 1], [2], []])
     found = controls.labels(features)
-    chance = ranks(found.visual, found.audio).hits(1).tolist()
+    chance = ranks(found.visual, found.audio)[0].hits(1).tolist()
     assert chance == pytest.approx([1 / 2, 1 / 2, 1, 1, 1 / 5])
 
 

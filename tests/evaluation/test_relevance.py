@@ -58,7 +58,7 @@ def test_errors_by_hand():
         missed = (query @ gallery.T).topk(1).indices[:, 0] != torch.arange(4)
         shared = relevant(first(query, gallery, 1), CLIPS)[:, 0]
         for name, value in {
-            "R@1": 100 * ranks(query, gallery).hits(1).mean().item(),
+            "R@1": 100 * ranks(query, gallery)[0].hits(1).mean().item(),
             "misses with a shared label": 100 * shared[missed.numpy()].mean(),
             "precision@2 of labels": 100 * relevant(first(query, gallery, 2), CLIPS).mean(),
         }.items():

@@ -10,7 +10,6 @@ import pandas as pd
 import torch
 from pydantic import Field, PositiveInt
 from torch import Tensor
-from tqdm import tqdm
 
 from xmodal.checkpoint import RunFolder, find_run, load_run
 from xmodal.config import InputError, StageConfig
@@ -164,8 +163,6 @@ def embed_run(run: Path, features: FeatureSet) -> Embeddings:
         raise InputError(
             f"{run}: an embedding of the {features.split} split is not finite; train again"
         )
-    if said := embedded.collapse():
-        tqdm.write(f"{run}: {said}")
     return embedded
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from xmodal.data.features import FeatureSet
 from xmodal.evaluation.hubness import occurrence
 from xmodal.evaluation.recall import directions, nearest
-from xmodal.metrics import both_ranks
+from xmodal.metrics import ranks
 from xmodal.model import Embeddings
 
 
@@ -54,7 +54,7 @@ def by_category(
     for each of the ``most`` frequent labels: label, clips, recall (percent, of the clip's own match
     among the first k), relevant (percent of the first k that share any label with the query).
     """
-    own = both_ranks(query, gallery, cosine=False)[0].hits(k).numpy()  # lengths other than 1, too
+    own = ranks(query, gallery, cosine=False)[0].hits(k).numpy()  # lengths other than 1, too
     found = nearest(query, gallery, min(k, len(gallery)))[1].numpy()
     precision = relevant(found, features).mean(axis=1)
     lines = []
@@ -77,7 +77,7 @@ def errors(models: Mapping[str, Embeddings], features: FeatureSet, k: int = 10) 
     lines, count = [], len(features)
     for name, embedded in models.items():
         both = []
-        own = both_ranks(embedded.audio, embedded.visual, cosine=False)
+        own = ranks(embedded.audio, embedded.visual, cosine=False)
         for ranked, (_, query, gallery) in zip(own, directions(embedded), strict=True):
             retrieved = nearest(query, gallery, min(k, count))[1].numpy()
             missed = retrieved[:, 0] != np.arange(count)
