@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from xmodal.config import InputError
-from xmodal.data.pairs import Pairs
+from xmodal.data.pairs import Pairs, linked
 from xmodal.data.prepare import PrepareConfig, prepare
 from xmodal.media.extract import ExtractConfig, find_media
 from xmodal.metrics import ranks
