@@ -153,9 +153,6 @@ def test_a_cluster_would_get_a_job_for_each_training(tmp_path: Path, name: str) 
     assert {*asked["groups"], *asked["set-threads"], *asked["set-resources"]} <= rules
 
 
-# --- numbers -------------------------------------------------------------------------------------
-
-
 def test_the_paper_is_the_default() -> None:
     config = TrainConfig()
     assert (config.batch_size, config.margin, config.p_negative) == (1024, 0.2, 0.6)
