@@ -104,7 +104,7 @@ test: .venv/installed lint  ## all tests but the long ones
 
 test-slow: .venv/installed  ## the long tests
 	$(call EXTRA,fuzz) || \
-		echo "atheris cannot be had here: Hypothesis draws the bytes that it would"
+		echo "atheris cannot be had here: its tests are skipped"
 	$(PYTEST) -m slow
 
 lint: .venv/installed  ## style and types

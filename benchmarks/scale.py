@@ -31,6 +31,7 @@ HERE = Path(__file__).parent
 ALL_VIDEOS = 6_100_000
 STEPS, ROUNDS = 130, 3
 """Steps of a timed training (two windows of 65,536 clips, and a little of the third); trainings."""
+SPLIT = {"evaluation_clips": 6000, "validation_clips": 3000}
 SETS = {"small, float32": "small", "large, float32": "large", "large, float16": "large"}
 
 
@@ -84,8 +85,7 @@ def measure(shards: Path, vocabulary: Path, work: Path, copies: int) -> dict[str
     for name, folder in SETS.items():
         out, storage = work / name.replace(", ", "-"), name.split(", ")[1]
         given = {"shards": work / folder, "vocabulary": vocabulary, "storage": storage, "out": out}
-        split = {"evaluation_clips": 6000, "validation_clips": 3000}
-        told = watched(work / folder, "prepare", **given, **split)
+        told = watched(work / folder, "prepare", **given, **SPLIT)
         clips = sum(split["clips"] for split in read_manifest(out)["splits"].values())
         prepared[name] = {"clips": clips, **told, "disk_gb": size(out)}
 
@@ -144,12 +144,12 @@ def page(found: dict[str, Any]) -> str:
     times = ALL_VIDEOS / large
     seconds, full = prepared.loc["large, float32", ["seconds", "disk_gb"]]
     half = prepared.loc["large, float16", "disk_gb"]
-    form = {"floatfmt": ",.1f", "index": True}
+    form = {"floatfmt": (None, ",.0f", ",.0f", ",.0f", ".1f")}
     return PAGE.format(
         **{name: found[name] for name in ("shards", "shards_gb", "cores", "steps")},
         **{"large": large, "times": times, "seconds": seconds, "full": full, "half": half},
         prepared=prepared.drop(columns="seconds").rename(columns=heads).to_markdown(**form),
-        trained=trained.rename(columns=heads).to_markdown(**form),
+        trained=trained.rename(columns=heads).to_markdown(floatfmt=",.0f"),
         ratio=median(one["large"]["seconds"] / one["small"]["seconds"] for one in found["train"]),
         rounds=len(found["train"]),
         all_minutes=times * seconds / 60,

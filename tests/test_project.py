@@ -85,9 +85,8 @@ def test_one_version_of_each_is_chosen(python: str, system: str, machine: str) -
 
 
 def test_both_builds_of_torch_are_of_one_version() -> None:
-    cpu, plain = (
-        entries(ROOT / "requirements" / f"{name}.lock") for name in ("torch-cpu", "torch")
-    )
+    names = ("torch-cpu", "torch")
+    cpu, plain = (entries(ROOT / "requirements" / f"{name}.lock") for name in names)
     assert list(cpu) == ["torch"] and not set(cpu["torch"][0][1]) & set(plain["torch"][0][1])
     assert str(cpu["torch"][0][0]) == f"{plain['torch'][0][0]}+cpu"
 
@@ -149,10 +148,9 @@ def test_a_cluster_would_get_a_job_for_each_training(tmp_path: Path, name: str) 
     assert told.returncode == 0, told.stdout + told.stderr
     trainings = re.findall(r"^rule train:", told.stdout, re.MULTILINE)
     assert trainings and told.stdout.count("runtime=720") == len(trainings)
-    subprocess.run(["bash", "-n", ROOT / "profiles/cluster/slurm/train.sbatch"], check=True)
-
-
-# --- numbers -------------------------------------------------------------------------------------
+    asked = yaml.safe_load((ROOT / f"profiles/cluster/{name}/config.yaml").read_text())
+    rules = set(re.findall(r"^rule (\w+):", (ROOT / "Snakefile").read_text(), re.MULTILINE))
+    assert {*asked["groups"], *asked["set-threads"], *asked["set-resources"]} <= rules
 
 
 def test_the_paper_is_the_default() -> None:
