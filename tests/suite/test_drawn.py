@@ -12,6 +12,8 @@ import pytest
 from matplotlib.image import imread
 from test_graph import ROOT, Project
 
+from xmodal_suite.notebook import BROKEN
+
 SETS = ("yt8m", "media")
 #: Pages that name files of the machine that made them, so they are not committed.
 LOCAL = {Path("own_explorer.html"), Path("own_explorer.json")}
@@ -93,6 +95,7 @@ def test_a_committed_notebook_is_its_source_and_shows_the_figures(source: Path):
         if "image/png" in output.get("data", {})
     ]
     assert all(png in pictures for png in shown)
+    assert BROKEN not in executed.read_text(), "a sentence no longer holds on these measurements"
     assert not any(
         output["output_type"] == "error" or output.get("name") == "stderr"
         for cell in json.loads(executed.read_text())["cells"]

@@ -18,6 +18,7 @@ from playwright.sync_api import expect
 
 from xmodal.config import InputError
 from xmodal_suite.explorer import explorer_page
+from xmodal_suite.kept import read_frame
 
 DIRECTIONS = ["audio→video", "video→audio"]
 EVIL = '</script><img src="https://example.org/x" onerror="document.title=1">'
@@ -88,9 +89,9 @@ def test_too_many_clips_are_refused():
 
 
 def test_the_committed_page_is_that_of_the_committed_measurements():
-    results = ROOT / "data/results/yt8m/05_explorer"
-    points = pd.read_csv(results / "points.csv", dtype={"clip": str}).fillna({"labels": ""})
-    page = explorer_page(points, pd.read_parquet(results / "neighbours.parquet"), "YouTube-8M")
+    results = ROOT / "data/results/yt8m/05_retrieval"
+    found = [read_frame(results, name) for name in ("explored", "explored_neighbours")]
+    page = explorer_page(*found, "YouTube-8M")
     assert page == (ROOT / "figures/yt8m/explorer.html").read_text(encoding="utf-8")
 
 
