@@ -70,7 +70,7 @@ def test_the_page_holds_tables_verdict_protocol_and_the_pictures_that_are_there(
 def told(page: Path) -> dict[str, tuple[str, str, str]]:
     """Return notebook, commit and features of each table and picture, as a page has them."""
     rows = [line.strip("| ").split(" | ") for line in page.read_text().splitlines()]
-    rows = [row for row in rows if len(row) == 4 and re.fullmatch(r"`\S+`|none", row[1])]
+    rows = [row for row in rows if len(row) == 4 and re.fullmatch(r"`[\w, -]+`|none", row[1])]
     return {
         name: (row[0], row[1].strip("`"), row[2].strip("`…"))
         for row in rows
