@@ -198,10 +198,8 @@ def test_vggish_flattens_as_tensorflow_and_ends_before_its_relu():
 
 def matrix(values: np.ndarray, **layout: int) -> bytes:
     """Encode a matrix as MediaPipe does, its values one after the other."""
-    rows, columns = values.shape
     message = message_class(yt8m._MATRIX, "MatrixData")
-    sizes = {"rows": rows, "cols": columns, **layout}
-    return message(**sizes, packed_data=values.ravel()).SerializeToString()
+    return message(**layout, packed_data=values.ravel()).SerializeToString()
 
 
 @pytest.fixture
@@ -271,9 +269,9 @@ def test_another_file_is_refused(files: Path, name: str, content: bytes):
 def test_a_matrix_goes_by_columns_unless_it_says_otherwise(tmp_path: Path):
     path = tmp_path / "vggish_mean_matrix_data.pb"
     path.write_bytes(matrix(np.arange(6).reshape(2, 3)))
-    assert yt8m._read_matrix(path, (2, 3)).tolist() == [[0, 2, 4], [1, 3, 5]]
+    assert yt8m.read_matrix(path, (2, 3)).tolist() == [[0, 2, 4], [1, 3, 5]]
     path.write_bytes(matrix(np.arange(6).reshape(2, 3), layout=1))
-    assert yt8m._read_matrix(path, (2, 3)).tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert yt8m.read_matrix(path, (2, 3)).tolist() == [[0, 1, 2], [3, 4, 5]]
 
 
 # --- compatibility -------------------------------------------------------------------------------

@@ -113,10 +113,9 @@ def test_a_sound_beside_a_silent_video_is_its_sound(folder: Path):
 
 
 def test_bad_input_is_told(tmp_path: Path, call: Callable):
-    for words in ([tmp_path / "gone"], [tmp_path], [tmp_path, "--out", "features.csv"]):
-        status, out, told = call("extract", *words)
-        assert (status, out, told.count("\n")) == (2, "", 1)
-        assert str(tmp_path) in told or ".npz" in told
+    for folder in (tmp_path / "gone", tmp_path):
+        status, out, told = call("extract", folder)
+        assert (status, out, told.count("\n")) == (2, "", 1) and str(folder) in told
 
 
 def test_the_command(folder: Path, call: Callable, monkeypatch: pytest.MonkeyPatch):
