@@ -119,7 +119,7 @@ def test_damage_in_the_middle_costs_no_more_than_itself(tmp_path: Path):
     assert 2 <= len(list(pictures(path))) <= 5
 
 
-@pytest.mark.parametrize("name", ["صوت.mp4", "视频 一.mp4", "concat:a|b%03d.mp4", "-i.mp4"])
+@pytest.mark.parametrize("name", ["视频 一.mp4", "concat:a|b%03d.mp4", "-i.mp4"])
 def test_a_name_is_only_a_name(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch):
     write_media(tmp_path / "plain.mp4", steady(1)).rename(tmp_path / name)
     monkeypatch.chdir(tmp_path)

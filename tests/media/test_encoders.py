@@ -252,16 +252,9 @@ def test_all_that_is_missing_is_told_at_once(tmp_path: Path):
         open_encoders("yt8m")
 
 
-def test_a_missing_architecture_is_told(files: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setitem(sys.modules, "torch_fidelity.feature_extractor_inceptionv3", None)
-    with pytest.raises(InputError, match="yt8m"):
-        open_encoders("yt8m", files)
-
-
 @pytest.mark.parametrize("name", [yt8m.VGGISH, "eigenvecs.npy", "vggish_mean_matrix_data.pb"])
-@pytest.mark.parametrize("content", [b"", b"\x08\x01", b"\x93NUMPY"])
-def test_another_file_is_refused(files: Path, name: str, content: bytes):
-    (files / name).write_bytes(content)
+def test_another_file_is_refused(files: Path, name: str):
+    (files / name).write_bytes(b"\x08\x01")
     with pytest.raises(InputError, match=name):
         open_encoders("yt8m", files)
 

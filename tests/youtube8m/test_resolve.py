@@ -175,17 +175,8 @@ def test_the_command(site: Server, config: ResolveConfig, call: Callable):
     assert site.asked == [path_of("nXSc"), path_of(GONE)]
 
 
-@pytest.mark.parametrize(
-    "words, word",
-    [
-        ([], "ids"),
-        (["--id", "../x"], r"\.\./x"),
-        (["nowhere"], "nowhere"),
-        (["--rate", "0", "--id", "abcd"], "rate"),
-    ],
-)
-def test_a_wrong_option_is_refused_in_one_sentence(tmp_path, monkeypatch, call, words, word):
+@pytest.mark.parametrize("words", [[], ["--id", "../x"], ["nowhere"]], ids=" ".join)
+def test_what_names_no_clips_is_refused_in_one_sentence(tmp_path, monkeypatch, call, words):
     monkeypatch.chdir(tmp_path)
     status, out, err = call("resolve", *words)
-    assert (status, out, err.count("\n")) == (2, "", 1)
-    assert re.search(word, err) and not list(tmp_path.iterdir())
+    assert (status, out, err.count("\n")) == (2, "", 1) and not list(tmp_path.iterdir())
