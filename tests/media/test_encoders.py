@@ -102,17 +102,6 @@ def test_a_clip_is_the_mean_of_its_parts(packaged: Encoders):
     assert np.isfinite(packaged.audio([np.zeros(2205, np.float32)])).all()  # 50 ms of silence
 
 
-def test_a_network_tells_likeness(packaged: Encoders):
-    """A tone is nearer to the same tone, quieter and later, than to noise."""
-
-    def nearer(query: np.ndarray, near: np.ndarray, far: np.ndarray) -> bool:
-        near, far = (query @ x / np.linalg.norm(query) / np.linalg.norm(x) for x in (near, far))
-        return near > far + 0.05
-
-    tone = np.sin(2 * np.pi * 440 * np.arange(2 * 44_100) / 44_100).astype(np.float32)
-    assert nearer(*(packaged.audio([s]) for s in (tone, tone[500:] * 0.7, noise(2, 2))))
-
-
 # --- YouTube-8M's arithmetic ---------------------------------------------------------------------
 
 

@@ -13,7 +13,7 @@ from typing import Annotated, Literal, NamedTuple
 
 import pooch
 import requests
-from pydantic import BaseModel, Field, PositiveInt, StringConstraints, ValidationError
+from pydantic import BaseModel, Field, PositiveInt, ValidationError
 from tqdm import tqdm
 
 from xmodal.config import InputError, StageConfig
@@ -46,8 +46,8 @@ class Plan(BaseModel):
     """The MD5 (hexadecimal) of each shard, by name; a name is never a path, nor hidden."""
 
     files: dict[
-        Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]*$")],
-        Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")],
+        Annotated[str, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]*$")],
+        Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")],
     ]
 
 
@@ -77,6 +77,7 @@ def download(config: DownloadConfig) -> Downloaded:
     """
     pooch.get_logger().setLevel("WARNING")  # else it prints a line for each file
     files = pooch.create(config.folder, "", retry_if_failed=1)
+    failed: dict[str, str] = {}
     with open_session(config.jobs) as session, locked(config.folder):
         _choose(files, session, config)
         for split in config.splits:
@@ -93,19 +94,19 @@ def download(config: DownloadConfig) -> Downloaded:
             if url == files.urls[VOCABULARY]:
                 read_vocabulary(path)
 
-        def fetch(path: str) -> tuple[str, str]:
-            """Return the path of a file, and what was done about it or why that failed."""
+        def fetch(path: str) -> str:
+            """Fetch a file where needed; return what was done, in pooch's words."""
             try:
-                return path, files.fetch(path, lambda _, action, __: action, save)
+                return files.fetch(path, lambda _, action, __: action, save)
             except (requests.RequestException, ValueError) as error:
-                return path, str(error)
+                failed[path] = str(error)
+                return "failed"
 
         with ThreadPool(config.jobs) as pool:  # its threads are daemons: nothing waits for them
             run = pool.imap_unordered(fetch, files.urls)
-            done = dict(tqdm(run, "fetching", len(files.urls), unit="file", disable=None))
-    present = list(done.values()).count("fetch")
-    actions = ("download", "update", "fetch")  # pooch's words
-    failed = {path: done[path] for path in sorted(done) if done[path] not in actions}
+            done = list(tqdm(run, "fetching", len(files.urls), unit="file", disable=None))
+    present = done.count("fetch")
+    failed = dict(sorted(failed.items()))
     return Downloaded(config.folder, len(done) - present - len(failed), present, failed)
 
 
