@@ -233,12 +233,10 @@ def test_the_files_make_encoders(files: Path):
 
 def test_all_that_is_missing_is_told_at_once(tmp_path: Path):
     (tmp_path / "mean.npy").write_bytes(b"")
-    with pytest.raises(InputError, match="6 of the 7 files") as told:
+    with pytest.raises(InputError) as told:
         open_encoders("yt8m", tmp_path)
-    for name, address in yt8m.ADDRESSES.items():
-        assert (f"{name} (from {address})" in str(told.value)) == (name != "mean.npy")
-    with pytest.raises(InputError, match="files"):
-        open_encoders("yt8m")
+    for name in yt8m.ADDRESSES:
+        assert (name in str(told.value)) == (name != "mean.npy")
 
 
 @pytest.mark.parametrize("name", [yt8m.VGGISH, "eigenvecs.npy", "vggish_mean_matrix_data.pb"])

@@ -5,7 +5,6 @@ YouTube-8M, which their maintainers call approximate: see `compatibility`.
 """
 
 import hashlib
-from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -23,14 +22,14 @@ from xmodal.data.statistics import moments
 from xmodal.media import optional
 from xmodal.media.encoders import Encoders, as_tensor, magnitudes, mean, mel_filters, windows
 
-GITHUB, YT8M = "https://github.com", "http://data.yt8m.org"
+YT8M = "http://data.yt8m.org"
 INCEPTION = "pt_inception-2015-12-05-6726825d.pth"
 VGGISH = "vggish-10086976.pth"
 CENTRE, VARIANCES, DIRECTIONS = "mean.npy", "eigenvals.npy", "eigenvecs.npy"
 MEAN, PROJECTION = "vggish_mean_matrix_data.pb", "vggish_projection_matrix_data.pb"
 ADDRESSES = {
-    INCEPTION: f"{GITHUB}/mseitzer/pytorch-fid/releases/download/fid_weights/{INCEPTION}",
-    VGGISH: f"{GITHUB}/harritaylor/torchvggish/releases/download/v0.1/{VGGISH}",
+    INCEPTION: f"https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/{INCEPTION}",
+    VGGISH: f"https://github.com/harritaylor/torchvggish/releases/download/v0.1/{VGGISH}",
     **dict.fromkeys((CENTRE, VARIANCES, DIRECTIONS), f"{YT8M}/yt8m_pca.tgz"),
     MEAN: f"{YT8M}/pca_matrix_data/{MEAN}",
     PROJECTION: f"{YT8M}/pca_matrix_data/{PROJECTION}",
@@ -81,7 +80,7 @@ def encoders(
     visual: Projection,
     audio: Projection,
 ) -> Encoders:
-    """Put YouTube-8M's encoders together; the projections are to 1,024 and to 128 numbers.
+    """Put YouTube-8M's encoders together: a network and a PCA of each modality.
 
     Inception takes uint8 (1, 3, height, width), and gives ``pool_3``, (1, 2048). VGGish takes
     `log_mel`, (1, 1, 96, 64), and gives the last layer before its ReLU, (1, 128).
@@ -105,8 +104,7 @@ def encoders(
 def open_yt8m(folder: Path) -> Encoders:
     """Load YouTube-8M's encoders from the files of `ADDRESSES`, each verified.
 
-    InputError if files are missing (all are named, with their addresses) or are not what they
-    should be, or torch-fidelity, which has Inception's architecture, is not installed.
+    InputError names, with their addresses, all that are missing, or says which are damaged.
     """
     missing = [name for name in ADDRESSES if not (folder / name).is_file()]
     if missing:
@@ -154,13 +152,11 @@ def vggish_network() -> nn.Sequential:
             channels = width
         features.append(nn.MaxPool2d(2))
     dense = (nn.Linear(6 * 4 * 512, 4096), nn.ReLU(), nn.Linear(4096, 4096), nn.ReLU())
-    return nn.Sequential(
-        OrderedDict(
-            features=nn.Sequential(*features),
-            flatten=_ChannelsLast(),
-            embeddings=nn.Sequential(*dense, nn.Linear(4096, 128)),
-        )
-    )
+    network = nn.Sequential()
+    network.add_module("features", nn.Sequential(*features))
+    network.add_module("flatten", _ChannelsLast())
+    network.add_module("embeddings", nn.Sequential(*dense, nn.Linear(4096, 128)))
+    return network
 
 
 _MATRIX = """
