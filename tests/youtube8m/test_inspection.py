@@ -37,8 +37,8 @@ def inspected(*paths: Path, **options: object) -> Inspection:
 
 def problems(found: Inspection) -> dict[str, str]:
     """The problem of each file that has one, by the file's name."""
-    pairs = zip(found.shards["file"], found.shards["problem"])
-    return {Path(file).name: problem for file, problem in pairs if problem in found.problems}
+    bad = found.shards.dropna(subset="problem")
+    return {Path(file).name: problem for file, problem in zip(bad["file"], bad["problem"])}
 
 
 # --- what is in the files ------------------------------------------------------------------------

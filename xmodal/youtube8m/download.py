@@ -52,7 +52,7 @@ class Plan(BaseModel):
 
 
 class Downloaded(NamedTuple):
-    """What a call of `download` did; ``failed`` maps a path below ``folder`` to the reason."""
+    """What a call of `download` did; ``failed`` maps paths below ``folder`` to reasons."""
 
     folder: Path
     fetched: int
@@ -112,12 +112,11 @@ def download(config: DownloadConfig) -> Downloaded:
 
 def _choose(files: pooch.Pooch, session: requests.Session, config: DownloadConfig) -> None:
     """Note address and hash of each file to fetch, by its path below the folder."""
-    if config.mirror.startswith("http"):
-        plans = shards = research = config.mirror.rstrip("/")
-    else:
+    plans = shards = vocabulary = config.mirror.rstrip("/")
+    if not config.mirror.startswith("http"):
         plans, shards = "http://data.yt8m.org", f"http://{config.mirror}.data.yt8m.org"
-        research = "https://research.google.com/youtube8m"
-    files.urls[VOCABULARY] = f"{research}/csv/2/{VOCABULARY}"
+        vocabulary = "https://research.google.com/youtube8m"
+    files.urls[VOCABULARY] = f"{vocabulary}/csv/2/{VOCABULARY}"
     files.registry[VOCABULARY] = None  # nobody publishes its MD5
     for split in config.splits:
         url = f"{plans}/2/download_plans/video_{split}.json"
