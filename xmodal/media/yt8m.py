@@ -104,7 +104,7 @@ def encoders(
 def open_yt8m(folder: Path) -> Encoders:
     """Load YouTube-8M's encoders from the files of `ADDRESSES`, each verified.
 
-    InputError names, with their addresses, all that are missing, or says which are damaged.
+    InputError names, with their addresses, all that are missing, or those of which one is damaged.
     """
     missing = [name for name in ADDRESSES if not (folder / name).is_file()]
     if missing:

@@ -28,7 +28,7 @@ class InspectConfig(StageConfig):
     """Which shards `inspect` reads, and how it reports."""
 
     shards: list[Path] = Field(description="Shards, or folders that are searched for *.tfrecord")
-    vocabulary: Path | None = Field(None, description="CSV; a label outside it is a problem")
+    vocabulary: Path | None = Field(None, description="Vocabulary; a label outside it is a problem")
     as_json: bool = Field(False, alias="json", description="Print what was found as JSON")
 
 

@@ -67,7 +67,7 @@ def resolve(config: ResolveConfig) -> Resolved:
         raise InputError("there are no ids to resolve; name a feature set, or ids.")
     for clip in ids:
         if not re.fullmatch(CLIP_ID, clip):
-            raise InputError(f"{clip!r} is no clip of YouTube-8M, whose ids are as {CLIP_ID}.")
+            raise InputError(f"{clip!r} is no id of YouTube-8M: those are four letters or digits.")
     known, found = read_youtube_ids(config.cache), 0
     asked = [clip for clip in dict.fromkeys(ids) if clip not in known]
     with locked(config.cache), open_session() as session, config.cache.open("a") as cache:
