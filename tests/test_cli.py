@@ -127,9 +127,9 @@ def test_a_word_is_what_its_field_says(name: str, word: str, meant: object):
 def test_some_options_have_no_name_or_two():
     shards = read(InspectConfig, "a", "~/d", "--json", positional="shards")
     assert shards.shards == [Path("a"), Path.home() / "d"] and shards.as_json
-    line = CommandLine("download", "", ["--release", "1", "there", "--split=train"])
+    line = CommandLine("download", "", ["--jobs", "1", "there", "--split=train"])
     config = line.read(DownloadConfig, "folder", splits="split")
-    assert config == DownloadConfig(folder=Path("there"), release=1, splits=("train",))
+    assert config == DownloadConfig(folder=Path("there"), jobs=1, splits=("train",))
     label = read(SearchConfig, "runs/2", "--label", "2", "-k", "3", positional="run")
     assert (label.run, label.label, label.k) == ("runs/2", "2", 3)
 

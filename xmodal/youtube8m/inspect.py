@@ -28,9 +28,7 @@ class InspectConfig(StageConfig):
     """Which shards `inspect` reads, and how it reports."""
 
     shards: list[Path] = Field(description="Shards, or folders that are searched for *.tfrecord")
-    vocabulary: Path | None = Field(
-        None, description="Vocabulary CSV; a label outside it is a problem"
-    )
+    vocabulary: Path | None = Field(None, description="Vocabulary; a label outside it is a problem")
     as_json: bool = Field(False, alias="json", description="Print what was found as JSON")
 
 
@@ -38,8 +36,7 @@ class Inspection(NamedTuple):
     """What shards hold, and what is wrong with them.
 
     ``shards`` has a row a file: ``file``; ``problem``, a sentence about its first fault, or None;
-    and, if it can be read to its end, the number of ``clips``, of their ``labels`` and of
-    ``unlabelled`` clips, the most labels of a clip, and the extreme values of each feature.
+    and, if it can be read to its end, what `TOTALS` names.
     """
 
     shards: pd.DataFrame
@@ -71,12 +68,8 @@ def inspect(config: InspectConfig) -> Inspection:
     """Read shards to their end, every checksum verified, and say what they hold.
 
     A problem is what `prepare` refuses: damage, a record that is no YouTube-8M example, a label
-    outside the vocabulary, an id that occurs again.
-
-    Raises
-    ------
-    InputError
-        A folder holds no shards, or the vocabulary cannot be read.
+    outside the vocabulary, an id that occurs again. InputError if a folder holds no shards, or the
+    vocabulary cannot be read.
     """
     classes = len(read_vocabulary(config.vocabulary)) if config.vocabulary else None
     rows: list[dict[str, Any]] = []

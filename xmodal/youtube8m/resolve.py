@@ -1,8 +1,7 @@
 """From clip ids to YouTube ids, asked of YouTube-8M's lookup service.
 
-The features name a video by four letters or digits. For the clip ``ABCD`` the address
-``/2/j/i/AB/ABCD.js`` answers ``i("ABCD","its YouTube id");`` as long as the video is public
-(YouTube-8M, "Translating Video IDs").
+For the clip ``ABCD`` the address ``/2/j/i/AB/ABCD.js`` answers ``i("ABCD","its YouTube id");`` as
+long as the video is public (YouTube-8M, "Translating Video IDs").
 """
 
 import os
@@ -15,19 +14,19 @@ import requests
 from pydantic import Field
 from tqdm import tqdm
 
-from xmodal.config import InputError
+from xmodal.config import InputError, StageConfig
 from xmodal.data.features import open_features
 from xmodal.files import locked
-from xmodal.youtube8m import ServerConfig
+from xmodal.youtube8m import TIMEOUT, open_session
 
 CLIP_ID = "[A-Za-z0-9]{4}"
-"""What YouTube-8M calls a video in release 2, as a regular expression."""
+"""What YouTube-8M calls a video (release 2), as a regular expression."""
 YOUTUBE_ID = "[A-Za-z0-9_-]{11}"
-"""What YouTube calls it, and release 1."""
+"""What YouTube calls it."""
 HEADER = "id,youtube_id\n"
 
 
-class ResolveConfig(ServerConfig):
+class ResolveConfig(StageConfig):
     """Which ids `resolve` asks for, and how; the rate is our choice."""
 
     features: Path | None = Field(None, description="Feature set whose clips are looked up")
@@ -37,9 +36,7 @@ class ResolveConfig(ServerConfig):
     ids: tuple[str, ...] = Field((), description="Clip ids to look up as well")
     cache: Path = Field(Path("data/youtube_ids.csv"), description="CSV that answers are added to")
     rate: float = Field(10, gt=0, description="Requests a second at most")
-    server: str = Field(
-        "http://data.yt8m.org", pattern="^https?://", description="Address of the lookup service"
-    )
+    server: str = Field("http://data.yt8m.org", description="Address of the lookup service")
 
 
 class Resolved(NamedTuple):
@@ -59,14 +56,9 @@ class Resolved(NamedTuple):
 def resolve(config: ResolveConfig) -> Resolved:
     """Ask for the YouTube ids that the cache does not know, and add each answer to it at once.
 
-    Release 1 names clips as YouTube does; nothing is asked about these.
-
-    Raises
-    ------
-    InputError
-        No ids are given or one is none of YouTube-8M's, the cache is another file or cannot be
-        written, the server cannot be reached, or does not answer as the lookup service does. What
-        is known until then is kept.
+    InputError if no ids are given or one is none of YouTube-8M's, the cache is another file or
+    cannot be written, or the server does not answer as the lookup service does. What is known
+    until then is kept.
     """
     ids = list(config.ids)
     if config.features is not None:
@@ -74,18 +66,15 @@ def resolve(config: ResolveConfig) -> Resolved:
     if not ids:
         raise InputError("there are no ids to resolve; name a feature set, or ids.")
     for clip in ids:
-        if not re.fullmatch(f"{CLIP_ID}|{YOUTUBE_ID}", clip):
-            raise InputError(
-                f"{clip!r} is no id of YouTube-8M, which has four letters or digits, or in release "
-                "1 YouTube's eleven; clips of other data have no video to find."
-            )
+        if not re.fullmatch(CLIP_ID, clip):
+            raise InputError(f"{clip!r} is no id of YouTube-8M: those are four letters or digits.")
     known, found = read_youtube_ids(config.cache), 0
     asked = [clip for clip in dict.fromkeys(ids) if clip not in known]
-    with locked(config.cache), config.open_session() as session, config.cache.open("a") as cache:
+    with locked(config.cache), open_session() as session, config.cache.open("a") as cache:
         if not cache.tell():
             cache.write(HEADER)
         for clip in tqdm(asked, "resolving", unit="id", disable=None):
-            youtube_id = clip if len(clip) == 11 else _look_up(session, config, clip)
+            youtube_id = _look_up(session, config, clip)
             found += youtube_id is not None
             cache.write(f"{clip},{youtube_id or ''}\n")
             cache.flush()
@@ -93,22 +82,9 @@ def resolve(config: ResolveConfig) -> Resolved:
 
 
 def read_youtube_ids(path: str | os.PathLike[str]) -> dict[str, str | None]:
-    """Read what `resolve` noted.
+    """Read the YouTube id of each clip that `resolve` noted: None for a deleted video.
 
-    Parameters
-    ----------
-    path
-        A CSV file with the columns ``id`` and ``youtube_id``.
-
-    Returns
-    -------
-    dict
-        The YouTube id of each clip id, None for a deleted video; empty when there is no file.
-
-    Raises
-    ------
-    InputError
-        It is not such a file, or cannot be read.
+    Nothing is known where there is no file. InputError if it is another file or cannot be read.
     """
     try:
         header, *lines = Path(path).read_text().splitlines(keepends=True) or [HEADER]
@@ -116,10 +92,9 @@ def read_youtube_ids(path: str | os.PathLike[str]) -> dict[str, str | None]:
         return {}
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read ({error}); check the path.") from error
-    rows = [re.fullmatch(f"({CLIP_ID}|{YOUTUBE_ID}),({YOUTUBE_ID})?\n", line) for line in lines]
+    rows = [re.fullmatch(f"({CLIP_ID}),({YOUTUBE_ID})?\n", line) for line in lines]
     if header != HEADER or not all(rows):
-        line = 2 + rows.index(None) if header == HEADER else 1
-        raise InputError(f"{path}: line {line} is not {HEADER.strip()}; mend or remove that line.")
+        raise InputError(f"{path}: a line is no {HEADER.strip()}; mend it or choose another file.")
     return {row[1]: row[2] for row in rows if row}
 
 
@@ -128,7 +103,7 @@ def _look_up(session: requests.Session, config: ResolveConfig, clip: str) -> str
     time.sleep(1 / config.rate)
     url = f"{config.server.rstrip('/')}/2/j/i/{clip[:2]}/{clip}.js"
     try:
-        response = session.get(url, timeout=config.timeout)
+        response = session.get(url, timeout=TIMEOUT)
         if response.status_code in (403, 404):
             return None
         response.raise_for_status()
