@@ -34,6 +34,7 @@ class DownloadConfig(StageConfig):
     shards: tuple[PositiveInt, PositiveInt] = Field(
         (1, 1), description="m,n: the m-th of n parts; 1,50 is about 2 %, always the same shards"
     )
+    release: int = Field(2, ge=1, le=2, description="1 (2017) or 2 (2018), whose classes differ")
     mirror: str = Field(
         "us",
         pattern="^(us|eu|asia|https?://.*)$",
@@ -116,10 +117,11 @@ def _choose(files: pooch.Pooch, session: requests.Session, config: DownloadConfi
     if not config.mirror.startswith("http"):
         plans, shards = "http://data.yt8m.org", f"http://{config.mirror}.data.yt8m.org"
         vocabulary = "https://research.google.com/youtube8m"
-    files.urls[VOCABULARY] = f"{vocabulary}/csv/2/{VOCABULARY}"
+    files.urls[VOCABULARY] = f"{vocabulary}/csv/{config.release}/{VOCABULARY}"
     files.registry[VOCABULARY] = None  # nobody publishes its MD5
+    level = {1: "video_level", 2: "video"}[config.release]
     for split in config.splits:
-        url = f"{plans}/2/download_plans/video_{split}.json"
+        url = f"{plans}/{config.release}/download_plans/{level}_{split}.json"
         try:
             response = session.get(url, timeout=TIMEOUT)
             response.raise_for_status()
@@ -132,7 +134,7 @@ def _choose(files: pooch.Pooch, session: requests.Session, config: DownloadConfi
         for name, md5 in plan.items():
             if in_part(name, *config.shards):
                 path = f"{split}/{safe_name(name)}"
-                files.urls[path] = f"{shards}/2/video/{split}/{name}"
+                files.urls[path] = f"{shards}/{config.release}/{level}/{split}/{name}"
                 files.registry[path] = f"md5:{md5}"
     if len(files.urls) == 1:
         raise InputError(f"part {config.shards} of the shards is empty; choose fewer parts.")
