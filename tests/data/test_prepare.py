@@ -3,9 +3,6 @@
 import json
 import os
 import shutil
-import signal
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -164,20 +161,13 @@ def test_without_a_vocabulary_labels_are_left_out_and_releases_may_be_joined(
 def test_shards_without_labels_go_with_those_that_have_labels(
     config: PrepareConfig, make_clips: MakeClips
 ) -> None:
-    unlabelled = [
-        clip._replace(id=f"test{row}", labels=np.zeros(0, np.int32))
-        for row, clip in enumerate(make_clips(25, 99))
-    ]
-    write_records(config.shards / "test.tfrecord", map(encode_example, unlabelled))
+    nothing = np.zeros(0, np.int32)
+    clips = [clip._replace(labels=nothing) for clip in make_clips(25, 99)]
+    write_records(config.shards / "test.tfrecord", map(encode_example, clips))
     prepare(config)
-    counts = {
-        identity: count
-        for features in (open_features(config.out, name) for name in SPLITS)
-        for identity, count in zip(features.ids, np.diff(features.labels.indptr), strict=True)
-    }
-    ours = [count for identity, count in counts.items() if identity.startswith("test")]
-    assert ours and set(ours) == {0}
-    assert all(count for identity, count in counts.items() if identity[0] == "s")
+    for features in (open_features(config.out, name) for name in SPLITS):
+        labelled = np.diff(features.labels.indptr) > 0
+        np.testing.assert_array_equal(labelled, ~np.char.startswith(features.ids, "s99c"))
 
 
 def test_the_same_input_gives_the_same_bytes_anywhere(config: PrepareConfig) -> None:
@@ -291,11 +281,6 @@ def with_id_of_another_shard(path: Path) -> None:
     rewrite(path, lambda clips: [other, *clips[1:]])
 
 
-def all_of_one_picture(path: Path) -> None:
-    for shard in path.parent.rglob("*.tfrecord"):
-        rewrite(shard, lambda clips: [c._replace(visual=np.ones_like(c.visual)) for c in clips])
-
-
 def of_release_1(path: Path) -> None:
     """Move the ids to the key of release 1."""
     payloads = []
@@ -313,13 +298,10 @@ def vocabulary_of_release_1(path: Path) -> None:
 
 FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "flipped payload": (lambda p: flip(p, 99), "part2.tfrecord: record 0 at byte 0:.*checksum"),
-    "flipped end": (lambda p: flip(p, -1), r"part2.tfrecord: record 5 at byte \d+:.*checksum"),
     "cut short": (lambda p: os.truncate(p, p.stat().st_size - 5), "part2.tfrecord: record 5 "),
     "not finite": (with_first(audio=np.full(128, np.nan)), "part2.tfrecord: record 0.*audio"),
-    "short feature": (with_first(visual=np.ones(1023)), "part2.tfrecord: record 0 .*1023"),
     "unknown label": (with_first(labels=np.array([7])), "part2.tfrecord: record 0 .*7"),
-    "repeated id": (with_id_of_another_shard, "s6c9.*record 0 of part2.*record 9 of part6"),
-    "of one picture": (all_of_one_picture, "validation.*visual"),
+    "repeated id": (with_id_of_another_shard, "(part[26].tfrecord.*){2}s6c9"),
     "vocabulary of release 1": (vocabulary_of_release_1, "record 0 .*release 2"),
     "no vocabulary": (lambda p: remove(p.with_name("vocabulary.csv")), "vocabulary.csv: "),
     "too few clips": (
@@ -330,21 +312,18 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
 }
 
 
-@pytest.mark.parametrize("earlier", [False, True], ids=["first time", "over an earlier set"])
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_is_named_and_leaves_everything_as_it_was(
-    config: PrepareConfig, fault: str, earlier: bool
+    config: PrepareConfig, fault: str
 ) -> None:
-    if earlier:
-        prepare(config)
+    prepare(config)
     before = content(config.out)
     spoil, message = FAULTS[fault]
     spoil(config.shards / "part2.tfrecord")
     with pytest.raises(InputError, match=message):
         prepare(changed(config, evaluation_clips=30, split_seed=1))
     assert content(config.out) == before
-    left = ["features", "source"] if earlier else ["source"]
-    assert sorted(p.name for p in config.out.parent.iterdir()) == left
+    assert sorted(p.name for p in config.out.parent.iterdir()) == ["features", "source"]
 
 
 @pytest.mark.parametrize("place", ["a file", "a folder of other things"])
@@ -360,9 +339,8 @@ def test_what_is_no_feature_set_is_never_replaced(config: PrepareConfig, place: 
     assert content(config.out.parent) == before
 
 
-@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
 def test_an_interruption_leaves_the_earlier_set(
-    config: PrepareConfig, monkeypatch: pytest.MonkeyPatch, error: BaseException
+    config: PrepareConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prepare(config)
     before = content(config.out)
@@ -370,40 +348,14 @@ def test_an_interruption_leaves_the_earlier_set(
 
     def failing(path: Path, classes: int) -> Any:
         if next(left, None) is None:
-            raise error
+            raise KeyboardInterrupt
         return read_columns(path, classes)
 
     monkeypatch.setattr("xmodal.data.prepare.read_columns", failing)
-    with pytest.raises((InputError, KeyboardInterrupt)):
+    with pytest.raises(KeyboardInterrupt):
         prepare(changed(config, split_seed=9))
     assert content(config.out) == before
     assert sorted(p.name for p in config.out.parent.iterdir()) == ["features", "source"]
-
-
-KILLED = """
-import os, sys
-from xmodal.data import prepare as module
-left, read_columns = iter(range(5)), module.read_columns
-def killed(*words):
-    return os.kill(os.getpid(), 9) if next(left, None) is None else read_columns(*words)
-module.read_columns = killed
-module.prepare(module.PrepareConfig.model_validate_json(sys.argv[1]))
-"""
-
-
-@pytest.mark.parametrize("earlier", [False, True])
-def test_a_killed_preparation_leaves_what_was_there(config: PrepareConfig, earlier: bool) -> None:
-    if earlier:
-        prepare(changed(config, split_seed=9))
-    before = content(config.out)
-    words = [sys.executable, "-c", KILLED, config.model_dump_json()]
-    assert subprocess.run(words, stderr=subprocess.DEVNULL).returncode == -signal.SIGKILL
-    assert config.out.with_name(".features.partial").exists()
-    assert content(config.out) == before
-    prepare(config)
-    prepare(changed(config, out=config.out.parent / "again"))
-    assert content(config.out) == content(config.out.parent / "again")
-    assert not list(config.out.parent.glob(".*"))
 
 
 # --- real shards ---------------------------------------------------------------------------------
