@@ -45,8 +45,7 @@ def test_unrelated_modalities_do_not_correlate_on_clips_held_out():
 
 
 def test_spectrum_is_the_variance_along_the_axes_of_an_ellipsoid():
-    draws = np.random.default_rng(0).standard_normal((50_000, 3)) * [1.0, 3.0, 2.0]
-    assert spectrum(np.cov(draws.T)) == pytest.approx([9, 4, 1], rel=0.05)
+    assert spectrum(np.diag([1.0, 9.0, 4.0])) == pytest.approx([9, 4, 1])
 
 
 @pytest.mark.parametrize(("chunk", "storage"), [(7, np.float32), (8192, np.float16)])
