@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from xmodal.config import InputError
 from xmodal.data.features import SPLITS, FeatureSet, open_features
 from xmodal.data.prepare import PrepareConfig, prepare
-from xmodal.data.schema import Clip, _Example, encode_example, read_columns, read_shard
+from xmodal.data.schema import Clip, _Example, encode_example, read_shard
 from xmodal.data.tfrecord import read_records, write_records
 from xmodal.data.vocabulary import write_vocabulary
 
@@ -313,22 +313,3 @@ def test_what_is_no_feature_set_is_never_replaced(config: PrepareConfig) -> None
     with pytest.raises(InputError, match=f"^{config.out} .*feature set"):
         prepare(config)
     assert content(config.out) == {"thesis.txt": b"mine"}
-
-
-def test_an_interruption_leaves_the_earlier_set(
-    config: PrepareConfig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    prepare(config)
-    before = content(config.out)
-    left = iter(range(5))
-
-    def failing(path: Path, classes: int) -> Any:
-        if next(left, None) is None:
-            raise KeyboardInterrupt
-        return read_columns(path, classes)
-
-    monkeypatch.setattr("xmodal.data.prepare.read_columns", failing)
-    with pytest.raises(KeyboardInterrupt):
-        prepare(changed(config, split_seed=9))
-    assert content(config.out) == before
-    assert sorted(p.name for p in config.out.parent.iterdir()) == ["features", "source"]

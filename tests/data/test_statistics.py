@@ -71,32 +71,25 @@ def test_whitened_features_have_no_correlation():
     np.testing.assert_allclose(matrix.T @ covariance @ matrix, np.eye(4), atol=1e-10)
 
 
-def test_label_counts_and_overview_by_hand():
-    features = Split(
-        visual=np.array([[3.0, 4.0], [0.0, 1.0]], dtype=np.float32),
-        audio=np.array([[1.0, 0.0], [0.0, 3.0]], dtype=np.float32),
-        silent=np.array([False, True]),
-        labels=incidence([[0, 2], [2]], classes=3),
+def split(*pictures: float) -> Split:
+    n = len(pictures)
+    return Split(
+        visual=np.array([[p, 4.0] for p in pictures], np.float32),
+        audio=np.arange(2 * n, dtype=np.float32).reshape(n, 2),
+        silent=np.arange(n) == 1,
+        labels=incidence([[0, 2], *[[2]] * (n - 1)], classes=3),
         label_names=["a", "b", "c"],
     )
-    assert label_counts(features).tolist() == [1, 0, 2]
-    (row,) = overview({"train": features}).to_dict("records")
+
+
+def test_label_counts_and_overview_by_hand():
+    assert label_counts(split(3, 0)).tolist() == [1, 0, 2]
+    (row,) = overview({"train": split(3, 0)}).to_dict("records")
     assert (row["clips"], row["silent clips"], row["labels per clip"]) == (2, 1, 1.5)
-    assert (row["visual norm"], row["visual norm deviation"]) == (3, 2)
+    assert (row["visual norm"], row["visual norm deviation"]) == (4.5, 0.5)
     assert (row["audio lowest"], row["audio highest"]) == (0, 3)
 
 
 def test_clips_of_the_same_picture_are_found_in_any_split():
-    def split(*pictures: float) -> Split:
-        visual = np.array([[p, 1.0] for p in pictures], np.float32)
-        n = len(pictures)
-        return Split(
-            visual=visual,
-            audio=np.arange(2 * n, dtype=np.float32).reshape(n, 2),
-            silent=np.zeros(n, bool),
-            labels=incidence([[0]] * n, classes=1),
-            label_names=["a"],
-        )
-
     found = overview({"train": split(1, 2, 3), "validation": split(2, 5), "evaluation": split(6)})
     assert found["repeated clips"].tolist() == [1, 1, 0]

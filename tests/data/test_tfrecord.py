@@ -96,20 +96,6 @@ def test_the_digest_changes_with_a_payload_and_with_nothing_else(tmp_path: Path)
     assert other != (count, digest)
 
 
-def test_a_write_that_fails_leaves_the_earlier_file_alone(shard: Path) -> None:
-    def failing():
-        yield b"one"
-        raise RuntimeError("injected")
-
-    target = shard.with_name("kept.tfrecord")
-    write_records(target, PAYLOADS)
-    before, content = set(shard.parent.iterdir()), target.read_bytes()
-    with pytest.raises(RuntimeError, match="injected"):
-        write_records(target, failing())
-    assert target.read_bytes() == content
-    assert set(shard.parent.iterdir()) == before
-
-
 def test_links_are_followed_each_folder_is_read_once_and_hidden_files_never(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "shards").mkdir()
