@@ -76,8 +76,8 @@ def prepare(config: PrepareConfig) -> dict[str, Any]:
     So are clips with the very visual features of an evaluation or a validation clip: a video may
     have two ids. Paired features are split by clip, see `xmodal.data.pairs`.
 
-    Memory holds one shard, and the ids and labels of a split. ``out`` changes only when the new
-    set is complete. When it was made from the same input with the same choices, nothing is written.
+    ``out`` changes only when the new set is complete. Where it was made from the same input with
+    the same choices, nothing is written.
 
     Returns
     -------
@@ -218,8 +218,7 @@ def _prepare_pairs(config: PrepareConfig) -> dict[str, Any]:
     with _writing(config.out, manifest, label_names) as folder:
         for name in [name for name in (*SPLITS, UNPAIRED) if len(rows[name])]:
             writer = _SplitWriter(folder / name, sizes, config.storage)
-            for start in range(0, len(rows[name]), CHUNK):
-                some = rows[name][start : start + CHUNK]
+            for some in np.split(rows[name], range(CHUNK, len(rows[name]), CHUNK)):
                 features = (_stored(x[some], config.storage, config.shards) for x in pairs[:2])
                 starts, places = sparse_labels([pairs.labels[row] for row in some], label_names)
                 writer.add(*features, pairs.ids[some], np.diff(starts), places)
