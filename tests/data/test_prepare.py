@@ -3,6 +3,9 @@
 import json
 import os
 import shutil
+import signal
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -313,3 +316,26 @@ def test_what_is_no_feature_set_is_never_replaced(config: PrepareConfig) -> None
     with pytest.raises(InputError, match=f"^{config.out} .*feature set"):
         prepare(config)
     assert content(config.out) == {"thesis.txt": b"mine"}
+
+
+KILLED = """
+import os, sys
+from xmodal.data import prepare as module
+left, read_columns = iter(range(5)), module.read_columns
+def killed(*words):
+    return os.kill(os.getpid(), 9) if next(left, None) is None else read_columns(*words)
+module.read_columns = killed
+module.prepare(module.PrepareConfig.model_validate_json(sys.argv[1]))
+"""
+
+
+def test_a_killed_preparation_leaves_the_earlier_set(config: PrepareConfig) -> None:
+    prepare(changed(config, split_seed=9))
+    before = content(config.out)
+    words = [sys.executable, "-c", KILLED, config.model_dump_json()]
+    assert subprocess.run(words, stderr=subprocess.DEVNULL).returncode == -signal.SIGKILL
+    assert content(config.out) == before
+    prepare(config)
+    prepare(changed(config, out=config.out.parent / "again"))
+    assert content(config.out) == content(config.out.parent / "again")
+    assert not list(config.out.parent.glob(".*"))

@@ -92,6 +92,19 @@ def test_only_what_is_missing_or_another_sample_is_written_again(
     assert content(tmp_path) == here
 
 
+def test_interrupted_rewrite_keeps_the_old_sample(tmp_path: Path, monkeypatch) -> None:
+    write_sample(SampleConfig(out=tmp_path, clips=20, clips_per_shard=10), progress=False)
+    before = content(tmp_path)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("xmodal.data.sample.write_records", full)
+    with pytest.raises(InputError, match="space"):
+        write_sample(SampleConfig(out=tmp_path, clips=30), progress=False)
+    assert content(tmp_path) == before
+
+
 def test_as_few_classes_as_can_be_asked_for_make_a_sample(tmp_path: Path) -> None:
     """Their means must span the 128 audio dimensions, less one for each of the 12 topics."""
     (fewest,) = (m.ge for m in SampleConfig.model_fields["classes"].metadata if hasattr(m, "ge"))
