@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from xmodal.config import InputError
 from xmodal.data.features import SPLITS, FeatureSet, open_features
 from xmodal.data.prepare import PrepareConfig, prepare
-from xmodal.data.schema import Clip, _Example, encode_example, read_columns, read_shard
+from xmodal.data.schema import Clip, _Example, encode_example, read_shard
 from xmodal.data.tfrecord import read_records, write_records
 from xmodal.data.vocabulary import write_vocabulary
 
@@ -127,57 +127,41 @@ def test_the_split_goes_by_shard(
 def test_a_video_with_a_second_id_is_in_one_split_only(
     config: PrepareConfig, make_clips: MakeClips, seed: int, chance: int
 ) -> None:
-    rng = np.random.default_rng(chance)
     seen = [clip for k in range(8) for clip in make_clips(4 + k, k)]
-    again = [
-        seen[row]._replace(id=f"again{row}") for row in rng.choice(len(seen), 12, replace=False)
-    ]
+    rows = np.random.default_rng(chance).choice(len(seen), 12, replace=False)
+    again = [seen[row]._replace(id=f"again{row}") for row in rows]
     write_records(config.shards / "again.tfrecord", map(encode_example, again))
-    manifest = prepare(changed(config, split_seed=seed))
-    splits = {name: open_features(config.out, name) for name in SPLITS}
+    splits = prepare(changed(config, split_seed=seed))["splits"]
     owner: dict[bytes, str] = {}
-    for name, features in splits.items():
-        for visual in features.visual:
-            assert owner.setdefault(visual.tobytes(), name) == name
-    assert len(splits["evaluation"]) == 20  # what is dropped is never of the evaluation clips
     by_id = {clip.id: clip for clip in [*seen, *again]}
-    for name, features in splits.items():
-        noted = manifest["splits"][name]
-        records = sum(shard["records"] for shard in noted["shards"])
-        assert noted["clips"] == len(features) == records - noted["dropped"]
-        for clip in clips_of(features):
-            for ours, theirs in zip(clip[1:], by_id[clip.id][1:], strict=True):
-                np.testing.assert_array_equal(ours, theirs)
-
-
-def test_without_a_vocabulary_labels_are_left_out_and_releases_may_be_joined(
-    config: PrepareConfig,
-) -> None:
-    of_release_1(config.shards / "part2.tfrecord")
-    prepare(changed(config, vocabulary=None))
     for name in SPLITS:
         features = open_features(config.out, name)
+        records = sum(shard["records"] for shard in splits[name]["shards"])
+        assert splits[name]["clips"] == len(features) == records - splits[name]["dropped"]
+        for clip in clips_of(features):
+            assert owner.setdefault(clip.visual.tobytes(), name) == name
+            for ours, theirs in zip(clip[1:], by_id[clip.id][1:], strict=True):
+                np.testing.assert_array_equal(ours, theirs)
+    assert splits["evaluation"]["clips"] == 20  # what is dropped is never of these
+
+
+def test_without_a_vocabulary_releases_may_be_joined_unlabelled(config: PrepareConfig) -> None:
+    of_release_1(config.shards / "part2.tfrecord")
+    prepare(changed(config, vocabulary=None))
+    for features in (open_features(config.out, name) for name in SPLITS):
         assert features.label_names == [] and features.labels.shape == (len(features), 0)
-        assert features.labels_of(0) == []
 
 
 def test_shards_without_labels_go_with_those_that_have_labels(
     config: PrepareConfig, make_clips: MakeClips
 ) -> None:
-    unlabelled = [
-        clip._replace(id=f"test{row}", labels=np.zeros(0, np.int32))
-        for row, clip in enumerate(make_clips(25, 99))
-    ]
-    write_records(config.shards / "test.tfrecord", map(encode_example, unlabelled))
+    nothing = np.zeros(0, np.int32)
+    clips = [clip._replace(labels=nothing) for clip in make_clips(25, 99)]
+    write_records(config.shards / "test.tfrecord", map(encode_example, clips))
     prepare(config)
-    counts = {
-        identity: count
-        for features in (open_features(config.out, name) for name in SPLITS)
-        for identity, count in zip(features.ids, np.diff(features.labels.indptr), strict=True)
-    }
-    ours = [count for identity, count in counts.items() if identity.startswith("test")]
-    assert ours and set(ours) == {0}
-    assert all(count for identity, count in counts.items() if identity[0] == "s")
+    for features in (open_features(config.out, name) for name in SPLITS):
+        labelled = np.diff(features.labels.indptr) > 0
+        np.testing.assert_array_equal(labelled, ~np.char.startswith(features.ids, "s99c"))
 
 
 def test_the_same_input_gives_the_same_bytes_anywhere(config: PrepareConfig) -> None:
@@ -205,16 +189,14 @@ def test_shards_that_are_named_are_taken_in_that_order(config: PrepareConfig) ->
 
 
 def test_float16_holds_the_rounded_features(config: PrepareConfig) -> None:
-    prepare(config)
     half = changed(config, storage="float16", out=config.out.parent / "half")
+    prepare(config)
     prepare(half)
-    for name in SPLITS:
-        full, rounded = open_features(config.out, name), open_features(half.out, name)
-        assert rounded.visual.dtype == rounded.audio.dtype == np.float16
-        np.testing.assert_array_equal(rounded.visual, full.visual.astype(np.float16))
-        np.testing.assert_array_equal(rounded.audio, full.audio.astype(np.float16))
-        np.testing.assert_array_equal(rounded.ids, full.ids)
-        assert rounded.fingerprint != full.fingerprint
+    full, rounded = (open_features(out, "train") for out in (config.out, half.out))
+    assert rounded.visual.dtype == rounded.audio.dtype == np.float16
+    np.testing.assert_array_equal(rounded.visual, full.visual.astype(np.float16))
+    np.testing.assert_array_equal(rounded.audio, full.audio.astype(np.float16))
+    assert rounded.fingerprint != full.fingerprint
 
 
 def test_a_value_beyond_float16_is_refused(config: PrepareConfig) -> None:
@@ -231,7 +213,7 @@ def test_a_value_beyond_float16_is_refused(config: PrepareConfig) -> None:
 # --- doing it again ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("change", ["seed", "clips", "source", "vocabulary", "shard", "lost array"])
+@pytest.mark.parametrize("change", ["seed", "source", "vocabulary", "shard", "lost array"])
 def test_only_a_change_prepares_anew(
     config: PrepareConfig, make_clips: MakeClips, change: str
 ) -> None:
@@ -239,11 +221,6 @@ def test_only_a_change_prepares_anew(
     before = times(config.out)
     assert prepare(config) == manifest
     assert times(config.out) == before  # nothing was written
-    updates: dict[str, dict[str, Any]] = {
-        "seed": {"split_seed": 9},
-        "clips": {"evaluation_clips": 21},
-        "source": {"source": "another"},
-    }
     if change == "vocabulary":
         text = config.vocabulary.read_text()
         config.vocabulary.write_text(text.replace("class 3", "class three"))
@@ -251,19 +228,16 @@ def test_only_a_change_prepares_anew(
         write_records(config.shards / "part0.tfrecord", map(encode_example, make_clips(4, 77)))
     elif change == "lost array":
         (config.out / "train" / "audio.npy").unlink()
+    updates = {"seed": {"split_seed": 9}, "source": {"source": "another"}}
     prepare(changed(config, **updates.get(change, {})))
     after = times(config.out)
     assert after.keys() == before.keys()
     assert all(after[name] != before[name] for name in before)
-    assert sorted(p.name for p in config.out.parent.iterdir()) == ["features", "source"]
 
 
 def test_a_set_of_an_earlier_layout_is_replaced(config: PrepareConfig) -> None:
     manifest = prepare(config)
     note = config.out / "manifest.json"
-    note.write_text(json.dumps({**manifest, "format": "xmodal features 1"}))
-    with pytest.raises(InputError, match="feature set"):
-        open_features(config.out, "train")
     note.write_text(json.dumps({**manifest, "format": "xmodal features 1", "inputs": ""}))
     assert prepare(config) == manifest == json.loads(note.read_text())
 
@@ -291,11 +265,6 @@ def with_id_of_another_shard(path: Path) -> None:
     rewrite(path, lambda clips: [other, *clips[1:]])
 
 
-def all_of_one_picture(path: Path) -> None:
-    for shard in path.parent.rglob("*.tfrecord"):
-        rewrite(shard, lambda clips: [c._replace(visual=np.ones_like(c.visual)) for c in clips])
-
-
 def of_release_1(path: Path) -> None:
     """Move the ids to the key of release 1."""
     payloads = []
@@ -313,13 +282,10 @@ def vocabulary_of_release_1(path: Path) -> None:
 
 FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "flipped payload": (lambda p: flip(p, 99), "part2.tfrecord: record 0 at byte 0:.*checksum"),
-    "flipped end": (lambda p: flip(p, -1), r"part2.tfrecord: record 5 at byte \d+:.*checksum"),
     "cut short": (lambda p: os.truncate(p, p.stat().st_size - 5), "part2.tfrecord: record 5 "),
     "not finite": (with_first(audio=np.full(128, np.nan)), "part2.tfrecord: record 0.*audio"),
-    "short feature": (with_first(visual=np.ones(1023)), "part2.tfrecord: record 0 .*1023"),
     "unknown label": (with_first(labels=np.array([7])), "part2.tfrecord: record 0 .*7"),
-    "repeated id": (with_id_of_another_shard, "s6c9.*record 0 of part2.*record 9 of part6"),
-    "of one picture": (all_of_one_picture, "validation.*visual"),
+    "repeated id": (with_id_of_another_shard, "(part[26].tfrecord.*){2}s6c9"),
     "vocabulary of release 1": (vocabulary_of_release_1, "record 0 .*release 2"),
     "no vocabulary": (lambda p: remove(p.with_name("vocabulary.csv")), "vocabulary.csv: "),
     "too few clips": (
@@ -330,54 +296,26 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
 }
 
 
-@pytest.mark.parametrize("earlier", [False, True], ids=["first time", "over an earlier set"])
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_is_named_and_leaves_everything_as_it_was(
-    config: PrepareConfig, fault: str, earlier: bool
+    config: PrepareConfig, fault: str
 ) -> None:
-    if earlier:
-        prepare(config)
+    prepare(config)
     before = content(config.out)
     spoil, message = FAULTS[fault]
     spoil(config.shards / "part2.tfrecord")
     with pytest.raises(InputError, match=message):
         prepare(changed(config, evaluation_clips=30, split_seed=1))
     assert content(config.out) == before
-    left = ["features", "source"] if earlier else ["source"]
-    assert sorted(p.name for p in config.out.parent.iterdir()) == left
+    assert sorted(p.name for p in config.out.parent.iterdir()) == ["features", "source"]
 
 
-@pytest.mark.parametrize("place", ["a file", "a folder of other things"])
-def test_what_is_no_feature_set_is_never_replaced(config: PrepareConfig, place: str) -> None:
-    if place == "a file":
-        config.out.write_text("mine")
-    else:
-        (config.out / "train").mkdir(parents=True)
-        (config.out / "train" / "thesis.txt").write_text("mine")
-    before = content(config.out.parent)
+def test_what_is_no_feature_set_is_never_replaced(config: PrepareConfig) -> None:
+    config.out.mkdir()
+    (config.out / "thesis.txt").write_text("mine")
     with pytest.raises(InputError, match=f"^{config.out} .*feature set"):
         prepare(config)
-    assert content(config.out.parent) == before
-
-
-@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
-def test_an_interruption_leaves_the_earlier_set(
-    config: PrepareConfig, monkeypatch: pytest.MonkeyPatch, error: BaseException
-) -> None:
-    prepare(config)
-    before = content(config.out)
-    left = iter(range(5))
-
-    def failing(path: Path, classes: int) -> Any:
-        if next(left, None) is None:
-            raise error
-        return read_columns(path, classes)
-
-    monkeypatch.setattr("xmodal.data.prepare.read_columns", failing)
-    with pytest.raises((InputError, KeyboardInterrupt)):
-        prepare(changed(config, split_seed=9))
-    assert content(config.out) == before
-    assert sorted(p.name for p in config.out.parent.iterdir()) == ["features", "source"]
+    assert content(config.out) == {"thesis.txt": b"mine"}
 
 
 KILLED = """
@@ -391,41 +329,13 @@ module.prepare(module.PrepareConfig.model_validate_json(sys.argv[1]))
 """
 
 
-@pytest.mark.parametrize("earlier", [False, True])
-def test_a_killed_preparation_leaves_what_was_there(config: PrepareConfig, earlier: bool) -> None:
-    if earlier:
-        prepare(changed(config, split_seed=9))
+def test_a_killed_preparation_leaves_the_earlier_set(config: PrepareConfig) -> None:
+    prepare(changed(config, split_seed=9))
     before = content(config.out)
     words = [sys.executable, "-c", KILLED, config.model_dump_json()]
     assert subprocess.run(words, stderr=subprocess.DEVNULL).returncode == -signal.SIGKILL
-    assert config.out.with_name(".features.partial").exists()
     assert content(config.out) == before
     prepare(config)
     prepare(changed(config, out=config.out.parent / "again"))
     assert content(config.out) == content(config.out.parent / "again")
     assert not list(config.out.parent.glob(".*"))
-
-
-# --- real shards ---------------------------------------------------------------------------------
-
-
-def test_real_shards_prepare(real_shards: Path, tmp_path: Path) -> None:
-    shards = tmp_path / "shards"
-    shards.mkdir()
-    for path in sorted((real_shards / "validate").glob("*.tfrecord"))[:6]:
-        (shards / path.name).symlink_to(path)
-    config = PrepareConfig(
-        shards=shards,
-        out=tmp_path / "features",
-        vocabulary=real_shards / "vocabulary.csv",
-        evaluation_clips=600,
-        validation_clips=100,
-    )
-    manifest = prepare(config)
-    features = open_features(config.out, "evaluation")
-    assert manifest["classes"] == 3862
-    assert len(features) == 600
-    assert 2 < features.labels.nnz / 600 < 4  # labels a clip
-    silent = features.audio[features.silent]
-    assert (silent == silent[:1]).all()  # every repeated vector is that of silence
-    assert 0 < len(silent) < 60

@@ -45,8 +45,7 @@ def test_unrelated_modalities_do_not_correlate_on_clips_held_out():
 
 
 def test_spectrum_is_the_variance_along_the_axes_of_an_ellipsoid():
-    draws = np.random.default_rng(0).standard_normal((50_000, 3)) * [1.0, 3.0, 2.0]
-    assert spectrum(np.cov(draws.T)) == pytest.approx([9, 4, 1], rel=0.05)
+    assert spectrum(np.diag([1.0, 9.0, 4.0])) == pytest.approx([9, 4, 1])
 
 
 @pytest.mark.parametrize(("chunk", "storage"), [(7, np.float32), (8192, np.float16)])
@@ -72,32 +71,25 @@ def test_whitened_features_have_no_correlation():
     np.testing.assert_allclose(matrix.T @ covariance @ matrix, np.eye(4), atol=1e-10)
 
 
-def test_label_counts_and_overview_by_hand():
-    features = Split(
-        visual=np.array([[3.0, 4.0], [0.0, 1.0]], dtype=np.float32),
-        audio=np.array([[1.0, 0.0], [0.0, 3.0]], dtype=np.float32),
-        silent=np.array([False, True]),
-        labels=incidence([[0, 2], [2]], classes=3),
+def split(*pictures: float) -> Split:
+    n = len(pictures)
+    return Split(
+        visual=np.array([[p, 4.0] for p in pictures], np.float32),
+        audio=np.arange(2 * n, dtype=np.float32).reshape(n, 2),
+        silent=np.arange(n) == 1,
+        labels=incidence([[0, 2], *[[2]] * (n - 1)], classes=3),
         label_names=["a", "b", "c"],
     )
-    assert label_counts(features).tolist() == [1, 0, 2]
-    (row,) = overview({"train": features}).to_dict("records")
+
+
+def test_label_counts_and_overview_by_hand():
+    assert label_counts(split(3, 0)).tolist() == [1, 0, 2]
+    (row,) = overview({"train": split(3, 0)}).to_dict("records")
     assert (row["clips"], row["silent clips"], row["labels per clip"]) == (2, 1, 1.5)
-    assert (row["visual norm"], row["visual norm deviation"]) == (3, 2)
+    assert (row["visual norm"], row["visual norm deviation"]) == (4.5, 0.5)
     assert (row["audio lowest"], row["audio highest"]) == (0, 3)
 
 
 def test_clips_of_the_same_picture_are_found_in_any_split():
-    def split(*pictures: float) -> Split:
-        visual = np.array([[p, 1.0] for p in pictures], np.float32)
-        n = len(pictures)
-        return Split(
-            visual=visual,
-            audio=np.arange(2 * n, dtype=np.float32).reshape(n, 2),
-            silent=np.zeros(n, bool),
-            labels=incidence([[0]] * n, classes=1),
-            label_names=["a"],
-        )
-
     found = overview({"train": split(1, 2, 3), "validation": split(2, 5), "evaluation": split(6)})
     assert found["repeated clips"].tolist() == [1, 1, 0]

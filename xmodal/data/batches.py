@@ -67,10 +67,7 @@ class Batch(NamedTuple):
 
 
 class Batches:
-    """The training clips of a run, by step; each of several processes has its share of every batch.
-
-    InputError if there are too few training clips.
-    """
+    """The training clips of a run, by step; each of several processes has its share of a batch."""
 
     def __init__(
         self, config: TrainConfig, device: torch.device, process: int = 0, processes: int = 1

@@ -38,13 +38,11 @@ class FeatureSet:
     Attributes
     ----------
     visual, audio
-        float32, or float16 if so prepared, shapes (n, 1024) and (n, 128) for YouTube-8M; row i of
-        both belongs to clip i.
+        float32 or float16, shapes (n, 1024) and (n, 128) for YouTube-8M; row i belongs to clip i.
     ids
         Unicode text, shape (n,).
     labels
-        Which clip carries which label: sparse, float32, shape (n, classes), ones; there may be
-        none.
+        Which clip carries which label: sparse, float32, shape (n, classes), ones.
     label_names
         By class index; empty if nothing is labelled.
     fingerprint
@@ -69,9 +67,8 @@ class FeatureSet:
     def silent(self) -> np.ndarray:
         """Which clips are silent: another clip of the split has the same audio, bit for bit.
 
-        bool, shape (n,). Our choice: the audio vectors that repeat in YouTube-8M are all one and
-        the same, that of silence, and no ranking can tell the clips apart that share it. A silent
-        clip alone in its split is not marked; it ties with no other.
+        bool, shape (n,). Our choice: the audio vectors that repeat in YouTube-8M are all that of
+        silence, and no ranking can tell the clips apart that share it.
         """
         return pd.Index(row_hashes(self.audio)).duplicated(keep=False)
 
@@ -81,46 +78,30 @@ class FeatureSet:
 
     def take(self, rows: np.ndarray) -> "FeatureSet":
         """Return the same split with only these rows (int64, in this order), read into memory."""
-        return replace(
-            self,
-            visual=read_rows(self.visual, rows),
-            audio=read_rows(self.audio, rows),
-            ids=self.ids[rows],
-            labels=self.labels[rows],
-        )
+        visual, audio = read_rows(self.visual, rows), read_rows(self.audio, rows)
+        ids, labels = self.ids[rows], self.labels[rows]
+        return replace(self, visual=visual, audio=audio, ids=ids, labels=labels)
 
 
 def open_features(folder: str | os.PathLike[str], split: str) -> FeatureSet:
-    """Open a split that `prepare` made; features are read only when they are used.
+    """Open a split of the folder that `prepare` made; features are read when they are used.
 
-    Parameters
-    ----------
-    folder
-        The ``out`` of `prepare`.
-    split
-        "train", "validation" or "evaluation"; or "unpaired", for which see `pairs.Pairs`.
-
-    Raises
-    ------
-    InputError
-        There is no such split, or the folder holds no feature set, or a damaged one.
+    ``split`` is "train", "validation" or "evaluation"; or "unpaired", see `pairs.Pairs`. InputError
+    if there is no such split, or the folder holds no feature set, or a damaged one.
     """
     folder = Path(folder)
     if split not in (*SPLITS, UNPAIRED):
         raise InputError(f"{split!r} is no split; choose one of {', '.join(SPLITS)}.")
     manifest = read_manifest(folder)
     if manifest.get("format") != FORMAT:
-        raise InputError(
-            f"{folder}: holds no feature set; run 01_data.ipynb (or `xmodal prepare`) to make one."
-        )
+        raise InputError(f"{folder}: holds no feature set; run `xmodal prepare` first.")
     try:
         visual, audio, ids, indptr, indices = (
             np.load(folder / split / f"{name}.npy", mmap_mode="r") for name in ARRAYS
         )
         label_names = json.loads((folder / "label_names.json").read_text(encoding="utf-8"))
         noted = manifest["splits"][split]
-        sizes = manifest.get("sizes", (VISUAL_DIM, AUDIO_DIM))
-        wanted = [(len(ids), dim) for dim in sizes]
+        wanted = [(len(ids), dim) for dim in manifest.get("sizes", (VISUAL_DIM, AUDIO_DIM))]
         if [visual.shape, audio.shape] != wanted or len(label_names) != manifest["classes"]:
             raise ValueError
         ones, starts = np.ones(noted["labels"], np.float32), indptr.astype(indices.dtype)
@@ -163,16 +144,9 @@ def write_header(file: BinaryIO, dtype: str, shape: tuple[int, int]) -> None:
 
 
 def row_hashes(values: np.ndarray) -> np.ndarray:
-    """Return a number for each row, the same for the same bytes: int64, (rows,).
-
-    In 64 bits a clip: of a million sets of six million clips, one will have a collision.
-    """
-    digests = (
-        blake2b(row.tobytes(), digest_size=8).digest()
-        for (chunk,) in read_chunks(values)
-        for row in chunk
-    )
-    return np.frombuffer(b"".join(digests), np.int64)
+    """Return a number for each row, the same for the same bytes: int64, (rows,)."""
+    rows = (row.tobytes() for (chunk,) in read_chunks(values) for row in chunk)
+    return np.frombuffer(b"".join(blake2b(row, digest_size=8).digest() for row in rows), np.int64)
 
 
 def read_chunks(*arrays: np.ndarray) -> Iterator[list[np.ndarray]]:

@@ -62,15 +62,10 @@ def is_paired(path: Path) -> bool:
 def read_pairs(path: Path) -> Pairs:
     """Read paired features: an ``.npz`` or Parquet file, or a folder of ``.npy`` files.
 
-    It holds the arrays ``visual`` and ``audio`` and, if wanted, ``ids``, ``labels`` (texts, several
-    in one joined by ``|``; in Parquet also lists), ``group`` and ``split``. Without ids a clip is
-    called by its row.
-
-    Raises
-    ------
-    InputError
-        The file cannot be read, the arrays do not fit each other or hold something else, an id
-        occurs twice, or a feature is infinite or in part NaN.
+    It holds the arrays ``visual`` and ``audio`` and, if wanted, ``ids`` (else the rows' numbers),
+    ``labels`` (texts, several in one joined by ``|``; in Parquet also lists), ``group`` and
+    ``split``. InputError if it cannot be read, the arrays do not fit each other, an id occurs
+    twice, or a feature is infinite or in part NaN.
     """
     try:
         arrays = _read(path)
@@ -87,10 +82,7 @@ def read_pairs(path: Path) -> Pairs:
         group = np.asarray(arrays.get("group", np.arange(clips)))
         split = arrays["split"].astype(str) if "split" in arrays else None
     except Exception as error:  # numpy and Arrow raise some ten kinds for a damaged file
-        raise InputError(
-            f"{path}: cannot be read as paired features ({error}); give the arrays visual and "
-            "audio, a row a clip."
-        ) from error
+        raise InputError(f"{path}: cannot be read as paired features: {error}.") from error
     return Pairs(visual, audio, ids, labels, group, split)
 
 
@@ -116,12 +108,10 @@ def _features(name: str, values: np.ndarray) -> np.ndarray:
         values = np.stack([nothing if row is None else np.asarray(row) for row in values])
     if values.ndim != 2 or 0 in values.shape or values.dtype.kind not in "fiu":
         raise ValueError(f"{name} is an array {values.shape} of {values.dtype}")
-    start = 0
-    for (chunk,) in read_chunks(values):
-        bad = ~np.isfinite(chunk).all(axis=1) & ~np.isnan(chunk).all(axis=1)
-        if bad.any():
-            raise ValueError(f"row {start + bad.argmax()} of {name} is not finite")
-        start += len(chunk)
+    chunks = (chunk for (chunk,) in read_chunks(values))
+    bad = [~np.isfinite(chunk).all(axis=1) & ~np.isnan(chunk).all(axis=1) for chunk in chunks]
+    for row in np.flatnonzero(np.concatenate(bad)):
+        raise ValueError(f"row {row} of {name} is not finite")
     return values
 
 
@@ -134,10 +124,9 @@ def _names(given: Any) -> list[str]:
 def deal_out(pairs: Pairs, sizes: dict[str, int], seed: int) -> dict[str, np.ndarray]:
     """Return the rows of each split, ascending, and of the clips that are part of no pair.
 
-    Clips that `linked` joins are dealt out together, in random order, to the first of ``sizes``
-    that has room for all of them, and else to "train". So a split may stay somewhat smaller than
-    asked for. Where splits are given, they are taken as they are: ValueError if linked clips are in
-    two of them, or there is no such split.
+    Linked clips are dealt out together, in random order, to the first of ``sizes`` with room for
+    all of them, or else to "train": a split may be smaller than asked for. Splits that are given
+    are kept: ValueError if linked clips are in two of them, or there is no such split.
     """
     left, owner = dict(sizes), np.full(len(pairs.ids), UNPAIRED, object)
     lots = linked(pairs)
@@ -148,8 +137,8 @@ def deal_out(pairs: Pairs, sizes: dict[str, int], seed: int) -> dict[str, np.nda
             name, *others = np.unique(pairs.split[rows]).tolist()
             if others or name not in SPLITS:
                 raise ValueError(
-                    f"{', '.join(pairs.ids[rows[:9]])} must be in one split of {', '.join(SPLITS)}"
-                    f", by their group or equal features, and are in {', '.join([name, *others])}"
+                    f"{', '.join(pairs.ids[rows[:9]])} (one group, or equal features) must be in "
+                    f"one of {', '.join(SPLITS)}, and are in {', '.join([name, *others])}"
                 )
         owner[rows] = name
         if name in left:

@@ -70,33 +70,29 @@ class PrepareConfig(StageConfig):
 def prepare(config: PrepareConfig) -> dict[str, Any]:
     """Turn shards or paired features into a feature set of three splits, unless it is there.
 
-    The split goes by shard, never by row: the shards are shuffled by ``split_seed``; they go to
-    evaluation until it has ``evaluation_clips``, then to validation until it has
-    ``validation_clips``, and the rest is for training. What the last shard of evaluation or of
-    validation holds beyond the number asked for is dropped (and counted in the manifest), never
-    trained on. So are clips with the very visual features of an evaluation clip, or of a validation
-    clip: a video may have two ids. Paired features are split by clip, see `xmodal.data.pairs`; they
-    bring labels and sizes of their own.
+    The split goes by shard: shuffled by ``split_seed``, they go to evaluation until it has
+    ``evaluation_clips``, to validation until it has ``validation_clips``, and then to training.
+    What the last shard of a split holds beyond the number asked for is dropped, never trained on.
+    So are clips with the very visual features of an evaluation or a validation clip: a video may
+    have two ids. Paired features are split by clip, see `xmodal.data.pairs`.
 
-    Memory holds one shard, and the ids and labels of a split. ``out`` changes only when the new
-    set is complete: an interrupted call leaves what was there, and the next one begins again. When
-    ``out`` was made from the same input with the same choices, nothing is written.
+    ``out`` changes only when the new set is complete. Where it was made from the same input with
+    the same choices, nothing is written.
 
     Returns
     -------
     dict
         The manifest: ``format``, ``source``, ``config``, ``classes``, ``inputs`` (SHA-256 of what
-        the set was made from), ``fingerprint`` (SHA-256 of its contents), and per split under
-        ``splits``: ``clips``, ``labels``, ``dropped``, ``shards`` (``name``, ``records``) and
-        ``fingerprint``. Of paired features also ``sizes``, of the visual and the audio ones. It
-        holds no date and no absolute path.
+        the set was made from), ``fingerprint`` (SHA-256 of its contents), per split under
+        ``splits`` ``clips``, ``labels``, ``dropped``, ``shards`` (``name``, ``records``) and
+        ``fingerprint``, and of paired features the ``sizes`` of both modalities.
 
     Raises
     ------
     InputError
-        A shard or the vocabulary is damaged or of another release than a shard, an id occurs
-        twice, there are too few shards or clips, features are too large for ``storage``, or
-        ``out`` holds anything but a feature set or cannot be written.
+        A shard or the vocabulary is damaged or of another release, an id occurs twice, there are
+        too few clips, features are too large for ``storage``, or ``out`` holds anything but a
+        feature set or cannot be written.
     """
     return (_prepare_pairs if is_paired(config.shards) else _prepare_shards)(config)
 
@@ -111,9 +107,9 @@ def _prepare_shards(config: PrepareConfig) -> dict[str, Any]:
     for name, path in tqdm(shards_below(config.shards).items(), "scanning", disable=None):
         records, digest = scan_records(path)
         found.append({"name": name, "records": records, "digest": digest})
-    manifest = _describe(config, label_names, found)
-    if earlier := _find_earlier(config.out, manifest):
-        return earlier
+    manifest = _begin(config, label_names, found)
+    if "splits" in manifest:
+        return manifest
     splits = manifest["splits"] = _deal_out_shards(found, config)
     ids: dict[str, np.ndarray] = {}
     seen, classes = np.zeros(0, np.int64), len(label_names)
@@ -121,7 +117,10 @@ def _prepare_shards(config: PrepareConfig) -> dict[str, Any]:
         for name in reversed(SPLITS):
             hashed = _convert_shards(folder / name, splits[name], seen, ids, classes, config)
             seen = np.union1d(seen, hashed)
-        _refuse_repeated_ids(config.shards, ids)
+        every = np.sort(np.concatenate([*ids.values()]))
+        for repeated in every[1:][every[1:] == every[:-1]]:
+            names = " and ".join(name for name, some in ids.items() if repeated in some)
+            raise InputError(f"{config.shards}: {names} hold {repeated.decode()!r} twice.")
     return manifest
 
 
@@ -138,19 +137,18 @@ def _deal_out_shards(
         ("train", None, None),
     ):
         taken: list[dict[str, Any]] = []
-        records = 0
         for pattern in [named] if isinstance(named, str) else named or ["*"]:
             for shard in [shard for shard in left if fnmatch(shard["name"], pattern)]:
-                if wanted is None or records < wanted:
+                if wanted is None or sum(some["records"] for some in taken) < wanted:
                     taken.append(shard)
                     left.remove(shard)
-                    records += shard["records"]
-        if records < (wanted or 1):
+        records = sum(shard["records"] for shard in taken)
+        clips = wanted or records
+        if records < max(1, clips):
             raise InputError(
                 f"{config.shards}: its shards hold {records} clips, too few for {split}; add "
-                "shards, ask for fewer evaluation or validation clips, or name other shards."
+                "shards, or ask for fewer evaluation or validation clips."
             )
-        clips = wanted or records
         splits[split] = {"clips": clips, "dropped": records - clips, "shards": taken}
     return {split: splits[split] for split in SPLITS}
 
@@ -163,10 +161,9 @@ def _convert_shards(
     classes: int,
     config: PrepareConfig,
 ) -> np.ndarray:
-    """Write a split from its shards, less clips with a visual feature that was ``seen`` before.
+    """Write a split from its shards, less clips whose visual features were ``seen`` before.
 
-    Returns a hash of each visual feature; notes in ``split`` what was written, and in ``ids`` all
-    ids of each shard.
+    Returns hashes of the visual features; adds to ``split`` and, of each shard, to ``ids``.
     """
     writer = _SplitWriter(folder, (VISUAL_DIM, AUDIO_DIM), config.storage)
     digests, hashes, kept, left = [], [], [], split["clips"]
@@ -189,28 +186,7 @@ def _convert_shards(
     keep = np.concatenate(kept)
     split["dropped"] += int((~keep).sum())
     split["fingerprint"] = _sha256(*digests, *([] if keep.all() else [_digest(keep)]))
-    if not split["clips"]:
-        raise InputError(
-            f"{config.shards}: all clips left for the {folder.name} split have the visual features "
-            "of clips of another, as second ids of a video do; add shards."
-        )
     return np.concatenate(hashes)
-
-
-def _refuse_repeated_ids(shards: Path, ids: dict[str, np.ndarray]) -> None:
-    """Make sure that no two records of any shards have the same id."""
-    every = np.sort(np.concatenate([*ids.values()]))
-    repeated = every[1:][every[1:] == every[:-1]]
-    if len(repeated):
-        places = [
-            f"record {record} of {name}"
-            for name, own in ids.items()
-            for record in np.flatnonzero(own == repeated[0])
-        ]
-        raise InputError(
-            f"{shards}: the id {repeated[0].decode()!r} is that of {' and '.join(places)}; keep "
-            "one of them, as clips must differ."
-        )
 
 
 # --- from paired features ------------------------------------------------------------------------
@@ -221,13 +197,13 @@ def _prepare_pairs(config: PrepareConfig) -> dict[str, Any]:
     if "source" not in config.model_fields_set:
         config = config.model_copy(update={"source": config.shards.stem})
     pairs = read_pairs(config.shards)
-    label_names = pairs.label_names
     texts = [some.astype(str) for some in pairs[4:] if some is not None]
     found = [_digest(*pairs[:3], *texts), pairs.labels]
     sizes = [values.shape[1] for values in pairs[:2]]
-    manifest = _describe(config, label_names, found, sizes=sizes)
-    if earlier := _find_earlier(config.out, manifest):
-        return earlier
+    label_names = pairs.label_names
+    manifest = _begin(config, label_names, found, sizes=sizes)
+    if "splits" in manifest:
+        return manifest
     wanted = {"evaluation": config.evaluation_clips, "validation": config.validation_clips}
     try:
         rows = deal_out(pairs, wanted, config.split_seed)
@@ -235,16 +211,14 @@ def _prepare_pairs(config: PrepareConfig) -> dict[str, Any]:
         raise InputError(f"{config.shards}: {error}; change `split`, or leave it out.") from None
     if not all(len(rows[name]) for name in SPLITS):
         raise InputError(
-            f"{config.shards}: {pairs.complete.sum()} pairs are too few, or too many of one group "
-            "or with the same features, for three splits; ask for fewer with evaluation_clips and "
-            "validation_clips."
+            f"{config.shards}: {pairs.complete.sum()} pairs, or groups of them, are too few for "
+            "three splits; ask for fewer with evaluation_clips and validation_clips."
         )
     splits = manifest["splits"] = {}
     with _writing(config.out, manifest, label_names) as folder:
         for name in [name for name in (*SPLITS, UNPAIRED) if len(rows[name])]:
             writer = _SplitWriter(folder / name, sizes, config.storage)
-            for start in range(0, len(rows[name]), CHUNK):
-                some = rows[name][start : start + CHUNK]
+            for some in np.split(rows[name], range(CHUNK, len(rows[name]), CHUNK)):
                 features = (_stored(x[some], config.storage, config.shards) for x in pairs[:2])
                 starts, places = sparse_labels([pairs.labels[row] for row in some], label_names)
                 writer.add(*features, pairs.ids[some], np.diff(starts), places)
@@ -257,10 +231,10 @@ def _prepare_pairs(config: PrepareConfig) -> dict[str, Any]:
 # --- what both share -----------------------------------------------------------------------------
 
 
-def _describe(
+def _begin(
     config: PrepareConfig, label_names: list[str], found: list[Any], **more: Any
 ) -> dict[str, Any]:
-    """Return the manifest as far as it is known before anything is split."""
+    """Return the manifest of a complete set of the same input, or what is known of it by now."""
     manifest = {
         "format": FORMAT,
         "source": config.source,
@@ -268,20 +242,16 @@ def _describe(
         "classes": len(label_names),
         **more,
     }
-    return manifest | {"inputs": _sha256(json.dumps([manifest, label_names, found, RULES]))}
-
-
-def _find_earlier(out: Path, manifest: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the manifest of a complete set that was made from the same input, if it is there."""
-    earlier = read_manifest(out)
+    manifest["inputs"] = _sha256(json.dumps([manifest, label_names, found, RULES]))
+    earlier = read_manifest(config.out)
     if not earlier:
-        require_empty(out, "a feature set, or a damaged one")
+        require_empty(config.out, "a feature set, or a damaged one")
     if earlier.get("inputs") == manifest["inputs"]:
         with suppress(InputError):  # a damaged set is made anew
             for split in SPLITS:
-                open_features(out, split)
+                open_features(config.out, split)
             return earlier
-    return None
+    return manifest
 
 
 @contextmanager
@@ -303,7 +273,7 @@ class _SplitWriter:
     def __init__(self, folder: Path, sizes: Sequence[int], storage: str) -> None:
         folder.mkdir()
         self.folder, self.sizes, self.storage = folder, sizes, storage
-        paths = [folder / "visual.npy", folder / "audio.npy"]
+        paths = [folder / f"{name}.npy" for name in ARRAYS[:2]]
         self.files = [begin_rows(p, storage, (0, n)) for p, n in zip(paths, sizes, strict=True)]
         self.rest: list[tuple[np.ndarray, ...]] = []
 
@@ -319,8 +289,7 @@ class _SplitWriter:
         for file, size in zip(self.files, self.sizes, strict=True):
             write_header(file, self.storage, (len(ids), size))
             file.close()
-        starts = np.cumsum([0, *counts])
-        for name, values in zip(ARRAYS[2:], (ids, starts, labels), strict=True):
+        for name, values in zip(ARRAYS[2:], (ids, np.cumsum([0, *counts]), labels), strict=True):
             np.save(self.folder / f"{name}.npy", values)
         return {"clips": len(ids), "labels": len(labels)}
 
@@ -330,7 +299,7 @@ def _stored(values: np.ndarray, storage: str, path: Path) -> np.ndarray:
     with np.errstate(over="ignore"):
         stored = values.astype(storage)
     if np.isinf(stored).any():
-        raise InputError(f"{path}: holds features too large for {storage}; scale them down.")
+        raise InputError(f"{path}: holds features too large for {storage}.")
     return stored
 
 

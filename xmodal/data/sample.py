@@ -1,13 +1,11 @@
 """The built-in sample: synthetic clips in the files, the schema and the statistics of YouTube-8M.
 
-Every number of the model is our choice. Those of one modality are fitted to what was measured on
-YouTube-8M validation shards (release 2, 36,916 clips); what the two have in common is chosen so
-that retrieval methods come in the order, and at about the distances, in which they come on real
-clips. Nothing is copied: the names of the labels are ours, and the model is these equations.
+Every number of the model is our choice. Those of one modality are fitted to YouTube-8M validation
+shards (release 2, 36,916 clips); what the two have in common is chosen so that retrieval methods
+come in the order, and at about the distances, in which they come on real clips.
 
 A clip has a topic, labels of that topic (often its general label), a subject c with probability
-π_c, usually one of the labels, and a scale s in each modality. For
-k = 1..128::
+π_c, usually one of the labels, and a scale s in each modality. For k = 1..128::
 
     shared factor     f_k = √κ m_ck + √(1 − κ) n_k                       n_k ~ N(0, 1)
     latent vectors    x_k = √ρ_k f_k + √(1 − ρ_k) ε_k  (visual),   y_k in the same way (audio)
@@ -19,11 +17,9 @@ k = 1..128::
 The class means m are whitened, Σ_c π_c m_ck m_cl = δ_kl, and of nearly equal length, so x and y
 are white whatever ρ is: ``shared`` changes what the modalities have in common, and leaves norms,
 spectra and tails as they are. D holds standard deviations, Λ the spectrum; tanh keeps the features
-in the range of YouTube-8M and thins their tails. Values are not rounded to the 8-bit grid: features
-of a video are averages over its frames, so YouTube-8M's are not on the grid either.
-
-Scales, tanh and the means of the subjects make the relation of the two modalities one that no
-linear map can exhaust. Some clips share one audio vector, as silent videos do in YouTube-8M.
+in the range of YouTube-8M and thins their tails. Scales, tanh and the means of the subjects make
+the relation of the two modalities one that no linear map can exhaust. Some clips share one audio
+vector, as silent videos do in YouTube-8M.
 """
 
 import json
@@ -51,9 +47,8 @@ CENTRE, REACH = 1 / 128, 2.0
 class SampleConfig(StageConfig):
     """What the sample is; everything here is our choice.
 
-    ``shared`` sets how easy retrieval can be. With the default, a few hundred steps of the paper's
-    method stay below linear CCA, and the recipe comes out above it, as on real clips. That order
-    was put in by hand: recall on the sample says nothing about recall on YouTube-8M.
+    ``shared`` sets how easy retrieval can be. With the default, methods come in the same order as
+    on real clips, by design: recall on the sample says nothing about recall on YouTube-8M.
     """
 
     out: Path = Field(Path("data/sample"), description="Folder to write the sample to.")
@@ -61,9 +56,7 @@ class SampleConfig(StageConfig):
     clips_per_shard: int = Field(500, gt=0, description="Number of clips in a shard.")
     shared: float = Field(14, gt=0, description="About how many strong factors both share.")
     seed: int = Field(0, ge=0, description="Seed of the model and of the clips.")
-    classes: int = Field(
-        3862, ge=150, le=3862, description="Size of the vocabulary, 3,862 in YouTube-8M."
-    )
+    classes: int = Field(3862, ge=150, le=3862, description="Number of labels (YouTube-8M: 3,862).")
 
 
 class Marginal(NamedTuple):
@@ -108,14 +101,9 @@ def write_sample(config: SampleConfig, progress: bool = True) -> None:
     """Write the sample, unless the same one is already there; another one is replaced.
 
     ``out`` then holds ``shards/sampleNNNN.tfrecord``, ``vocabulary.csv`` and, written last,
-    ``sample.json``: the configuration and the constants of the model, all that `Generator` needs.
-    The same configuration gives the same bytes on the same machine; elsewhere, linear algebra may
-    round differently.
-
-    Raises
-    ------
-    InputError
-        ``out`` holds shards that are not a sample, cannot be written to, or is being written.
+    ``sample.json``: the configuration and the constants of the model. The same configuration gives
+    the same bytes on the same machine; elsewhere, linear algebra may round differently. InputError
+    if ``out`` holds shards that are not a sample, cannot be written to, or is being written.
     """
     marker, shards = config.out / "sample.json", config.out / "shards"
     vocabulary = config.out / "vocabulary.csv"
@@ -129,8 +117,7 @@ def write_sample(config: SampleConfig, progress: bool = True) -> None:
         return
     if shards.exists() and not marker.exists():
         raise InputError(
-            f"{shards}: these shards are not a sample of ours (there is no {marker.name} next to "
-            "them); choose another folder for the sample."
+            f"{shards}: no sample, for want of {marker.name} next to it; choose another folder."
         )
     with locked(shards):
         generator = Generator(config.shared, config.seed, config.classes)
@@ -183,9 +170,8 @@ class Generator:
     ) -> tuple[np.ndarray, list[np.ndarray]]:
         """Draw each clip's subject, int64 (clips,), and its labels, int32, ascending.
 
-        Labels are drawn within a topic without replacement, in proportion to their weights: each
-        arrives after an exponential time, and the first to arrive are drawn. The subject is the
-        first that is not general; a clip with a single label may not name its subject.
+        Labels are drawn within a topic without replacement, by weight: each arrives after an
+        exponential time, and the first are drawn. The subject is the first that is not general.
         """
         topic = rng.choice(len(self.topic_share), clips, p=self.topic_share)
         share = np.array(CONSTANTS.label_counts) / sum(CONSTANTS.label_counts)

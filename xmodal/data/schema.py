@@ -61,20 +61,10 @@ def read_shard(path: str | os.PathLike[str], num_classes: int | None = None) -> 
 
 
 def read_columns(path: str | os.PathLike[str], num_classes: int | None = None) -> Columns:
-    """Read the clips of a shard as arrays, every checksum verified.
+    """Read the clips of a shard of either release as arrays, every checksum verified.
 
-    Parameters
-    ----------
-    path
-        A shard of release 1 or 2 of YouTube-8M, with labels or without.
-    num_classes
-        Size of the vocabulary; None: any label goes.
-
-    Raises
-    ------
-    InputError
-        A record is damaged or no clip of YouTube-8M, a feature is not finite, or a label is outside
-        the vocabulary; the message names the file and the record.
+    ``num_classes`` is the size of the vocabulary; None: any label goes. InputError if a record is
+    damaged or no clip of YouTube-8M, a feature is not finite, or a label is outside the vocabulary.
     """
     records = []
     for number, offset, payload in read_records(path):
@@ -89,9 +79,7 @@ def read_columns(path: str | os.PathLike[str], num_classes: int | None = None) -
     for name, values in zip(_DIMS, (visual, audio), strict=True):
         finite = np.isfinite(values).all(axis=1)
         if not finite.all():
-            raise InputError(
-                f"{path}: record {finite.argmin()}: `{name}` is not finite; remove the clip."
-            )
+            raise InputError(f"{path}: record {finite.argmin()}: `{name}` is not finite.")
     counts = np.array([*map(len, labels)])
     numbers = np.array([label for some in labels for label in some], np.int32)
     return Columns([*ids], counts, numbers, visual, audio)
@@ -161,9 +149,7 @@ def _features(message: Any, payload: bytes) -> Mapping[str, Any]:
     try:
         return message.FromString(payload).features.feature
     except DecodeError:
-        raise InputError(
-            "the payload is not a tf.train.Example message; check where the file comes from."
-        ) from None
+        raise InputError("the payload is no tf.train.Example; check the file's origin.") from None
 
 
 def _parse(payload: bytes, num_classes: int | None) -> tuple[str, list[int], bytes, bytes]:
@@ -175,10 +161,7 @@ def _parse(payload: bytes, num_classes: int | None) -> tuple[str, list[int], byt
         floats = [np.array(features[key].float_list.value, "<f4").tobytes() for key in _DIMS]
         for (key, dim), found in zip(_DIMS.items(), floats, strict=True):
             if len(found) != 4 * dim:
-                raise InputError(
-                    f"`{key}` holds {len(found) // 4} values where {dim} are expected; are these "
-                    "YouTube-8M video-level features?"
-                )
+                raise InputError(f"`{key}` holds {len(found) // 4} values, not {dim}.")
     key, release = ("id", 2) if "id" in features else ("video_id", 1)
     texts = features[key].bytes_list.value
     name = texts[0].decode("ascii", "replace") if len(texts) == 1 else ""

@@ -48,14 +48,9 @@ def shards_below(folder: Path) -> dict[str, Path]:
 
 
 def read_records(path: str | os.PathLike[str]) -> Iterator[Record]:
-    """Read every record of a shard, verifying both checksums of each.
+    """Read every record of a shard, verifying both checksums of each; InputError if it is damaged.
 
     A file that was cut exactly between two records looks complete: the format holds no count.
-
-    Raises
-    ------
-    InputError
-        The file cannot be read, or is damaged; the message names the record and its byte.
     """
     for record, checksum in _scan(Path(path)):
         if masked_crc(record.payload) != checksum:
