@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from xmodal.synthetic.sample import SampleConfig
+from xmodal.data.sample import SampleConfig
 
 from xmodal.cli import COMMANDS, CommandLine
 from xmodal.config import StageConfig

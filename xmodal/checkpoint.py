@@ -154,8 +154,12 @@ def build_model(config: TrainConfig, sizes: dict[str, int]) -> JointEmbedding:
 
 def read_history(run: Path) -> list[dict[str, Any]]:
     """Return the lines of a run's ``history.jsonl``, one for each validation."""
+    folder, finished = RunFolder(run), (run / "result.json").exists()
     try:
         lines = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
-        return sorted(lines, key=lambda line: line["step"])
-    except (OSError, ValueError, TypeError, KeyError):
-        raise RunFolder(run).damaged("history.jsonl") from None
+        last = lines[-1]["step"]
+    except (OSError, ValueError, TypeError, LookupError):
+        raise folder.damaged("history.jsonl") from None
+    if finished and last != folder.read("result.json", "step")["step"]:
+        raise folder.damaged("history.jsonl")
+    return lines
