@@ -23,7 +23,7 @@ from xmodal_suite.study import (
     study_table,
     with_kept,
 )
-from xmodal_suite.tables import ablation_layout, flat, runs_layout
+from xmodal_suite.tables import ablation_layout, runs_layout
 
 SETTINGS: dict[str, Any] = {
     "base": {"steps": 10},
@@ -96,7 +96,7 @@ def test_recalls_are_named_by_hand(recalls: pd.DataFrame):
     }
     tidy = [{**second, "measure": name, "recall": value} for name, value in values.items()]
     assert recalls.to_dict("records")[5:10] == tidy
-    shown = flat(runs_layout(recalls.assign(study="one")))
+    shown = runs_layout(recalls.assign(study="one"))
     second["training clips"] = second.pop("clips")
     assert shown.to_dict("records")[1] == {**second, **values, "study": "one"}
     assert set(panels(recalls)["panel"]) == {"R@1, N = 8", "R@1, N = 16"}
@@ -108,7 +108,7 @@ def test_seeds_are_summarised_by_hand(recalls: pd.DataFrame):
     assert (text["change"], text["seeds"], text["step"]) == ("nothing", 2, 200)
     assert (text["mean"], text["std"]) == pytest.approx((13, 2**0.5))  # 12 and 14
     assert (wide["mean"], wide["seeds"]) == (22.25, 1) and np.isnan(wide["std"])
-    cells = flat(ablation_layout(table)).set_index("change")["R@1, N = 8"]
+    cells = ablation_layout(table).set_index("change")["R@1, N = 8"]
     assert cells.to_dict() == {"nothing": "13.0 ± 1.4", "wider": "22.2"}
 
 
