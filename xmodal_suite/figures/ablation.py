@@ -19,24 +19,24 @@ def study_rows(frame: pd.DataFrame) -> Figure:
     Parameters
     ----------
     frame : DataFrame
-        Columns about (what the row changes, in words, no two the same), seed, panel (which recall,
-        in words) and recall (percent).
+        Columns change (of the row, in words, no two the same), seed, measure (which recall; each
+        has a panel) and recall (percent).
     """
-    names = list(frame["about"].unique())
-    figure, panels = style.facets(frame, 1.15 + 0.165 * len(names), "panel")
+    names = list(frame["change"].unique())
+    figure, panels = style.facets(frame, 1.15 + 0.165 * len(names), "measure")
     guide: Look = {"color": QUIET, "linewidth": 0.8, "linestyle": DASHES[1], "zorder": 0.5}
     tall: Look = {"color": PALETTE[0], "marker": "|", "markersize": 9, "markeredgewidth": 1.6}
     tall |= {"elinewidth": 5, "ecolor": (PALETTE[0], 0.3)}
     for axis, panel in panels:
         style.rows(axis, names)
-        runs = panel.groupby("about", sort=False)["recall"]
+        runs = panel.groupby("change", sort=False)["recall"]
         mean, spread = runs.mean(), runs.std()
         axis.axvline(mean[names[0]], label="mean of the first row", **guide)
         means = pd.DataFrame({"recall": mean, "low": mean - spread, "high": mean + spread})
         label = "mean ± standard deviation over seeds"
         style.dots(axis, means, mean.index.map(names.index), label=label, **tall)
         dot: Look = {"color": INK, "marker": ".", "markersize": 3.5, "label": "a run"}
-        style.dots(axis, panel, panel["about"].map(names.index), **dot)
+        style.dots(axis, panel, panel["change"].map(names.index), **dot)
         axis.set(xlabel="recall, %", xlim=(0, None))
     panels[0][0].get_yticklabels()[0].set_fontweight("bold")
     style.legend(figure, 4)

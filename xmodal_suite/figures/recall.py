@@ -9,6 +9,7 @@ from matplotlib.lines import Line2D
 
 from xmodal_suite.figures import style
 from xmodal_suite.figures.style import INK, MARKERS, PALETTE, PUBLISHED, QUIET, Look
+from xmodal_suite.published import DIMENSIONS, GALLERIES
 
 _CHANCE: Look = {"color": QUIET, "linewidth": 0.7}
 
@@ -44,24 +45,24 @@ def recall_readings(frame: pd.DataFrame) -> Figure:
 
 
 @style.figure
-def recall_law(frame: pd.DataFrame) -> Figure:
+def recall_law(rows: pd.DataFrame, clips: int) -> Figure:
     """Draw recall against K/N: on one curve if rows are galleries, on three if dimensions.
 
-    The recalls of one row at several K are joined; the thin line is chance.
-
-    Parameters
-    ----------
-    frame : DataFrame
-        Columns reading, direction, model ("published", or ours), row, candidates (N under that
-        reading), k, recall (percent).
+    The recalls of one row at several K are joined; the thin line is chance. ``rows`` are those of
+    `xmodal_suite.published.compare_readings`, ``clips`` the candidates if rows are dimensions.
     """
-    frame = frame.assign(share=frame["k"] / frame["candidates"])
+    parts = [
+        rows[rows["reading"].isin([PUBLISHED, reading])].assign(panel=reading, candidates=size)
+        for reading, size in ((GALLERIES, rows["row"]), (DIMENSIONS, clips))
+    ]
+    frame = pd.concat(parts).assign(share=lambda frame: frame["k"] / frame["candidates"])
+    frame["model"] = frame["reading"].where(frame["reading"] == PUBLISHED, "ours")
     shapes = dict(zip(sorted(frame["row"].unique()), cycle(MARKERS), strict=False))
     looks = style.looks(frame["model"])
     for look in looks.values():
         look |= {"linestyle": "-", "marker": "o", "markersize": 4.4, "linewidth": 0.6}
     height = 0.7 + 2.1 * frame["direction"].nunique()
-    figure, panels = style.facets(frame, height, "reading", "direction", sharex="col")
+    figure, panels = style.facets(frame, height, "panel", "direction", sharex="col")
     for axis, panel in panels:
         axis.set(xscale="log", yscale="log")
         share = panel["share"].agg(["min", "max"])
