@@ -23,7 +23,7 @@ _LATEX = str.maketrans({c: f"\\{c}" for c in "&%$#_{}"})
 _HEADS = (  # that have a group: of `recall_layout`, of `splits_layout`, of `xmodal_suite.study`
     re.compile(r"(?P<group>.+→.+|both directions) (?P<name>R@\d+)"),
     re.compile(r"(?P<group>visual|audio) (?P<name>norm|range)"),
-    re.compile(r"(?P<name>.+), (?P<group>N = .+)"),
+    re.compile(r"(?P<name>.+), (?P<group>N = [\d,]+)"),
 )
 _NUMBER = re.compile(r"(-?\d[\d,.]*)( \[.*\]| ± .*)?|–")  # with its interval or deviation
 _RULES = [

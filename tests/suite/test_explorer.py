@@ -88,9 +88,10 @@ def test_too_many_clips_are_refused():
 
 
 def test_the_committed_page_is_that_of_the_committed_measurements():
-    results = ROOT / "data/results/yt8m/05_explorer"
-    points = pd.read_csv(results / "points.csv", dtype={"clip": str}).fillna({"labels": ""})
-    page = explorer_page(points, pd.read_parquet(results / "neighbours.parquet"), "YouTube-8M")
+    results = ROOT / "data/results/yt8m/05_retrieval"
+    points = pd.read_csv(results / "explored.csv", dtype={"clip": str}).fillna({"labels": ""})
+    neighbours = pd.read_parquet(results / "explored_neighbours.parquet")
+    page = explorer_page(points, neighbours, "YouTube-8M")
     assert page == (ROOT / "figures/yt8m/explorer.html").read_text(encoding="utf-8")
 
 

@@ -16,11 +16,7 @@ def study_rows(frame: pd.DataFrame) -> Figure:
 
     Dots are runs, the tall mark their mean, the bar one standard deviation over seeds each way.
 
-    Parameters
-    ----------
-    frame : DataFrame
-        Columns change (of the row, in words, no two the same), seed, measure (which recall; each
-        has a panel) and recall (percent).
+    ``frame`` is that of `xmodal_suite.study.named_recalls`; each of its measures has a panel.
     """
     names = list(frame["change"].unique())
     figure, panels = style.facets(frame, 1.15 + 0.165 * len(names), "measure")
@@ -52,15 +48,8 @@ def learning_curve(
     Each run is a point. The fitted curve is solid as far as clips were measured and dashed beyond,
     its prediction interval a band.
 
-    Parameters
-    ----------
-    points : DataFrame
-        Columns method, clips and recall (percent), one line a run.
-    lines : DataFrame
-        Columns method, clips, recall, low and high (percent): the curve fitted to each method, from
-        its fewest clips on.
-    target : tuple[str, float], optional
-        A recall to compare with: its name, and its value in percent.
+    ``points`` is that of `xmodal_suite.scaling.learning_points`, ``lines`` of `continued`, and
+    ``target`` a recall to compare with: its name, and its value in percent.
     """
     figure, axes = style.sheet(3.8)
     axis = axes[0, 0]
@@ -80,11 +69,10 @@ def learning_curve(
         axis.plot(runs["clips"], runs["recall"], **look | white, label=label)
     lowest = points.loc[points["recall"] > 0, "recall"].min()
     if target:
-        words, recall = target
-        axis.axhline(recall, color=INK, linewidth=0.7, linestyle=DASHES[2])
+        axis.axhline(target[1], color=INK, linewidth=0.7, linestyle=DASHES[2])
         outside: Look = {"xycoords": ("axes fraction", "data"), "annotation_clip": False}
-        style.note(axis, words.replace(", ", ",\n"), (1, recall), (5, 0), **outside)
-        lowest = min(lowest, recall)
+        style.note(axis, target[0].replace(", ", ",\n"), (1, target[1]), (5, 0), **outside)
+        lowest = min(lowest, target[1])
     axis.set_ylim(lowest / 1.5, 100)  # an interval may reach far beyond what recall can be
     style.log_ticks(axis.xaxis, axis.yaxis)
     style.legend(figure, 2)

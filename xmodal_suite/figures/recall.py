@@ -18,12 +18,8 @@ _CHANCE: Look = {"color": QUIET, "linewidth": 0.7}
 def recall_readings(frame: pd.DataFrame) -> Figure:
     """Draw the recall of each table row under each reading of the row label (paper, Tables 1, 2).
 
-    Parameters
-    ----------
-    frame : DataFrame
-        Columns row (256, 512, 1024), direction, k, reading (such as "rows are galleries"), recall,
-        low, high, all in percent; low and high may be missing (NaN). Reading "published", and
-        those that begin with "chance", are set apart from what was measured.
+    ``frame`` is that of `xmodal_suite.published.compare_readings`. What is published, and chance,
+    is set apart from what was measured.
     """
     names, looks = list(frame["row"].unique()), style.looks(frame["reading"])
     height = 0.35 + 0.105 * len(names) * (len(looks) + 0.8)
@@ -88,14 +84,8 @@ def recall_law(rows: pd.DataFrame, clips: int) -> Figure:
 def recall_against_gallery(frame: pd.DataFrame) -> Figure:
     """Draw recall against the number of candidates ranked, on logarithmic axes.
 
-    Models are lines with their intervals as bands; rows of the model "published" are points; the
-    thin line is chance, K out of N.
-
-    Parameters
-    ----------
-    frame : DataFrame
-        Columns gallery (candidates N), direction, k, model, recall, low, high in percent; low and
-        high may be missing (NaN).
+    Models are lines with their intervals as bands; what is published are points; the thin line is
+    chance, K out of N. ``frame`` is that of `xmodal_suite.published.with_published`.
     """
     looks = style.looks(frame["model"])
     height = 0.6 + 1.75 * frame["direction"].nunique()
@@ -122,18 +112,13 @@ def recall_against_gallery(frame: pd.DataFrame) -> Figure:
 def methods(frame: pd.DataFrame) -> Figure:
     """Draw Recall@K of each method, one below the other, with its interval.
 
-    Parameters
-    ----------
-    frame : DataFrame
-        Columns model ("published" is set apart), direction, k, recall, low and high (percent; low
-        and high may be missing), all at one number of candidates, which is ``gallery``.
+    ``frame`` is that of `xmodal_suite.published.with_published`, at one number of candidates.
     """
     names = list(frame["model"].unique())
     figure, panels = style.facets(frame, 1.1 + 0.2 * len(names), "direction")
     for axis, panel in panels:
         style.rows(axis, names)
-        turns = zip(panel.groupby("k"), PALETTE, MARKERS, strict=False)
-        for (k, part), colour, marker in turns:
+        for (k, part), colour, marker in zip(panel.groupby("k"), PALETTE, MARKERS, strict=False):
             for paper, some in part.groupby(part["model"] == PUBLISHED):
                 look: Look = {"color": colour, "label": f"Recall@{k}"}
                 if paper:
@@ -150,11 +135,7 @@ def methods(frame: pd.DataFrame) -> Figure:
 def categories(frame: pd.DataFrame) -> Figure:
     """Draw, label by label, how often the match is found and how much else is relevant.
 
-    Parameters
-    ----------
-    frame : DataFrame
-        Columns label, clips, recall and relevant (percent of the first ten that share a label); the
-        easiest label is drawn on top.
+    ``frame`` is that of `xmodal.evaluation.relevance.by_category`; the easiest label is on top.
     """
     if frame.empty:
         return style.blank("No clip has a label.")
