@@ -178,11 +178,8 @@ def intervals(frame: pd.DataFrame) -> list[str]:
 def recall_layout(tidy: pd.DataFrame) -> pd.DataFrame:
     """Lay recalls out as the paper does: a column per direction and K.
 
-    Parameters
-    ----------
-    tidy : DataFrame
-        Columns direction, k, recall (percent), optionally low and high, which are then shown too;
-        all others name a row of the table, which is sorted by the first of them.
+    ``tidy`` has `RECALL_COLUMNS`, low and high if known; all others name a row of the table, which
+    is sorted by the first of them.
     """
     rows = [name for name in tidy.columns if name not in RECALL_COLUMNS]
     frame = tidy.reindex(columns=[*rows, *RECALL_COLUMNS]).sort_values(rows[0], kind="stable")
@@ -227,13 +224,6 @@ def runs_layout(frame: pd.DataFrame) -> pd.DataFrame:
     return table.assign(study=table.pop("study"))
 
 
-def space_layout(frame: pd.DataFrame) -> pd.DataFrame:
-    """Lay out the numbers of a joint space with a line a measure, before and after training."""
-    shown = frame.sort_values("measure", kind="stable")
-    shown = shown.assign(cell=shown["value"].map("{:.2f}".format))
-    return spread(shown, ["measure", "modality"], "state", "cell")
-
-
 def scaling_layout(frame: pd.DataFrame) -> pd.DataFrame:
     """Return `curve_table` with a line a law and method, and the clips needed to two digits.
 
@@ -248,13 +238,6 @@ def scaling_layout(frame: pd.DataFrame) -> pd.DataFrame:
             f"{float(f'{clips:.2g}'):,.0f}" if clips < 1e9 else "" for clips in once["clips_needed"]
         ]
     return table
-
-
-def held_back_layout(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return `hold_back` with a line a method: what was measured, and each law's prediction."""
-    named = frame.rename(columns={"clips": "training clips"})
-    named = named.assign(cell=intervals(frame), column="predicted by a " + frame["law"])
-    return spread(named, ["method", "training clips", "measured"], "column", "cell")
 
 
 def spread(frame: pd.DataFrame, rows: list[str], column: str, cell: str) -> pd.DataFrame:
