@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xmodal.config import InputError
 from xmodal_suite.provenance import Provenance
 from xmodal_suite.tables import as_html, methods_layout, recall_layout, save_table, splits_layout
 
@@ -89,23 +88,6 @@ def test_whole_numbers_and_flags_are_read_back_as_what_they_were(tmp_path):
     table = pd.DataFrame({"whole": [96.0, 3844000.0], "count": [1, 2], "own": [True, False]})
     save_table(table, tmp_path / "t", NOTE, "c")
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "t.csv"), table)
-
-
-def test_failing_midway_keeps_the_old_files(tmp_path, monkeypatch):
-    save_table(TABLE, tmp_path / "t", NOTE, "c")
-    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    whole = Path.write_bytes
-
-    def full(path, content):
-        if ".csv" in path.name:
-            whole(path, content[:10])
-            raise OSError(28, "No space left on device")
-        return whole(path, content)
-
-    monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(InputError, match="space"):
-        save_table(TABLE.iloc[:1], tmp_path / "t", NOTE, "c")
-    assert before == {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 
 
 @given(

@@ -49,7 +49,7 @@ def recall_law(rows: pd.DataFrame, clips: int) -> Figure:
     """
     parts = [
         rows[rows["reading"].isin([PUBLISHED, reading])].assign(panel=reading, candidates=size)
-        for reading, size in ((GALLERIES, rows["row"]), (DIMENSIONS, clips))
+        for reading, size in ((GALLERIES, lambda part: part["row"]), (DIMENSIONS, clips))
     ]
     frame = pd.concat(parts).assign(share=lambda frame: frame["k"] / frame["candidates"])
     frame["model"] = frame["reading"].where(frame["reading"] == PUBLISHED, "ours")
