@@ -1,6 +1,7 @@
 """What queries retrieve: examples to look at (paper, section 4.2), and the neighbours of clips."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -48,15 +49,15 @@ def examples(
         chosen["random"] = drawn[:seeded]
         for kind, row in [(kind, row) for kind, some in chosen.items() for row in some]:
             labels = clips.labels_of(row)
-            query_of = {"kind": kind, "direction": direction, "query_id": str(clips.ids[row])}
+            query_of: dict[str, Any] = {"kind": kind, "direction": direction}
+            query_of["query_id"] = str(clips.ids[row])
             query_of |= {"query_labels": "; ".join(labels), "rank": float(rank[row])}
             for place, match in enumerate(item[row]):
-                found = {"candidates": len(item), "place": place + 1}
-                found |= {"match_id": str(clips.ids[match])}
-                found |= {"match_labels": "; ".join(clips.labels_of(match))}
+                found: dict[str, Any] = {"candidates": len(item), "place": place + 1}
+                others = clips.labels_of(match)
+                found |= {"match_id": str(clips.ids[match]), "match_labels": "; ".join(others)}
                 found |= {"cosine": float(cosine[row, place]), "own": bool(match == row)}
-                shared = len({*labels} & {*clips.labels_of(match)})
-                rows.append(query_of | found | {"shared": shared})
+                rows.append(query_of | found | {"shared": len({*labels} & {*others})})
     return pd.DataFrame(rows)
 
 

@@ -102,7 +102,8 @@ def hold_back(points: pd.DataFrame) -> pd.DataFrame:
         smaller, held = part[part["clips"] < largest], part[part["clips"] == largest]
         if smaller["clips"].nunique() < 3:
             continue
-        known, measured = smaller[["clips", "recall"]].to_numpy().T, held["recall"].mean()
+        known = smaller["clips"].to_numpy(), smaller["recall"].to_numpy()
+        measured = held["recall"].mean()
         for law in LAWS:
             predicted = extrapolate(*known, largest, law)
             lines.append((method, law, largest, *predicted, measured, smaller["clips"].max()))
