@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from xmodal.data.sample import SampleConfig
 
 from xmodal.cli import COMMANDS, CommandLine
 from xmodal.config import StageConfig
 from xmodal.data.prepare import PrepareConfig
+from xmodal.data.sample import SampleConfig
 from xmodal.evaluation.recall import EvaluateConfig, MeasureConfig
 from xmodal.media.extract import ExtractConfig
 from xmodal.search import ExportConfig, IndexConfig, SearchConfig

@@ -47,10 +47,7 @@ def run_notebook(notebook: Path, out: Path, values: dict[str, Any]) -> None:
                 config=Config(KernelManager=manager),
             )
     except DeadKernelError:
-        raise SystemExit(
-            f"{out.stem}: the notebook's process died, perhaps because memory ran out\n"
-            f"  The executed notebook is kept: {out}"
-        ) from None
+        raise SystemExit(f"{out.stem}: its process died, perhaps because memory ran out") from None
     except PapermillExecutionError as error:
         last_lines = "\n".join(error.source.strip().splitlines()[-6:])
         raise SystemExit(
@@ -71,13 +68,12 @@ def cleaned(text: str, values: dict[str, Any]) -> str:
     book = nbformat.reads(text, as_version=4)
     language = {"name": "python"}
     book.metadata = {"kernelspec": book.metadata.kernelspec, "language_info": language}
-    tagged = [(cell, cell.metadata.get("tags", [])) for cell in book.cells]
-    tagged = [(cell, tags) for cell, tags in tagged if "injected-parameters" not in tags]
-    book.cells = [cell for cell, _ in tagged]
-    for number, (cell, tags) in enumerate(tagged):
+    injected = ["injected-parameters"]
+    book.cells = [cell for cell in book.cells if cell.metadata.get("tags") != injected]
+    for number, cell in enumerate(book.cells):
         cell.id = f"cell-{number:02}"
-        cell.metadata = {"tags": tags} if tags else {}
-        if "parameters" in tags:
+        cell.metadata = {name: tags for name, tags in cell.metadata.items() if name == "tags"}
+        if "parameters" in cell.metadata.get("tags", []):
             cell.source = with_values(cell.source, values)
         if cell.cell_type == "markdown":
             cell.source = cell.source.replace("](../", "](../../../")

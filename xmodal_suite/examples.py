@@ -1,6 +1,7 @@
 """What queries retrieve: examples to look at (paper, section 4.2), and the neighbours of clips."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -47,24 +48,16 @@ def examples(
         drawn = np.random.default_rng([seed, number]).permutation(audible)
         chosen["random"] = drawn[:seeded]
         for kind, row in [(kind, row) for kind, some in chosen.items() for row in some]:
+            labels = clips.labels_of(row)
+            query_of: dict[str, Any] = {"kind": kind, "direction": direction}
+            query_of["query_id"] = str(clips.ids[row])
+            query_of |= {"query_labels": "; ".join(labels), "rank": float(rank[row])}
             for place, match in enumerate(item[row]):
-                common = clips.labels[[row]].multiply(clips.labels[[match]])
-                rows.append(
-                    {
-                        "kind": kind,
-                        "direction": direction,
-                        "query_id": str(clips.ids[row]),
-                        "query_labels": "; ".join(clips.labels_of(row)),
-                        "rank": float(rank[row]),
-                        "candidates": len(item),
-                        "place": place + 1,
-                        "match_id": str(clips.ids[match]),
-                        "match_labels": "; ".join(clips.labels_of(match)),
-                        "cosine": float(cosine[row, place]),
-                        "own": bool(match == row),
-                        "shared": int(common.sum()),
-                    }
-                )
+                found: dict[str, Any] = {"candidates": len(item), "place": place + 1}
+                others = clips.labels_of(match)
+                found |= {"match_id": str(clips.ids[match]), "match_labels": "; ".join(others)}
+                found |= {"cosine": float(cosine[row, place]), "own": bool(match == row)}
+                rows.append(query_of | found | {"shared": len({*labels} & {*others})})
     return pd.DataFrame(rows)
 
 
@@ -92,10 +85,9 @@ def near_misses(embedded: Embeddings, clips: FeatureSet, most: int = 10) -> pd.D
     """Say, label by label, what comes first where the query's own clip does not.
 
     Both directions count together; silent clips are no queries. A row for each of the ``most``
-    frequent labels of the queries: label, queries (that carry it), own first (percent of the
-    queries), same label first (percent of the queries whose own clip is not first), same label by
-    chance (percent of all clips), most often instead (where the first item lacks the label: the
-    label that it carries most often and the query does not; "" if there is none).
+    frequent labels: label, queries (that carry it), own first (percent), same label first (percent
+    where the own clip is not), same label by chance (percent of all clips), most often instead
+    (where the first item lacks the label: the one that it has most often and the query has not).
     """
     labels, audible = clips.labels, np.flatnonzero(~clips.silent)
     query = np.tile(audible, 2)
@@ -111,16 +103,10 @@ def near_misses(embedded: Embeddings, clips: FeatureSet, most: int = 10) -> pd.D
         found = labels[first[lost]]
         instead = (found - found.multiply(labels[query[lost]])).sum(axis=0)
         same = float(carries[first[missed]].mean()) if missed.any() else np.nan
-        lines.append(
-            {
-                "label": clips.label_names[column],
-                "queries": int(asked.sum()),
-                "own first": 100 * float((first == query)[asked].mean()),
-                "same label first": 100 * same,
-                "same label by chance": 100 * float(carries.mean()),
-                "most often instead": clips.label_names[instead.argmax()] if instead.any() else "",
-            }
-        )
+        own, chance = (first == query)[asked].mean(), carries.mean()
+        other = clips.label_names[instead.argmax()] if instead.any() else ""
+        percent = 100 * own, 100 * same, 100 * chance
+        lines.append((clips.label_names[column], asked.sum(), *percent, other))
     names = ["label", "queries", "own first", "same label first", "same label by chance"]
     return pd.DataFrame(lines, columns=[*names, "most often instead"])
 
@@ -131,18 +117,11 @@ def points_frame(plane: np.ndarray, clips: FeatureSet, labels: int) -> pd.DataFr
     A row a clip: clip (id), labels (names, joined by "; "), label (a frequent one, or "other"),
     visual_x, visual_y, audio_x, audio_y.
     """
-    visual, audio = plane.reshape(2, -1, 2)
-    return pd.DataFrame(
-        {
-            "clip": [str(name) for name in clips.ids],
-            "labels": ["; ".join(clips.labels_of(row)) for row in range(len(clips))],
-            "label": frequent_labels(clips, labels),
-            "visual_x": visual[:, 0],
-            "visual_y": visual[:, 1],
-            "audio_x": audio[:, 0],
-            "audio_y": audio[:, 1],
-        }
-    )
+    points = pd.DataFrame({"clip": [str(name) for name in clips.ids]})
+    points["labels"] = ["; ".join(clips.labels_of(row)) for row in range(len(clips))]
+    points["label"] = frequent_labels(clips, labels)
+    points[["visual_x", "visual_y", "audio_x", "audio_y"]] = np.hstack(np.split(plane, 2))
+    return points
 
 
 def match_frame(embedded: Embeddings) -> pd.DataFrame:
@@ -163,13 +142,8 @@ def neighbours_frame(embedded: Embeddings, k: int, rows: np.ndarray | None = Non
     found = []
     for direction, query, gallery in directions(embedded):
         k = min(k, len(gallery))
-        cosine, item = (part.numpy() for part in nearest(query[rows], gallery, k))
-        columns = {
-            "direction": direction,
-            "query": rows.repeat(k),
-            "rank": np.tile(np.arange(1, k + 1), len(rows)),
-            "item": item.ravel(),
-            "cosine": cosine.ravel().round(4),
-        }
-        found.append(pd.DataFrame(columns))
+        cosine, item = (part.numpy().ravel() for part in nearest(query[rows], gallery, k))
+        columns = {"direction": direction, "query": rows.repeat(k)}
+        columns |= {"rank": np.tile(np.arange(1, k + 1), len(rows)), "item": item}
+        found.append(pd.DataFrame(columns | {"cosine": cosine.round(4)}))
     return pd.concat(found).sort_values(["direction", "query", "rank"], ignore_index=True)

@@ -20,8 +20,6 @@ from xmodal_suite.figures.style import INK
 PAGE = Path(__file__).with_name("explorer.html")
 MOST = 65_535
 """Clips that a page can hold: rows are written in two bytes."""
-COLOURS = 8
-"""Labels that have a colour, as on the static map."""
 
 
 def explorer_page(
@@ -34,7 +32,7 @@ def explorer_page(
     """Return the explorer as HTML: a map, a search, results and players, in one file.
 
     It opens from disk and asks for nothing. Players of YouTube are loaded only when the reader
-    allows it. The same input gives the same bytes.
+    allows it.
 
     Parameters
     ----------
@@ -43,20 +41,14 @@ def explorer_page(
         or "other"), visual_x, visual_y, audio_x, audio_y (places on the map), cosine (of its two
         halves), audio→video and video→audio (rank of the true match).
     neighbours : DataFrame
-        Columns direction, query (line of ``points``), rank (from 1), item (line) and cosine.
+        Columns direction, query and item (lines of ``points``), rank (from 1) and cosine.
     source : str
         What the data is called.
     youtube_ids : mapping, optional
         Clip id → YouTube id, as `xmodal.youtube8m.resolve.read_youtube_ids` returns it.
     media : mapping, optional
-        Clip id → files of your own: "picture" (an image or a video) and "sound", paths relative to
-        the page, such as ``{"cat": {"picture": "media/cat.jpg", "sound": "media/cat.ogg"}}``.
-        With it nothing is played from YouTube.
-
-    Raises
-    ------
-    InputError
-        If there are more than 65,535 clips.
+        Clip id → files of your own, played instead: "picture" (an image or a video) and "sound",
+        paths relative to the page.
     """
     if len(points) > MOST:
         raise InputError(f"the explorer holds {MOST:,} clips, not {len(points):,}: draw fewer")
@@ -82,7 +74,7 @@ def _data(points: pd.DataFrame, neighbours: pd.DataFrame) -> dict:
     labels = [text.split("; ") if text else [] for text in points["labels"]]
     names = sorted({name for some in labels for name in some})
     number = {name: place for place, name in enumerate(names)}
-    colours = label_colours(points, COLOURS)
+    colours = label_colours(points, 8)  # as on the static map
     group = {name: place for place, name in enumerate(colours)}
     maps = [["visual_x", "visual_y"], ["audio_x", "audio_y"]]
     places = np.concatenate([points[columns].to_numpy(float) for columns in maps])

@@ -9,7 +9,7 @@ import pandas as pd
 from xmodal.config import InputError
 from xmodal.files import atomic
 from xmodal_suite.provenance import read_provenance
-from xmodal_suite.tables import flat, methods_layout, recall_layout, without_tags
+from xmodal_suite.tables import methods_layout, recall_layout, without_tags
 
 TEMPLATE = Path(__file__).with_name("page.md")
 
@@ -83,7 +83,7 @@ def _summary(figures: Path, source: str) -> str:
         "video → audio": recall_layout(pd.read_csv(figures / "table2.csv")),
         "all methods": methods_layout(pd.read_csv(figures / "headline.csv")),
     }
-    tables = [f"{title}\n{flat(table).to_string(index=False)}" for title, table in shown.items()]
+    tables = [f"{title}\n{table.to_string(index=False)}" for title, table in shown.items()]
     head = f"Recall in percent, on {source}:"
     end = f"All tables and pictures are in {figures}/README.md."
     return "\n\n".join([head, *tables, _read(figures / "verdict.md"), end])

@@ -7,10 +7,9 @@ import contextlib
 import functools
 import io
 import json
-import os
 import subprocess
 from collections.abc import Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import matplotlib.style
@@ -25,18 +24,11 @@ from xmodal.files import atomic, locked
 _ROOT = Path(__file__).resolve().parents[1]
 
 # Unless told not to, matplotlib stamps its files with a date and names SVG parts by chance.
-_UNDATED: dict[str, dict[str, None]] = {
-    ".pdf": {"CreationDate": None},
-    ".svg": {"Date": None},
-    ".png": {},
-}
+_UNDATED: dict[str, dict[str, None]] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
+_SAVING = {"svg.hashsalt": "xmodal", "savefig.dpi": 140}
+_SAVING |= {"pdf.fonttype": 42}  # TrueType: journals refuse Type 3
 SHOWN = 110
 """Pixels to an inch of a figure as a notebook shows it."""
-_SAVING = {
-    "svg.hashsalt": "xmodal",
-    "pdf.fonttype": 42,  # TrueType: journals refuse Type 3
-    "savefig.dpi": 140,
-}
 
 
 @functools.cache
@@ -46,16 +38,12 @@ def project_commit() -> str:
     Only what a figure depends on counts as code: otherwise a batch's own figures would mark the
     next run dirty.
     """
-    if not (_ROOT / ".git").exists():
-        return "unknown"
     code = ["xmodal", "xmodal_suite", "notebooks", "profiles", "Snakefile", "pyproject.toml"]
-    env = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
-    run = functools.partial(
-        subprocess.run, cwd=_ROOT, env=env, capture_output=True, text=True, check=True, timeout=30
-    )
+    git = ["git", f"--git-dir={_ROOT / '.git'}", f"--work-tree={_ROOT}"]
+    run = functools.partial(subprocess.check_output, text=True, stderr=subprocess.DEVNULL)
     try:
-        commit = run(["git", "describe", "--always"]).stdout.strip()
-        changed = run(["git", "status", "--porcelain", "--", *code]).stdout
+        commit = run([*git, "describe", "--always"]).strip()
+        changed = run([*git, "status", "--porcelain", "--", *(str(_ROOT / part) for part in code)])
     except (OSError, subprocess.SubprocessError):
         return "unknown"
     return f"{commit}-dirty" if changed else commit
@@ -85,10 +73,9 @@ class Provenance(StageConfig):
 def recall_protocol(
     clips: str, recalls: pd.DataFrame, seeds: str, tolerance: float, resamples: int = 0
 ) -> dict[str, Any]:
-    """Return what a table of recalls is a statement about; without it a recall means nothing.
+    """Return how recalls were measured; ``recalls`` is what `recall_of` returns.
 
-    ``recalls`` is what `xmodal.evaluation.recall.recall_of` returns, ``tolerance`` how many points
-    a recall may differ when it is measured again.
+    ``tolerance`` is how many points a recall may differ when it is measured again.
     """
     sizes = recalls[["gallery", "galleries"]].dropna().drop_duplicates().astype(int)
     return {
@@ -110,22 +97,17 @@ def read_provenance(path: Path) -> Provenance:
     try:
         return Provenance.model_validate_json(path.read_bytes())
     except (OSError, ValidationError):
-        raise InputError(
-            f"{path} is missing or no note of where a table or figure comes from: restore it"
-        ) from None
+        raise InputError(f"{path} is no note of where something comes from: restore it") from None
 
 
 def save_figure(figure: Figure, stem: Path, provenance: Provenance) -> Image:
-    """Write ``stem``.pdf, .svg, .png and .json, and return the PNG for a notebook to show.
-
-    All are written before the first takes its place. Any figure of matplotlib will do.
-    """
+    """Write ``stem``.pdf, .svg, .png and .json, and return the PNG for a notebook to show."""
     files = {}
     with matplotlib.style.context(_SAVING, after_reset=True):
-        for suffix, metadata in _UNDATED.items():
+        for kind in ("pdf", "svg", "png"):
             buffer = io.BytesIO()
-            figure.savefig(buffer, format=suffix[1:], metadata=metadata)
-            files[suffix] = buffer.getvalue()
+            figure.savefig(buffer, format=kind, metadata=_UNDATED.get(kind))
+            files[f".{kind}"] = buffer.getvalue()
     write_together(stem, files | {".json": provenance.as_json().encode()})
     return Image(files[".png"], width=round(figure.get_figwidth() * SHOWN))
 
@@ -144,9 +126,7 @@ def portable(value: Any) -> Any:
         return {key: portable(item) for key, item in value.items()}
     if isinstance(value, list):
         return [portable(item) for item in value]
-    if not isinstance(value, str):
+    if not isinstance(value, str) or not value.startswith("/"):
         return value
-    path, root = PurePosixPath(value), _ROOT.as_posix()
-    if path.is_relative_to(root):
-        return path.relative_to(root).as_posix()
-    return path.name or value if path.is_absolute() else value
+    path = Path(value)
+    return path.relative_to(_ROOT).as_posix() if path.is_relative_to(_ROOT) else path.name

@@ -51,17 +51,6 @@ def compare_readings(dimensions: pd.DataFrame, galleries: pd.DataFrame) -> pd.Da
     return both[both["row"].isin(paper["row"])].reset_index(drop=True)
 
 
-def share_frame(rows: pd.DataFrame, clips: int) -> pd.DataFrame:
-    """Return `compare_readings` with N under each reading (``clips`` if rows are dimensions)."""
-    parts = [
-        rows[rows["reading"] == name].assign(reading=reading, model=model, candidates=candidates)
-        for reading, candidates in ((GALLERIES, rows["row"]), (DIMENSIONS, clips))
-        for model, name in (("published", "published"), ("ours", reading))
-    ]
-    columns = ["reading", "direction", "model", "row", "candidates", "k", "recall"]
-    return pd.concat(parts, ignore_index=True)[columns]
-
-
 def same_share(rows: pd.DataFrame) -> pd.DataFrame:
     """Pair the recalls of `compare_readings` with the same K/row: R@5 of 256 and R@10 of 512.
 

@@ -1,6 +1,7 @@
 """Scaling: recall against the number of training clips, and how it may go on."""
 
 from collections.abc import Callable, Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -26,19 +27,17 @@ def points_of(recalls: pd.DataFrame, gallery: int) -> pd.DataFrame:
     first = points["row"].iloc[0]
     family = points["row"].str.extract(r"^(.*?)_?clips_\d+$")[0].replace("", first)
     points = points.assign(method=family.fillna(points["row"]))
-    points = points[points["method"].isin(family.dropna())]
-    points = points.assign(method=points["method"].map(about))
+    points = points[points["method"].isin(family.dropna())].replace({"method": about})
     return points[["method", "clips", "seed", "recall"]].reset_index(drop=True)
 
 
 def learning_points(
     recalls: Sequence[pd.DataFrame], cca: pd.DataFrame, gallery: int
 ) -> pd.DataFrame:
-    """Gather the trainings of all ablations that differ in the number of training clips.
+    """Gather the trainings that differ in the number of training clips, linear CCA last.
 
-    ``recalls`` has the `named_recalls` of each, ``cca`` clips and recall of linear CCA. A line a
-    training: method
-    (what the row with all clips changes), clips, seed, recall; linear CCA comes last.
+    ``recalls`` has the `named_recalls` of each study, ``cca`` the clips and recall of linear CCA.
+    A line a training: method (what the row with all clips changes), clips, seed, recall.
     """
     points = [points_of(frame, gallery) for frame in recalls]
     return pd.concat([*points, cca.assign(method=LINEAR, seed=0)], ignore_index=True)
@@ -58,10 +57,9 @@ def _fit(clips: np.ndarray, recall: np.ndarray, law: str) -> tuple[np.ndarray, n
 
 
 def extrapolate(
-    clips: np.ndarray, recall: np.ndarray, wanted: float, law: str, level: float = 0.95
+    clips: np.ndarray, recall: np.ndarray, wanted: float, law: str
 ) -> tuple[float, float, float]:
-    """Continue one of `LAWS` by least squares: recall with its prediction interval, 0 to 100 %."""
-    back = LAWS[law][1]
+    """Continue one of `LAWS` by least squares: recall, its 95 % prediction interval, 0 to 100 %."""
     x, y, line = _fit(clips, recall, law)
     residual = y - line.intercept - line.slope * x
     freedom = len(x) - 2
@@ -70,19 +68,19 @@ def extrapolate(
     spread = ((x - x.mean()) ** 2).sum()
     at = np.log(wanted)
     error = scatter * np.sqrt(1 + 1 / len(x) + (at - x.mean()) ** 2 / spread)
-    reach = stats.t.ppf((1 + level) / 2, freedom) * error
+    reach = stats.t.ppf(0.975, freedom) * error
     middle = line.intercept + line.slope * at
-    return tuple(back([middle, middle - reach, middle + reach]).clip(0, 100).tolist())
+    both = LAWS[law][1]([middle, middle - reach, middle + reach])
+    return tuple(both.clip(0, 100).tolist())
 
 
 def curve(points: pd.DataFrame, law: str, wanted: Sequence[float] | None = None) -> pd.DataFrame:
     """Continue the learning curve of each method by one of `LAWS`, by least squares.
 
-    ``points`` has a line a run: method, clips, recall (percent). ``wanted`` are numbers of training
-    clips; if not given 60 from the least measured to 4 million.
-
-    Columns method, law, clips, recall, low, high (percent). The 95 % prediction interval covers the
-    scatter about the law, not whether the law goes on that far; with two runs it is NaN.
+    ``points`` has a line a run: method, clips, recall (percent); what is returned adds law, low and
+    high, for the ``wanted`` numbers of clips (60 up to 4 million, if not given). The 95 %
+    prediction interval covers the scatter about the law, not whether the law goes on that far; with
+    two runs it is NaN.
     """
     lines = []
     for method, part in points.groupby("method", sort=False):
@@ -105,10 +103,10 @@ def hold_back(points: pd.DataFrame) -> pd.DataFrame:
         if smaller["clips"].nunique() < 3:
             continue
         known = smaller["clips"].to_numpy(), smaller["recall"].to_numpy()
+        measured = held["recall"].mean()
         for law in LAWS:
             predicted = extrapolate(*known, largest, law)
-            measured = held["recall"].mean()
-            lines.append((method, law, largest, *predicted, measured, known[0].max()))
+            lines.append((method, law, largest, *predicted, measured, smaller["clips"].max()))
     columns = ["method", "law", "clips", "recall", "low", "high", "measured", "fitted to"]
     return pd.DataFrame(lines, columns=columns)
 
@@ -116,22 +114,16 @@ def hold_back(points: pd.DataFrame) -> pd.DataFrame:
 def choose_law(points: pd.DataFrame) -> str:
     """Return the law that predicts what `hold_back` holds back with the smaller mean error."""
     held = hold_back(points)
-    if held.empty:
-        return next(iter(LAWS))
-    error = (held["recall"] / held["measured"]).map(np.log).abs()
-    return str(error.groupby(held["law"]).mean().idxmin())
+    error = np.log(held["recall"] / held["measured"]).abs().groupby(held["law"]).mean()
+    return min(LAWS, key=lambda law: error.get(law, 0.0))
 
 
 def continued(points: pd.DataFrame, wanted: Sequence[float] | None = None) -> pd.DataFrame:
-    """Continue each method by the law of `choose_law`; the interval is that of all laws together.
-
-    Returns what `curve` returns.
-    """
-    law = choose_law(points)
-    each = {name: curve(points, name, wanted) for name in LAWS}
-    low = pd.concat([one["low"] for one in each.values()], axis=1).min(axis=1)
-    high = pd.concat([one["high"] for one in each.values()], axis=1).max(axis=1)
-    return each[law].assign(low=low, high=high)
+    """Continue each method by the law of `choose_law`; the interval is that of both laws."""
+    each = {law: curve(points, law, wanted) for law in LAWS}
+    low = np.minimum(*(one["low"] for one in each.values()))
+    high = np.maximum(*(one["high"] for one in each.values()))
+    return each[choose_law(points)].assign(low=low, high=high)
 
 
 def clips_for(points: pd.DataFrame, law: str, level: float) -> float:
@@ -152,14 +144,13 @@ def curve_table(
     target, target_recall and clips_needed to reach it.
     """
     parts = []
-    for law in LAWS:
-        for _, runs in points.groupby("method", sort=False):
-            at = curve(runs, law, runs["clips"].tolist())["recall"].to_numpy()
-            part = curve(runs, law, wanted)
-            part = part.assign(sizes=runs["clips"].nunique(), scatter=(runs["recall"] - at).std())
-            if target:
-                name, level = target
-                needed = clips_for(runs, law, level)
-                part = part.assign(target=name, target_recall=level, clips_needed=needed)
-            parts.append(part)
+    for law, (_, runs) in product(LAWS, points.groupby("method", sort=False)):
+        at = curve(runs, law, runs["clips"].tolist())["recall"].to_numpy()
+        part = curve(runs, law, wanted)
+        part = part.assign(sizes=runs["clips"].nunique(), scatter=(runs["recall"] - at).std())
+        if target:
+            name, level = target
+            needed = clips_for(runs, law, level)
+            part = part.assign(target=name, target_recall=level, clips_needed=needed)
+        parts.append(part)
     return pd.concat(parts, ignore_index=True)

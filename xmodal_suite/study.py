@@ -1,6 +1,7 @@
 """The ablation study: what was measured of its runs, and what each change does to recall."""
 
 import json
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -21,27 +22,25 @@ RUN = ["study", "row", "seed"]
 def study_frame(folder: Path, study: Study, clips: FeatureSet) -> pd.DataFrame:
     """Gather what was measured of a study, whose runs are the folders ``<row>-seed<seed>``.
 
-    A line a run, split, gallery size and K: row, seed, clips (of the training), step (of the
-    weights measured), split, gallery, galleries, k, recall (percent, mean of both directions). A
-    run that scales both modalities jointly is also measured on the evaluation ``clips`` with each
-    modality scaled apart.
+    A line a run, split, gallery size and K: `COLUMNS`, with the clips of the training, the step of
+    the weights measured, and recall in percent, the mean of both directions. A run that scales both
+    modalities jointly is also measured on the evaluation ``clips``, each modality scaled apart.
     """
     parts = [pd.DataFrame(columns=COLUMNS)]
-    for name in study.rows:
-        for seed in study.seeds:
-            run = folder / f"{name}-seed{seed}"
-            if not all((run / file).exists() for file in ("result.json", "recall.csv")):
-                continue
-            found = pd.read_csv(run / "recall.csv")
-            if RunFolder(run).read("config.json")["config"]["joint_normalise"]:
-                sizes = sorted(found.loc[found["split"] == "evaluation", "gallery"].unique())
-                apart = recall_frame([embed_apart(run, clips)], sizes, ~clips.silent, resamples=0)
-                found = pd.concat([found, apart.assign(split=APART)])
-            keys = ["split", "gallery", "galleries", "k"]
-            means = found.groupby(keys, sort=False)["recall"].mean().reset_index()
-            result = json.loads((run / "result.json").read_text())
-            about = {"clips": result["training_clips"], "step": result["best_step"]}
-            parts.append(means.assign(row=name, seed=seed, **about)[COLUMNS])
+    for name, seed in product(study.rows, study.seeds):
+        run = folder / f"{name}-seed{seed}"
+        if not all((run / file).exists() for file in ("result.json", "recall.csv")):
+            continue
+        found = pd.read_csv(run / "recall.csv")
+        if RunFolder(run).read("config.json")["config"]["joint_normalise"]:
+            sizes = sorted(found.loc[found["split"] == "evaluation", "gallery"].unique())
+            apart = recall_frame([embed_apart(run, clips)], sizes, ~clips.silent, resamples=0)
+            found = pd.concat([found, apart.assign(split=APART)])
+        keys = ["split", "gallery", "galleries", "k"]
+        means = found.groupby(keys, sort=False)["recall"].mean().reset_index()
+        result = json.loads((run / "result.json").read_text())
+        about = {"clips": result["training_clips"], "step": result["best_step"]}
+        parts.append(means.assign(row=name, seed=seed, **about)[COLUMNS])
     return pd.concat(parts[1:] or parts, ignore_index=True)
 
 
@@ -66,15 +65,8 @@ def with_kept(found: pd.DataFrame, kept: pd.DataFrame, studies: dict[str, Study]
     again = found.round(9).merge(kept.round(9)[numbers], on=numbers)[RUN].drop_duplicates()
     found = found[~found[RUN].apply(tuple, axis=1).isin(again.apply(tuple, axis=1))]
     kept = kept[~kept[RUN].apply(tuple, axis=1).isin(found[RUN].apply(tuple, axis=1))]
-    order = pd.DataFrame(
-        [
-            (name, row, seed)
-            for name, study in studies.items()
-            for row in study.rows
-            for seed in study.seeds
-        ],
-        columns=RUN,
-    )
+    runs = [(name, *run) for name, one in studies.items() for run in product(one.rows, one.seeds)]
+    order = pd.DataFrame(runs, columns=RUN)
     return order.merge(pd.concat([kept, found]), on=RUN)[kept.columns]
 
 
@@ -94,9 +86,7 @@ def named_recalls(frame: pd.DataFrame, study: Study, gallery: int) -> pd.DataFra
     frame = frame.assign(change=[study.rows[row].about for row in frame["row"]])
     named = frame.assign(measure=[names.get(key) for key in keys]).dropna(subset="measure")
     if gallery not in set(named["gallery"]):
-        raise InputError(
-            f"no run was measured among {gallery:,} candidates: choose another gallery"
-        )
+        raise InputError(f"no run was measured among {gallery:,} candidates: choose others")
     columns = ["row", "change", "seed", "clips", "step", "measure", "recall"]
     return named[columns].reset_index(drop=True)
 
@@ -107,12 +97,10 @@ def study_table(recalls: pd.DataFrame) -> pd.DataFrame:
     A line a change and measure: change, measure, seeds (how many), step (median), mean, std
     (percent; NaN with one seed).
     """
-    table = recalls.groupby(["change", "measure"], sort=False).agg(
-        seeds=("seed", "nunique"),
-        step=("step", "median"),
-        mean=("recall", "mean"),
-        std=("recall", "std"),
-    )
+    each = recalls.groupby(["change", "measure"], sort=False)
+    table = each["recall"].agg(["mean", "std"])
+    table.insert(0, "seeds", each["seed"].nunique())
+    table.insert(1, "step", each["step"].median())
     return table.reset_index().astype({"step": int})
 
 
@@ -123,12 +111,5 @@ def apart_table(recalls: pd.DataFrame, gallery: int) -> pd.DataFrame:
     """
     apart = recalls[recalls["measure"] == f"scaled apart R@1, N = {gallery:,}"]
     apart = apart[apart.groupby("row")["recall"].transform("mean") >= 200 / gallery]
-    measures = set(apart["measure"]) | set(apart["measure"].str.removeprefix("scaled apart "))
-    kept = recalls["row"].isin(apart["row"]) & recalls["measure"].isin(measures)
-    return study_table(recalls[kept])
-
-
-def panels(recalls: pd.DataFrame) -> pd.DataFrame:
-    """Return the R@1 of the evaluation clips as `xmodal_suite.figures.study_rows` draws them."""
-    shown = recalls[recalls["measure"].str.startswith("R@1,")]
-    return shown.rename(columns={"change": "about", "measure": "panel"})
+    both = recalls["measure"].str.removeprefix("scaled apart ") == f"R@1, N = {gallery:,}"
+    return study_table(recalls[both & recalls["row"].isin(apart["row"])])

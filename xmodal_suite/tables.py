@@ -1,7 +1,6 @@
 """Tables: saved as tidy numbers, a row a value, and laid out as text only where they are shown.
 
-A layout may group columns under a common head (`pandas.MultiIndex`: group, then name; "" where a
-column stands alone). HTML and LaTeX show such heads in two lines, Markdown in one, as `flat` does.
+HTML and LaTeX show a head such as "audio→video R@1" in two lines, its group above its name.
 """
 
 import html
@@ -21,7 +20,11 @@ RECALL_COLUMNS = ["direction", "k", "recall", "low", "high"]
 REFERENCES = ("published", "chance")
 _MARKDOWN = str.maketrans({c: f"\\{c}" for c in "\\|*_`<>[]"} | {"\n": " "})
 _LATEX = str.maketrans({c: f"\\{c}" for c in "&%$#_{}"})
-_MEASURE = "(?P<name>.+), (?P<group>N = .+)"  # how `xmodal_suite.study` names a measure
+_HEADS = (  # that have a group: of `recall_layout`, of `splits_layout`, of `xmodal_suite.study`
+    re.compile(r"(?P<group>.+→.+|both directions) (?P<name>R@\d+)"),
+    re.compile(r"(?P<group>visual|audio) (?P<name>norm|range)"),
+    re.compile(r"(?P<name>.+), (?P<group>N = [\d,]+)"),
+)
 _NUMBER = re.compile(r"(-?\d[\d,.]*)( \[.*\]| ± .*)?|–")  # with its interval or deviation
 _RULES = [
     {"selector": "caption, .text", "props": "text-align: left"},
@@ -41,33 +44,10 @@ def save_table(
 ) -> Styler:
     """Write ``stem``.csv (tidy numbers), .md and .tex (as shown) and .json (where they come from).
 
-    The CSV has six significant digits. Markdown, LaTeX and HTML show the same rounded numbers and
-    carry the caption with the source; a missing value is a dash there, and empty in the CSV.
-
-    Parameters
-    ----------
-    tidy : DataFrame
-        Numbers and text, a row a value.
-    stem : Path
-        The files' common path without suffix; its name is the LaTeX label.
-    provenance : Provenance
-        Goes into the JSON file, its source into the captions.
-    caption : str
-        One sentence, without the source.
-    decimals : int or mapping of str to int
-        Digits after the point of float columns as shown, for all or by column (1 where not named).
-    layout : callable, optional
-        Turns ``tidy`` into the table as shown; without it, ``tidy`` itself is shown.
-
-    Returns
-    -------
-    Styler
-        The table as shown: as the last expression of a notebook cell it is displayed.
-
-    Raises
-    ------
-    InputError
-        When the files cannot be written there.
+    The CSV has six significant digits. Markdown, LaTeX and the HTML that is returned show the same
+    rounded numbers and carry the caption, a sentence, with the source; a missing value is a dash
+    there, and empty in the CSV. ``decimals`` are the digits after the point of float columns, for
+    all or by column (1 where not named); ``layout`` turns ``tidy`` into the table as shown.
     """
     table = layout(tidy) if layout else tidy
     sentence = f"{caption.rstrip('. ')}. Source: {provenance.source}."
@@ -119,20 +99,11 @@ def as_latex(
 def as_markdown(table: pd.DataFrame, caption: str, decimals: int | Mapping[str, int]) -> str:
     """Return a table with each head in one line, and its caption below it in italics."""
     align = ["right" if pd.api.types.is_numeric_dtype(kind) else "left" for kind in table.dtypes]
-    plain = flat(_as_text(table, decimals)).map(lambda text: text.translate(_MARKDOWN))
+    plain = _as_text(table, decimals).map(lambda text: text.translate(_MARKDOWN))
     markdown = plain.rename(columns=lambda name: name.translate(_MARKDOWN)).to_markdown(
         index=False, disable_numparse=True, colalign=align
     )
     return f"{markdown}\n\n*{caption.translate(_MARKDOWN)}*\n"
-
-
-def flat(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the frame with each head in one line: "audio→video R@1"; conditions: "R@1, N = 9"."""
-    heads = [name if isinstance(name, tuple) else ("", name) for name in frame.columns]
-    names = [
-        f"{name}, {group}" if " = " in group else f"{group} {name}".strip() for group, name in heads
-    ]
-    return frame.set_axis(names, axis=1)
 
 
 def without_tags(text: str) -> str:
@@ -142,14 +113,12 @@ def without_tags(text: str) -> str:
 
 def _marked(shown: pd.DataFrame, table: pd.DataFrame) -> Styler:
     """Return the text of a table with groups named once, references in italics, the best bold."""
+    shown = shown.set_axis(_grouped(shown.columns), axis=1)
     marks = pd.DataFrame("", index=shown.index, columns=shown.columns)
-    texts = [
-        i for i in range(shown.shape[1]) if not pd.api.types.is_numeric_dtype(table.dtypes.iloc[i])
-    ]
-    references = (
-        shown.iloc[:, texts[0]].str.startswith(REFERENCES) if texts else marks.iloc[:, 0] != ""
-    )
-    marks.loc[references, :] = "font-style: italic"
+    texts = [not pd.api.types.is_numeric_dtype(kind) for kind in table.dtypes]
+    names = shown.loc[:, texts].iloc[:, :1]  # the first column of text
+    references = names.apply(lambda column: column.str.startswith(REFERENCES)).any(axis=1)
+    marks[references] = "font-style: italic"
     if table.attrs.get("best"):  # of the rows that have the same first column
         values = shown.apply(lambda column: column.str.extract(r"^(-?[\d.]+)")[0].astype(float))
         values = values.loc[:, [bool(group) for group, _ in shown.columns]].where(~references)
@@ -160,6 +129,15 @@ def _marked(shown: pd.DataFrame, table: pd.DataFrame) -> Styler:
     shown = shown.copy()
     shown.iloc[:, 0] = first.mask(repeated, "")
     return shown.style.hide(axis="index").apply(lambda _: marks, axis=None)
+
+
+def _grouped(names: pd.Index) -> pd.Index:
+    """Part heads into group and name, as `_HEADS` does; no other has a group."""
+    found = [next(filter(None, (head.fullmatch(name) for head in _HEADS)), None) for name in names]
+    if not any(found):
+        return names
+    parts = [(m["group"], m["name"]) if m else ("", n) for m, n in zip(found, names, strict=True)]
+    return pd.MultiIndex.from_tuples(parts)
 
 
 def _in_two_lines(text: str) -> str:
@@ -177,43 +155,36 @@ def _six_digits(value: float) -> str:
 
 def _as_text(table: pd.DataFrame, decimals: int | Mapping[str, int]) -> pd.DataFrame:
     """Write each value as it is shown, floats with their digits, a missing one as a dash."""
-    names = flat(table).columns
-    digits = decimals if isinstance(decimals, Mapping) else dict.fromkeys(names, decimals)
     texts = {}
-    for place, name in enumerate(names):
-        column, form = table.iloc[:, place].reset_index(drop=True), "{}"
+    for name, column in table.reset_index(drop=True).items():
+        form = "{}"
         if pd.api.types.is_float_dtype(column):
-            form = f"{{:.{digits.get(name, 1)}f}}"
-            column = column.round(digits.get(name, 1)) + 0.0  # zero takes the sign off -0.0
+            digits = decimals.get(str(name), 1) if isinstance(decimals, Mapping) else decimals
+            form = f"{{:.{digits}f}}"
+            column = column.round(digits) + 0.0  # zero takes the sign off -0.0
         text = column.astype(object).map(form.format, na_action="ignore")
-        texts[place] = text.fillna("–").replace("", "–")
-    return pd.DataFrame(texts).set_axis(table.columns, axis=1)
+        texts[name] = text.fillna("–").replace("", "–")
+    return pd.DataFrame(texts)
 
 
-def interval(recall: float, low: float = np.nan, high: float = np.nan) -> str:
-    """Write a recall in percent, with its interval if it has one: "9.0 [8.3, 9.7]"."""
-    return f"{recall:.1f}" if np.isnan(low) else f"{recall:.1f} [{low:.1f}, {high:.1f}]"
-
-
-def _intervals(frame: pd.DataFrame) -> list[str]:
-    """Return recalls with their intervals, a row each."""
-    return [interval(*row) for row in frame[["recall", "low", "high"]].itertuples(index=False)]
+def intervals(frame: pd.DataFrame) -> list[str]:
+    """Write recalls in percent, a row each, with their intervals if known: "9.0 [8.3, 9.7]"."""
+    return [
+        f"{recall:.1f}" if np.isnan(low) else f"{recall:.1f} [{low:.1f}, {high:.1f}]"
+        for recall, low, high in frame[["recall", "low", "high"]].itertuples(index=False)
+    ]
 
 
 def recall_layout(tidy: pd.DataFrame) -> pd.DataFrame:
     """Lay recalls out as the paper does: a column per direction and K.
 
-    Parameters
-    ----------
-    tidy : DataFrame
-        Columns direction, k, recall (percent), optionally low and high, which are then shown too;
-        all others name a row of the table, which is sorted by the first of them.
+    ``tidy`` has `RECALL_COLUMNS`, low and high if known; all others name a row of the table, which
+    is sorted by the first of them.
     """
     rows = [name for name in tidy.columns if name not in RECALL_COLUMNS]
     frame = tidy.reindex(columns=[*rows, *RECALL_COLUMNS]).sort_values(rows[0], kind="stable")
     frame["column"] = frame["direction"] + " R@" + frame["k"].astype(str)
-    frame["cell"] = _intervals(frame)
-    return _grouped(_spread(frame, rows, "column", "cell"), r"(?P<group>.+) (?P<name>R@\d+)")
+    return spread(frame.assign(cell=intervals(frame)), rows, "column", "cell")
 
 
 def methods_layout(tidy: pd.DataFrame) -> pd.DataFrame:
@@ -233,7 +204,7 @@ def splits_layout(tidy: pd.DataFrame) -> pd.DataFrame:
         )
         shown[f"{modality} norm"] = mean.map("{:.1f}".format) + deviation.map(" ± {:.1f}".format)
         shown[f"{modality} range"] = low.map("{:.2f}".format) + high.map(" to {:.2f}".format)
-    return _grouped(shown, "(?P<group>visual|audio) (?P<name>.+)")
+    return shown
 
 
 def ablation_layout(frame: pd.DataFrame) -> pd.DataFrame:
@@ -242,23 +213,15 @@ def ablation_layout(frame: pd.DataFrame) -> pd.DataFrame:
         f"{mean:.1f}" if np.isnan(std) else f"{mean:.1f} ± {std:.1f}"
         for mean, std in zip(frame["mean"], frame["std"], strict=True)
     ]
-    table = _spread(frame.assign(cell=cells), ["change", "seeds", "step"], "measure", "cell")
-    return _grouped(table, _MEASURE)
+    return spread(frame.assign(cell=cells), ["change", "seeds", "step"], "measure", "cell")
 
 
 def runs_layout(frame: pd.DataFrame) -> pd.DataFrame:
     """Return `named_recalls` of several ablations, named by a column study, with a line a run."""
     named = frame.rename(columns={"clips": "training clips"})
     rows = ["study", "row", "change", "seed", "training clips", "step"]
-    table = _spread(named, rows, "measure", "recall")
-    return _grouped(table.assign(study=table.pop("study")), _MEASURE)
-
-
-def space_layout(frame: pd.DataFrame) -> pd.DataFrame:
-    """Lay out the numbers of a joint space with a line a measure, before and after training."""
-    shown = frame.sort_values("measure", kind="stable")
-    shown = shown.assign(cell=shown["value"].map("{:.2f}".format))
-    return _spread(shown, ["measure", "modality"], "state", "cell")
+    table = spread(named, rows, "measure", "recall")
+    return table.assign(study=table.pop("study"))
 
 
 def scaling_layout(frame: pd.DataFrame) -> pd.DataFrame:
@@ -266,8 +229,8 @@ def scaling_layout(frame: pd.DataFrame) -> pd.DataFrame:
 
     More than a billion clips are left empty, as is a target that is never reached.
     """
-    shown = frame.assign(cell=_intervals(frame), column=frame["clips"].map("{:,} clips".format))
-    table = _spread(shown, ["law", "method", "sizes", "scatter"], "column", "cell")
+    shown = frame.assign(cell=intervals(frame), column=frame["clips"].map("{:,} clips".format))
+    table = spread(shown, ["law", "method", "sizes", "scatter"], "column", "cell")
     if "target" in frame:
         once = frame.drop_duplicates(["method", "law"])
         name, recall = once["target"].iloc[0], once["target_recall"].iloc[0]
@@ -277,34 +240,8 @@ def scaling_layout(frame: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def held_back_layout(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return `hold_back` with a line a method: what was measured, and each law's prediction."""
-    named = frame.rename(columns={"clips": "training clips"})
-    named = named.assign(cell=_intervals(frame), column="predicted by a " + frame["law"])
-    return _spread(named, ["method", "training clips", "measured"], "column", "cell")
-
-
-def _spread(frame: pd.DataFrame, rows: list[str], column: str, cell: str) -> pd.DataFrame:
+def spread(frame: pd.DataFrame, rows: list[str], column: str, cell: str) -> pd.DataFrame:
     """Make a column of each value of ``column``, in their order and that of the rows."""
     table = frame.pivot(index=rows, columns=column, values=cell).reset_index()
     ordered = frame[rows].drop_duplicates().merge(table, on=rows)
     return ordered[[*rows, *frame[column].unique()]]
-
-
-def _grouped(table: pd.DataFrame, pattern: str) -> pd.DataFrame:
-    """Part the heads that match a pattern into their group and their name; no other has a group."""
-    heads = [
-        (found["group"], found["name"]) if (found := re.fullmatch(pattern, name)) else ("", name)
-        for name in table.columns
-    ]
-    return table.set_axis(pd.MultiIndex.from_tuples(heads), axis=1)
-
-
-def controls_note(controls: pd.DataFrame) -> str:
-    """Say in one sentence what `controls_frame` found, for the footer of a table of recalls."""
-    parts = [
-        f"{name} {' / '.join(f'{value:.1f}' for value in part['recall'])}"
-        for name, part in controls.groupby("control", sort=False)
-    ]
-    size = controls["gallery"].iloc[0]
-    return f"Controls, R@1 / 5 / 10 at N = {size:,}, both directions: {'; '.join(parts)}"

@@ -113,15 +113,6 @@ def test_an_executed_notebook_has_one_cell_of_parameters_with_its_remarks():
         assert [cell.source for cell in executed.cells] == [expected, "print(seed)"]
 
 
-def test_text_that_came_in_pieces_is_one(tmp_path: Path):
-    pieces = "import sys, time\nfor n in '12':\n    print(n, flush=True)\n    time.sleep(0.5)\n"
-    notebook = write_notebook(
-        tmp_path / "a.ipynb", "a = 1", f"{pieces}    print(3, file=sys.stderr)"
-    )
-    run_notebook(notebook, tmp_path / "b.ipynb", {})
-    assert printed(tmp_path / "b.ipynb") == ["1\n2\n"]
-
-
 def test_links_that_a_cell_shows_are_those_of_the_executed_copy():
     link = nbformat.v4.new_output("display_data", {"text/markdown": "[a](../figures/a.html)"})
     book = nbformat.v4.new_notebook(

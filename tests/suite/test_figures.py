@@ -40,29 +40,19 @@ def with_published(ours: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([paper.rename(columns={"row": "gallery", "reading": "model"}), ours])
 
 
-def law() -> pd.DataFrame:
-    parts, rows = [], readings()
-    for reading, candidates in (("galleries", rows["row"]), ("dimensions", 6000)):
-        part = rows.assign(candidates=candidates, model=rows["reading"], reading=reading)
-        part["model"] = part["model"].replace(f"rows are {reading}", "ours")
-        parts.append(part[part["model"].isin(["published", "ours"])])
-    return pd.concat(parts)
-
-
 def methods() -> pd.DataFrame:
     return with_published(read("figures/yt8m/beyond.csv")).query("gallery == 1024")
 
 
 def study(name: str) -> pd.DataFrame:
     runs = read("figures/yt8m/study_runs.csv").query("study == @name")
-    runs = runs.rename(columns={"change": "about", "measure": "panel"})
-    return runs[runs["panel"].str.startswith("R@1,")]
+    return runs[runs["measure"].str.startswith("R@1,")]
 
 
 def learning() -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return all runs of both studies as points, and a power law through those of each."""
     points = pd.concat([study("paper"), study("recipe")]).rename(columns={"study": "method"})
-    points = points[points["panel"] == "R@1, N = 1,024"]
+    points = points[points["measure"] == "R@1, N = 1,024"]
     lines = []
     for method, runs in points.groupby("method"):
         slope, level = np.polyfit(np.log(runs["clips"]), np.log(runs["recall"]), 1)
@@ -92,7 +82,7 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "recall_against_gallery": lambda: figures.recall_against_gallery(
         with_published(read("figures/yt8m/recall.csv").assign(model="dimension 250"))
     ),
-    "recall_law": lambda: figures.recall_law(law()),
+    "recall_law": lambda: figures.recall_law(readings(), 6000),
     "recall_readings": lambda: figures.recall_readings(readings()),
     "retrieval": lambda: figures.retrieval(measured("05_retrieval/examples")),
     "spaces": lambda: figures.spaces(measured("04_umap/points")),
@@ -220,9 +210,10 @@ def test_the_law_tells_models_and_rows_apart_without_colour():
     np.testing.assert_allclose(chance.get_ydata(), 100 * chance.get_xdata())
     forms = {(line.get_markerfacecolor() == "white", line.get_marker()) for line in lines}
     assert len(forms) == len(lines) == 6  # two models, three rows
-    frame = law().query("reading == 'galleries' and direction == 'audio→video'")
+    frame = readings().query("direction == 'audio→video'")
+    frame = frame[frame["reading"].isin(["published", "rows are galleries"])]
     points = {tuple(point) for line in lines for point in line.get_xydata()}
-    assert points == {(row.k / row.candidates, row.recall) for row in frame.itertuples()}
+    assert points == {(row.k / row.row, row.recall) for row in frame.itertuples()}
 
 
 def test_chance_is_k_of_n_and_models_differ_in_more_than_colour():
@@ -233,7 +224,8 @@ def test_chance_is_k_of_n_and_models_differ_in_more_than_colour():
 
 
 def test_a_study_shows_every_run_its_mean_and_standard_deviation():
-    frame = pd.DataFrame({"about": ["text"] * 3 + ["wide"], "panel": "R@1", "seed": [0, 1, 2, 0]})
+    frame = pd.DataFrame({"change": ["text"] * 3 + ["wide"], "seed": [0, 1, 2, 0]})
+    frame["measure"] = "R@1"
     axis = figures.study_rows(frame.assign(recall=[1, 2, 3, 7])).axes[0]
     assert markers(axis)["|"].tolist() == [[2, 0], [7, 1]]
     assert markers(axis)["."].tolist() == [[1, 0], [2, 0], [3, 0], [7, 1]]

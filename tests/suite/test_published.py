@@ -10,7 +10,6 @@ from xmodal_suite.published import (
     compare_readings,
     published,
     same_share,
-    share_frame,
     with_published,
 )
 
@@ -45,17 +44,6 @@ def test_published_recalls_stand_above_measured_ones_as_galleries():
     assert frame["model"].tolist() == ["published"] * 18 + ["ours"]
     assert frame["gallery"].tolist()[-4:] == [1024, 1024, 1024, 64]
     assert frame[["low", "direction"]].iloc[-1].isna().all()
-
-
-def test_shares_know_the_candidates_of_each_reading(rows: pd.DataFrame):
-    frame = share_frame(rows, 6000)
-    keys = ["reading", "model", "row", "direction", "k"]
-    values = frame.set_index(keys)[["candidates", "recall"]].sort_index()
-    for reading, candidates, ours in ((GALLERIES, 512, 40.0), (DIMENSIONS, 6000, 28.0)):
-        for model, recall in (("published", 38.0), ("ours", ours)):
-            found = tuple(values.loc[(reading, model, 512, VIDEO_TO_AUDIO, 5)])
-            assert found == (candidates, recall)
-    assert len(frame) == 4 * 18
 
 
 def test_pairs_of_the_same_share_by_hand(rows: pd.DataFrame):

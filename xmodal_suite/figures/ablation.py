@@ -16,27 +16,23 @@ def study_rows(frame: pd.DataFrame) -> Figure:
 
     Dots are runs, the tall mark their mean, the bar one standard deviation over seeds each way.
 
-    Parameters
-    ----------
-    frame : DataFrame
-        Columns about (what the row changes, in words, no two the same), seed, panel (which recall,
-        in words) and recall (percent).
+    ``frame`` is that of `xmodal_suite.study.named_recalls`; each of its measures has a panel.
     """
-    names = list(frame["about"].unique())
-    figure, panels = style.facets(frame, 1.15 + 0.165 * len(names), "panel")
+    names = list(frame["change"].unique())
+    figure, panels = style.facets(frame, 1.15 + 0.165 * len(names), "measure")
     guide: Look = {"color": QUIET, "linewidth": 0.8, "linestyle": DASHES[1], "zorder": 0.5}
     tall: Look = {"color": PALETTE[0], "marker": "|", "markersize": 9, "markeredgewidth": 1.6}
     tall |= {"elinewidth": 5, "ecolor": (PALETTE[0], 0.3)}
     for axis, panel in panels:
         style.rows(axis, names)
-        runs = panel.groupby("about", sort=False)["recall"]
+        runs = panel.groupby("change", sort=False)["recall"]
         mean, spread = runs.mean(), runs.std()
         axis.axvline(mean[names[0]], label="mean of the first row", **guide)
         means = pd.DataFrame({"recall": mean, "low": mean - spread, "high": mean + spread})
         label = "mean ± standard deviation over seeds"
         style.dots(axis, means, mean.index.map(names.index), label=label, **tall)
         dot: Look = {"color": INK, "marker": ".", "markersize": 3.5, "label": "a run"}
-        style.dots(axis, panel, panel["about"].map(names.index), **dot)
+        style.dots(axis, panel, panel["change"].map(names.index), **dot)
         axis.set(xlabel="recall, %", xlim=(0, None))
     panels[0][0].get_yticklabels()[0].set_fontweight("bold")
     style.legend(figure, 4)
@@ -52,15 +48,8 @@ def learning_curve(
     Each run is a point. The fitted curve is solid as far as clips were measured and dashed beyond,
     its prediction interval a band.
 
-    Parameters
-    ----------
-    points : DataFrame
-        Columns method, clips and recall (percent), one line a run.
-    lines : DataFrame
-        Columns method, clips, recall, low and high (percent): the curve fitted to each method, from
-        its fewest clips on.
-    target : tuple[str, float], optional
-        A recall to compare with: its name, and its value in percent.
+    ``points`` is that of `xmodal_suite.scaling.learning_points`, ``lines`` of `continued`, and
+    ``target`` a recall to compare with: its name, and its value in percent.
     """
     figure, axes = style.sheet(3.8)
     axis = axes[0, 0]
@@ -80,11 +69,10 @@ def learning_curve(
         axis.plot(runs["clips"], runs["recall"], **look | white, label=label)
     lowest = points.loc[points["recall"] > 0, "recall"].min()
     if target:
-        words, recall = target
-        axis.axhline(recall, color=INK, linewidth=0.7, linestyle=DASHES[2])
+        axis.axhline(target[1], color=INK, linewidth=0.7, linestyle=DASHES[2])
         outside: Look = {"xycoords": ("axes fraction", "data"), "annotation_clip": False}
-        style.note(axis, words.replace(", ", ",\n"), (1, recall), (5, 0), **outside)
-        lowest = min(lowest, recall)
+        style.note(axis, target[0].replace(", ", ",\n"), (1, target[1]), (5, 0), **outside)
+        lowest = min(lowest, target[1])
     axis.set_ylim(lowest / 1.5, 100)  # an interval may reach far beyond what recall can be
     style.log_ticks(axis.xaxis, axis.yaxis)
     style.legend(figure, 2)

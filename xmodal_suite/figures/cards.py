@@ -32,13 +32,7 @@ def retrieval(examples: pd.DataFrame) -> Figure:
     A card shows a clip's labels; a retrieved one sets those of the query first and bold. The
     query's own clip, which the paper skips (section 4.2), is shaded and says so.
 
-    Parameters
-    ----------
-    examples : DataFrame
-        A row a retrieved item. Columns kind (how the query was chosen), direction ("video→audio" or
-        "audio→video"), query_id, query_labels (names, joined by "; "), rank (of the query's own
-        clip, 1 is best), candidates (among how many), place (of the item, 1 is nearest), match_id,
-        match_labels, cosine (of query and item), own (bool: the item is the query's own clip).
+    ``examples`` is the frame of `xmodal_suite.examples.examples`.
     """
     items = examples.groupby(["direction", "kind", "query_id"]).size()
     row = _HEAD + items.max() * (_FLAT + _GAP) + 0.05

@@ -14,13 +14,8 @@ from xmodal_suite.figures.style import DASHES, INK, MODALITIES, PALETTE, QUIET, 
 def label_frequencies(labels: pd.DataFrame, labels_per_clip: pd.DataFrame) -> Figure:
     """Draw how often each label occurs, by rank, and how many labels a clip has.
 
-    Parameters
-    ----------
-    labels : DataFrame
-        Columns clips (that carry a label) and name (of the label, known of the first five at
-        least), the most frequent first.
-    labels_per_clip : DataFrame
-        Columns labels and clips (that carry so many).
+    ``labels`` has columns clips (that carry a label) and name (of the label), the most frequent
+    first; ``labels_per_clip`` has columns labels and clips (that carry so many).
     """
     if labels.empty:
         return style.blank("No clip has a label.")
@@ -59,12 +54,7 @@ def feature_norms(visual_norms: np.ndarray, audio_norms: np.ndarray) -> Figure:
     """Draw the L2 norms of both modalities, and one against the other.
 
     Were the norms of true pairs related, a length alone would help to find the match; so their
-    correlation is printed.
-
-    Parameters
-    ----------
-    visual_norms, audio_norms : array, (clips,)
-        Row i of both from the same clip.
+    correlation is printed. Both arrays are (clips,).
     """
     visual, audio = np.asarray(visual_norms, dtype=float), np.asarray(audio_norms, dtype=float)
     figure, axes = style.sheet(2.7, columns=2, width_ratios=(1.25, 1))
@@ -73,8 +63,8 @@ def feature_norms(visual_norms: np.ndarray, audio_norms: np.ndarray) -> Figure:
     steps: Look = {"element": "step", "stat": "percent", "alpha": 0.18, "linewidth": 1.2}
     for name, values in (("audio", audio), ("visual", visual)):
         sns.histplot(x=values, bins=edges, ax=left, label=name, **MODALITIES[name], **steps)
-    left.set(title="a   lengths of the features", xlabel="L2 norm of the feature")
-    left.set_ylabel("clips, %")
+    left.set(xlabel="L2 norm of the feature", ylabel="clips, %")
+    left.set_title("a   lengths of the features")
     left.legend(reverse=True)
 
     grey = sns.light_palette(INK, as_cmap=True)
@@ -93,11 +83,8 @@ def feature_norms(visual_norms: np.ndarray, audio_norms: np.ndarray) -> Figure:
 def correlations(components: pd.DataFrame) -> Figure:
     """Draw the canonical correlations, and how much variance the principal components hold.
 
-    Parameters
-    ----------
-    components : DataFrame
-        Columns kind and value: the correlations of "canonical" pairs, in [0, 1], and the variances
-        of the principal components of "visual" and "audio" features, each in any order.
+    ``components`` has columns kind and value: the correlations of "canonical" pairs, in [0, 1], and
+    the variances of the principal components of "visual" and "audio" features, each in any order.
     """
     values = {k: np.sort(part["value"])[::-1] for k, part in components.groupby("kind")}
     canonical = values["canonical"]

@@ -9,6 +9,7 @@ from matplotlib.lines import Line2D
 
 from xmodal_suite.figures import style
 from xmodal_suite.figures.style import INK, MARKERS, PALETTE, PUBLISHED, QUIET, Look
+from xmodal_suite.published import DIMENSIONS, GALLERIES
 
 _CHANCE: Look = {"color": QUIET, "linewidth": 0.7}
 
@@ -17,12 +18,8 @@ _CHANCE: Look = {"color": QUIET, "linewidth": 0.7}
 def recall_readings(frame: pd.DataFrame) -> Figure:
     """Draw the recall of each table row under each reading of the row label (paper, Tables 1, 2).
 
-    Parameters
-    ----------
-    frame : DataFrame
-        Columns row (256, 512, 1024), direction, k, reading (such as "rows are galleries"), recall,
-        low, high, all in percent; low and high may be missing (NaN). Reading "published", and
-        those that begin with "chance", are set apart from what was measured.
+    ``frame`` is that of `xmodal_suite.published.compare_readings`. What is published, and chance,
+    is set apart from what was measured.
     """
     names, looks = list(frame["row"].unique()), style.looks(frame["reading"])
     height = 0.35 + 0.105 * len(names) * (len(looks) + 0.8)
@@ -44,24 +41,24 @@ def recall_readings(frame: pd.DataFrame) -> Figure:
 
 
 @style.figure
-def recall_law(frame: pd.DataFrame) -> Figure:
+def recall_law(rows: pd.DataFrame, clips: int) -> Figure:
     """Draw recall against K/N: on one curve if rows are galleries, on three if dimensions.
 
-    The recalls of one row at several K are joined; the thin line is chance.
-
-    Parameters
-    ----------
-    frame : DataFrame
-        Columns reading, direction, model ("published", or ours), row, candidates (N under that
-        reading), k, recall (percent).
+    The recalls of one row at several K are joined; the thin line is chance. ``rows`` are those of
+    `xmodal_suite.published.compare_readings`, ``clips`` the candidates if rows are dimensions.
     """
-    frame = frame.assign(share=frame["k"] / frame["candidates"])
+    parts = [
+        rows[rows["reading"].isin([PUBLISHED, reading])].assign(panel=reading, candidates=size)
+        for reading, size in ((GALLERIES, lambda part: part["row"]), (DIMENSIONS, clips))
+    ]
+    frame = pd.concat(parts).assign(share=lambda frame: frame["k"] / frame["candidates"])
+    frame["model"] = frame["reading"].where(frame["reading"] == PUBLISHED, "ours")
     shapes = dict(zip(sorted(frame["row"].unique()), cycle(MARKERS), strict=False))
     looks = style.looks(frame["model"])
     for look in looks.values():
         look |= {"linestyle": "-", "marker": "o", "markersize": 4.4, "linewidth": 0.6}
     height = 0.7 + 2.1 * frame["direction"].nunique()
-    figure, panels = style.facets(frame, height, "reading", "direction", sharex="col")
+    figure, panels = style.facets(frame, height, "panel", "direction", sharex="col")
     for axis, panel in panels:
         axis.set(xscale="log", yscale="log")
         share = panel["share"].agg(["min", "max"])
@@ -87,14 +84,8 @@ def recall_law(frame: pd.DataFrame) -> Figure:
 def recall_against_gallery(frame: pd.DataFrame) -> Figure:
     """Draw recall against the number of candidates ranked, on logarithmic axes.
 
-    Models are lines with their intervals as bands; rows of the model "published" are points; the
-    thin line is chance, K out of N.
-
-    Parameters
-    ----------
-    frame : DataFrame
-        Columns gallery (candidates N), direction, k, model, recall, low, high in percent; low and
-        high may be missing (NaN).
+    Models are lines with their intervals as bands; what is published are points; the thin line is
+    chance, K out of N. ``frame`` is that of `xmodal_suite.published.with_published`.
     """
     looks = style.looks(frame["model"])
     height = 0.6 + 1.75 * frame["direction"].nunique()
@@ -121,18 +112,13 @@ def recall_against_gallery(frame: pd.DataFrame) -> Figure:
 def methods(frame: pd.DataFrame) -> Figure:
     """Draw Recall@K of each method, one below the other, with its interval.
 
-    Parameters
-    ----------
-    frame : DataFrame
-        Columns model ("published" is set apart), direction, k, recall, low and high (percent; low
-        and high may be missing), all at one number of candidates, which is ``gallery``.
+    ``frame`` is that of `xmodal_suite.published.with_published`, at one number of candidates.
     """
     names = list(frame["model"].unique())
     figure, panels = style.facets(frame, 1.1 + 0.2 * len(names), "direction")
     for axis, panel in panels:
         style.rows(axis, names)
-        turns = zip(panel.groupby("k"), PALETTE, MARKERS, strict=False)
-        for (k, part), colour, marker in turns:
+        for (k, part), colour, marker in zip(panel.groupby("k"), PALETTE, MARKERS, strict=False):
             for paper, some in part.groupby(part["model"] == PUBLISHED):
                 look: Look = {"color": colour, "label": f"Recall@{k}"}
                 if paper:
@@ -149,11 +135,7 @@ def methods(frame: pd.DataFrame) -> Figure:
 def categories(frame: pd.DataFrame) -> Figure:
     """Draw, label by label, how often the match is found and how much else is relevant.
 
-    Parameters
-    ----------
-    frame : DataFrame
-        Columns label, clips, recall and relevant (percent of the first ten that share a label); the
-        easiest label is drawn on top.
+    ``frame`` is that of `xmodal.evaluation.relevance.by_category`; the easiest label is on top.
     """
     if frame.empty:
         return style.blank("No clip has a label.")

@@ -59,12 +59,7 @@ def umap(points: pd.DataFrame, labels: int = 8, linked: int = 150, seed: int = 0
 def spaces(points: pd.DataFrame, labels: int = 8) -> Figure:
     """Draw all maps side by side: of both modalities coloured by modality, of one by label.
 
-    Parameters
-    ----------
-    points : DataFrame
-        As `umap` takes it; each map is a panel.
-    labels : int
-        How many of the most frequent labels are coloured, at most 8.
+    ``points`` and ``labels`` are as `umap` takes them.
     """
     maps = list(points.groupby("map", sort=False))
     figure, axes = style.sheet(2.4, columns=len(maps))

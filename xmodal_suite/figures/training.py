@@ -11,13 +11,13 @@ from xmodal_suite.figures import style
 from xmodal_suite.figures.style import DASHES, INK, MARKERS, PALETTE, Look
 
 _RATE, _RECALL = "learning rate", "validation recall, %"
-_PANELS = {  # the measures of each panel, and what each is called at the end of its lines
-    "total loss": {"loss": ""},
-    "cosine loss": {"cosine": ""},
-    "cross entropy": {"classification": ""},
-    _RATE: {"learning_rate": ""},
-    _RECALL: {f"recall_at_{k}": f"R@{k}" for k in (1, 5, 10)},
-    "alignment and uniformity (lower is better)": {n: n for n in ("alignment", "uniformity")},
+_PANELS = {  # the measures of each panel
+    "total loss": ["loss"],
+    "cosine loss": ["cosine"],
+    "cross entropy": ["classification"],
+    _RATE: ["learning_rate"],
+    _RECALL: [f"recall_at_{k}" for k in (1, 5, 10)],
+    "alignment and uniformity (lower is better)": ["alignment", "uniformity"],
 }
 
 
@@ -27,16 +27,14 @@ def training_curves(
 ) -> Figure:
     """Draw the loss and its parts, the learning rate, and what was validated, by training step.
 
-    Runs differ in colour and dash; where a panel shows several measures, these differ in marker
-    and are named at their ends. A panel with nothing to show is left out; where λ is 0 in all
-    steps, the loss is the cosine loss alone.
+    Where a panel shows several measures, these differ in marker and are named at their ends. A
+    panel with nothing to show is left out; where λ is 0 in all steps, the loss is the cosine loss
+    alone.
 
     Parameters
     ----------
     history : DataFrame
-        The steps of each run in order. Columns step, run, loss, cosine and classification and, if
-        they were measured, learning_rate, recall_at_1, recall_at_5 and recall_at_10 (percent, mean
-        of both directions), alignment and uniformity. A value that a step did not log is NaN.
+        `xmodal_suite.runs.history_frame` of one or more runs.
     class_start_step : int, optional
         The step at which λ switches on (10,000 in the paper, Section 3.1), marked by a line.
     gallery_size : int, optional
@@ -90,14 +88,14 @@ def training_curves(
     return figure
 
 
-def _name_ends(axis: Axes, history: pd.DataFrame, names: dict[str, str]) -> None:
+def _name_ends(axis: Axes, history: pd.DataFrame, names: list[str]) -> None:
     """Name what each column holds beside the highest end of its lines, no name over another."""
     at, high = axis.get_ylim()
     line = (high - at) * 0.12  # the height of a line of text
-    ends = history.groupby("run")[[*names]].last().max().sort_values()
+    ends = history.groupby("run")[names].last().max().sort_values()
     for column, end in ends.items():
-        at = max(end, at)
-        style.note(axis, names[str(column)], (axis.dataLim.x1, at), (6, 0), annotation_clip=False)
+        at, name = max(end, at), str(column).replace("recall_at_", "R@")
+        style.note(axis, name, (axis.dataLim.x1, at), (6, 0), annotation_clip=False)
         at += line
 
 
@@ -105,11 +103,7 @@ def _name_ends(axis: Axes, history: pd.DataFrame, names: dict[str, str]) -> None
 def plain_curve(frame: pd.DataFrame) -> Figure:
     """Draw the loss of the plain loop by step, and say what recall it arrives at.
 
-    Parameters
-    ----------
-    frame : DataFrame
-        Columns step, loss, recall_at_1 (percent) and gallery (candidates); the recall is known of
-        the last step at least.
+    ``frame`` has columns step, loss, recall_at_1 (percent) and gallery (candidates).
     """
     figure, axes = style.sheet(2.0)
     axis, end = axes[0, 0], frame.dropna(subset="recall_at_1").iloc[-1]
@@ -118,6 +112,5 @@ def plain_curve(frame: pd.DataFrame) -> Figure:
         f"among {end['gallery']:,.0f} candidates (chance: {100 / end['gallery']:.1f} %)"
     )
     axis.plot(frame["step"], frame["loss"], color=PALETTE[0])
-    axis.set_ylim(bottom=0)
-    axis.set_xlabel("training step")
+    axis.set(xlabel="training step", ylim=(0, None))
     return figure
