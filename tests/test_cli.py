@@ -125,8 +125,8 @@ def test_a_word_is_what_its_field_says(name: str, word: str, meant: object):
 
 
 def test_some_options_have_no_name_or_two():
-    shards = read(InspectConfig, "a", "~/d", "--json", positional="shards")
-    assert shards.shards == [Path("a"), Path.home() / "d"] and shards.as_json
+    shards = read(InspectConfig, "a", "d", "--json", positional="shards")
+    assert shards.shards == [Path("a"), Path("d")] and shards.as_json
     line = CommandLine("download", "", ["--jobs", "1", "there", "--split=train"])
     config = line.read(DownloadConfig, "folder", splits="split")
     assert config == DownloadConfig(folder=Path("there"), jobs=1, splits=("train",))
