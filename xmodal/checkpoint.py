@@ -116,17 +116,16 @@ def digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def verify(folder: Path) -> Path:
-    """Return a folder of shipped weights; InputError if a file is not as its manifest says."""
-    RunFolder(folder).require(RunFolder(folder).read("manifest.json"))
-    return folder
-
-
 def find_run(run: Path | str) -> Path:
-    """Return the folder of a finished run: as given, or of weights that come with the package."""
+    """Return the folder of a finished run: as given, or of weights that come with the package.
+
+    InputError if there is none, or a file of the shipped weights is not as their manifest says.
+    """
     folder = Path(os.path.expanduser(run))
     if not folder.exists() and (SHIPPED / run).is_dir():
-        return verify(SHIPPED / run)
+        shipped = RunFolder(SHIPPED / run)
+        shipped.require(shipped.read("manifest.json"))
+        return shipped.path
     if not (folder / "result.json").exists():
         raise InputError(f"{run} holds no finished training run: train it with `xmodal train`")
     return folder

@@ -91,9 +91,9 @@ def run_steps(
         RunFolder(config.out / "checkpoint").require(state.get("files", {}))
         accelerator.load_state(str(config.out / "checkpoint"))
     sums = torch.zeros(4, device=accelerator.device)  # of the losses since the last validation
-    lines = {"mininterval": 10, "bar_format": "{l_bar}{r_bar}\n"}
+    as_log = {"mininterval": 10, "bar_format": "{l_bar}{r_bar}\n"}  # a line now and then
     about = {"desc": config.out.name, "total": config.steps, "initial": state["step"]}
-    about |= lines if config.progress == "lines" else {}
+    about |= as_log if config.progress == "lines" else {}
     bar = tqdm(**about, unit="step", disable=not (config.progress and main))
 
     for step in range(state["step"], config.steps):
