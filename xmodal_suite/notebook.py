@@ -226,8 +226,8 @@ def _texts(value: Any) -> Iterable[str]:
 
 
 def _is_input(place: str) -> bool:
-    """Tell whether a text names something that measurements are made from."""
-    return "/" in place or (SHIPPED / place).is_dir()
+    """Tell whether a text names features, weights or media; a profile only says what to train."""
+    return ("/" in place and not place.endswith(".yaml")) or (SHIPPED / place).is_dir()
 
 
 def _mark(place: str) -> str:
