@@ -116,16 +116,17 @@ def digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def find_run(run: Path | str) -> Path:
-    """Return the folder of a finished run: as given, or of weights that come with the package.
+def verify(folder: Path) -> Path:
+    """Return a folder of shipped weights; InputError if a file is not as its manifest says."""
+    RunFolder(folder).require(RunFolder(folder).read("manifest.json"))
+    return folder
 
-    InputError if there is none, or a file of the shipped weights is not as their manifest says.
-    """
+
+def find_run(run: Path | str) -> Path:
+    """Return the folder of a finished run: as given, or of weights that come with the package."""
     folder = Path(os.path.expanduser(run))
     if not folder.exists() and (SHIPPED / run).is_dir():
-        shipped = RunFolder(SHIPPED / run)
-        shipped.require(shipped.read("manifest.json"))
-        return shipped.path
+        return verify(SHIPPED / run)
     if not (folder / "result.json").exists():
         raise InputError(f"{run} holds no finished training run: train it with `xmodal train`")
     return folder
@@ -153,12 +154,11 @@ def build_model(config: TrainConfig, sizes: dict[str, int]) -> JointEmbedding:
 
 def read_history(run: Path) -> list[dict[str, Any]]:
     """Return the lines of a run's ``history.jsonl``, one for each validation."""
-    folder, finished = RunFolder(run), (run / "result.json").exists()
     try:
         lines = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
         last = lines[-1]["step"]
     except (OSError, ValueError, TypeError, LookupError):
-        raise folder.damaged("history.jsonl") from None
-    if finished and last != folder.read("result.json", "step")["step"]:
-        raise folder.damaged("history.jsonl")
+        raise RunFolder(run).damaged("history.jsonl") from None
+    if (run / "result.json").exists() and last != RunFolder(run).read("result.json").get("step"):
+        raise RunFolder(run).damaged("history.jsonl")
     return lines

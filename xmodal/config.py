@@ -22,6 +22,8 @@ class StageConfig(BaseModel):
     @pydantic.field_validator("*")
     @classmethod
     def _expand_home(cls, value: Any) -> Any:
+        if isinstance(value, list | tuple):
+            return type(value)(map(cls._expand_home, value))
         return Path(os.path.expanduser(value)) if isinstance(value, Path) else value
 
 
@@ -38,16 +40,14 @@ def validated(config_type: type[Config], values: dict[str, Any]) -> Config:
         name = ".".join(map(str, first["loc"]))
         if first["type"] == "extra_forbidden":
             raise unknown("parameter", name, config_type.model_fields) from None
-        reason = first["msg"].removeprefix("Value error, ")
-        message = f"parameter {name} = {first['input']!r}: {reason}" if name else reason
-        raise InputError(message) from None
+        told = f"parameter {name} = {first['input']!r}: " if name else ""
+        raise InputError(told + first["msg"].removeprefix("Value error, ")) from None
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
     """Return the error of a name that does not exist, with the one that was perhaps meant."""
-    close = difflib.get_close_matches(name, known := list(known), 1)
-    hint = f"did you mean {close[0]}?" if close else f"choose one of {', '.join(known)}"
-    return InputError(f"there is no {kind} {name}; {hint}")
+    close = difflib.get_close_matches(name, list(known), 1)
+    return InputError(f"there is no {kind} {name}" + "".join(f"; did you mean {n}?" for n in close))
 
 
 #: The authors' code where it differs from the text. The halves of a clip are scaled together, so at
@@ -155,8 +155,9 @@ class TrainConfig(ModelConfig, LossConfig):
     @classmethod
     def fill_in(cls, given: dict[str, Any]) -> dict[str, Any]:
         """Set what variant and recipe say and is not given itself, or given as None."""
-        variant, recipe = str(given.get("variant")), str(given.get("recipe"))
-        fill = VARIANTS.get(variant, {}) | RECIPES.get(recipe, {})
+        fill = VARIANTS.get(str(given.get("variant")), {}) | RECIPES.get(
+            str(given.get("recipe")), {}
+        )
         if "steps" in given:
             fill.pop("passes", None)
         return fill | {k: v for k, v in given.items() if v is not None or k not in (*fill, "out")}

@@ -56,9 +56,8 @@ def ranks(
     if len(query) > chunk:
         counts = count_ranks(query, gallery, chunk, TOLERANCE)
         return Ranks(*counts[:2]), Ranks(*counts[2:])
-    products = query @ gallery.T, gallery @ query.T
-    there, back = (compare(product, product.diagonal()) for product in products)
-    return there, back
+    there, back = query @ gallery.T, gallery @ query.T
+    return compare(there, there.diagonal()), compare(back, back.diagonal())
 
 
 def _require(query: Tensor, gallery: Tensor, cosine: bool) -> None:

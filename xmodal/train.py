@@ -34,7 +34,6 @@ def train(config: TrainConfig, watch: Watch = None) -> dict[str, Any]:
     ``model.safetensors`` (the weights with the best validation recall), ``checkpoint/`` (all that
     is needed to go on) and, written last, ``result.json``. Each of several processes (``torchrun``)
     takes its share of every batch and draws negatives within it; their gradients are averaged.
-
     ``watch`` is called by the main process after each validation and when the run is complete.
     InputError if the folder cannot be used, clips are too few, or embeddings are not finite.
     """
@@ -91,9 +90,9 @@ def run_steps(
         RunFolder(config.out / "checkpoint").require(state.get("files", {}))
         accelerator.load_state(str(config.out / "checkpoint"))
     sums = torch.zeros(4, device=accelerator.device)  # of the losses since the last validation
-    as_log = {"mininterval": 10, "bar_format": "{l_bar}{r_bar}\n"}  # a line now and then
+    lines = {"mininterval": 10, "bar_format": "{l_bar}{r_bar}\n"}
     about = {"desc": config.out.name, "total": config.steps, "initial": state["step"]}
-    about |= as_log if config.progress == "lines" else {}
+    about |= lines if config.progress == "lines" else {}
     bar = tqdm(**about, unit="step", disable=not (config.progress and main))
 
     for step in range(state["step"], config.steps):
