@@ -95,7 +95,8 @@ def code(*places):
     return sorted({str(path) for path in found if path.is_file() and path.suffix != ".pyc"})
 
 
-CORE = code(*(f"xmodal/{name}.py" for name in "model loss metrics kernels train".split()))
+CORE = "config kernels model negatives loss contrastive metrics files checkpoint train search".split()
+LIBRARY = code(*(f"xmodal/{name}.py" for name in CORE), "xmodal/data", "xmodal/evaluation", "xmodal/media", "xmodal/youtube8m")
 HELD = ExitStack()
 
 
@@ -156,8 +157,8 @@ rule train:
 rule execute:
     input:
         inputs,
-        CORE,
-        code("xmodal/data", "xmodal/evaluation", "xmodal/search.py", "xmodal_suite"),
+        LIBRARY,
+        code("xmodal_suite"),
         "notebooks/{notebook}.ipynb",
     output:
         f"{FIGURES}/notebooks/{{notebook}}.ipynb",

@@ -34,6 +34,13 @@ _RULES = [
 ]
 
 
+class Table(Styler):
+    """A table whose text, where HTML is not shown, is itself and no address in memory."""
+
+    def __repr__(self) -> str:
+        return self.data.to_string(index=False, max_rows=20)
+
+
 def save_table(
     tidy: pd.DataFrame,
     stem: Path,
@@ -128,7 +135,7 @@ def _marked(shown: pd.DataFrame, table: pd.DataFrame) -> Styler:
     repeated = (first == first.shift()) & ~pd.api.types.is_float_dtype(table.dtypes.iloc[0])
     shown = shown.copy()
     shown.iloc[:, 0] = first.mask(repeated, "")
-    return shown.style.hide(axis="index").apply(lambda _: marks, axis=None)
+    return Table(shown).hide(axis="index").apply(lambda _: marks, axis=None)
 
 
 def _grouped(names: pd.Index) -> pd.Index:
