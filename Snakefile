@@ -17,7 +17,7 @@ from xmodal_suite.study import read_profile
 from xmodal.files import locked
 from xmodal_suite.dependencies import code_of
 from xmodal_suite.stages import STAGES, stage_config
-from xmodal.options import validated
+from xmodal.config import validated
 from xmodal_suite.profile import Profile
 
 words = {}  # of the profile as it is written; Snakemake's own reader takes 0200 for 128

@@ -15,8 +15,7 @@ from itertools import pairwise
 from pathlib import Path
 from sys import stderr
 
-from xmodal.config import TrainConfig
-from xmodal.options import validated
+from xmodal.config import TrainConfig, validated
 from xmodal.train import train
 from xmodal_suite.dataset import DataConfig, make_data
 from xmodal_suite.profile import Profile

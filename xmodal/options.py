@@ -1,6 +1,5 @@
 """How a command is given its options, as ``--name value`` or ``NAME=VALUE``, and what is wrong."""
 
-import difflib
 import json
 from argparse import ArgumentParser
 from collections.abc import Iterable
@@ -8,38 +7,23 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin
 
 import yaml
-from pydantic import Field, ValidationError, create_model
+from pydantic import Field, create_model
 from pydantic_settings import CliPositionalArg, CliSettingsSource
 
-from xmodal.config import InputError, StageConfig
-
-Config = TypeVar("Config", bound=StageConfig)
+from xmodal.config import Config, InputError, StageConfig, unknown, validated
 
 
-def validated(config_type: type[Config], values: dict[str, Any]) -> Config:
-    """Build a configuration, or raise an InputError that says which value is wrong."""
+def meant(config_type: type[StageConfig], values: dict[str, Any]) -> dict[str, Any]:
+    """Read each word as the field that it is for means it."""
     fields = {field.alias or name: field for name, field in config_type.model_fields.items()}
-    meant = {
+    known = {name: value for name, value in values.items() if name in fields}
+    return values | {
         name: as_meant(value, fields[name].annotation, fields[name].default)
-        for name, value in values.items()
-        if name in fields
+        for name, value in known.items()
     }
-    try:
-        return config_type(**values | meant)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place, name = first["loc"], ".".join(map(str, first["loc"]))
-        if first["type"] == "extra_forbidden":
-            raise unknown("parameter", name, fields if len(place) == 1 else ()) from None
-        said = first["msg"].removeprefix("Value error, ")
-        if place:
-            said = f"parameter {name}: {said}"
-            if not isinstance(first["input"], dict):
-                said += f" (got {first['input']!r})"
-        raise InputError(said) from None
 
 
 def as_meant(value: Any, kind: Any, default: Any = ...) -> Any:
@@ -67,16 +51,6 @@ def as_meant(value: Any, kind: Any, default: Any = ...) -> Any:
         return [value] if {str, Path} & {*get_args(many)} else value.split(",")
     choices = get_args(kind) if get_origin(kind) is Literal else ()
     return {str(choice): choice for choice in choices}.get(value, value)  # some are numbers
-
-
-def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
-    """Return the error of a name that does not exist, with the one that was perhaps meant."""
-    known = list(known)
-    close = difflib.get_close_matches(name, known, 1)
-    hint = f"; did you mean {close[0]}?" if close else known and f"; there are {', '.join(known)}"
-    if not close and len(known) > 25:
-        hint = "; `xmodal COMMAND --help` lists all, to be given as --NAME VALUE or NAME=VALUE"
-    return InputError(f"there is no {kind} {name}{hint or ''}")
 
 
 class InspectConfig(StageConfig):
@@ -149,7 +123,8 @@ class CommandLine:
             for name, words in given.items()
             if isinstance(words, list) and not words[1:] and name not in positional
         }
-        return validated(config_type, given | once | named_values(others, fields))
+        words = given | once | named_values(others, fields)
+        return validated(config_type, meant(config_type, words))
 
     def arguments(self, **about: str) -> list[str]:
         """Return as many words as are described, for a command without options."""

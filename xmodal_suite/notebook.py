@@ -12,9 +12,8 @@ from IPython.core.getipython import get_ipython
 from IPython.display import DisplayHandle, Markdown
 
 from xmodal.checkpoint import RunFolder
-from xmodal.config import TrainConfig
+from xmodal.config import Config, TrainConfig, validated
 from xmodal.data.features import read_manifest
-from xmodal.options import Config, validated
 from xmodal_suite import figures as plots
 from xmodal_suite.training import history_frame
 

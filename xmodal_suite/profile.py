@@ -5,8 +5,7 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from xmodal.config import InputError, StageConfig, TrainConfig
-from xmodal.options import validated
+from xmodal.config import InputError, StageConfig, TrainConfig, validated
 from xmodal_suite.study import Ablation, FolderName
 
 

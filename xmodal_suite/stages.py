@@ -20,8 +20,7 @@ STAGES = {
 
 def stage_config(notebook: str, values: dict[str, Any]) -> Any:
     """Return the configuration of what is measured for a notebook; InputError if it is wrong."""
-    from xmodal.config import InputError
-    from xmodal.options import unknown, validated
+    from xmodal.config import InputError, unknown, validated
 
     if notebook not in STAGES:
         raise unknown("notebook that measures", notebook, STAGES)

@@ -30,7 +30,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from xmodal.checkpoint import RunFolder, load_run, read_history
-from xmodal.config import InputError, StageConfig, TrainConfig
+from xmodal.config import InputError, StageConfig, TrainConfig, validated
 from xmodal.data.features import SPLITS, open_features, read_chunks
 from xmodal.data.framing import first_payload, masked_crc, read_records, scan_records, write_records
 from xmodal.data.pairs import read_pairs
@@ -47,7 +47,7 @@ from xmodal.data.schema import (
 )
 from xmodal.data.vocabulary import read_vocabulary, write_vocabulary
 from xmodal.media.decode import pictures, sound
-from xmodal.options import CommandLine, InspectConfig, SearchConfig, validated
+from xmodal.options import CommandLine, InspectConfig, SearchConfig
 from xmodal.retrieval.export import ExportConfig, export
 from xmodal.retrieval.index import Index, IndexConfig, build_index, read_query
 from xmodal.train import train

@@ -12,8 +12,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from xmodal.config import InputError
-from xmodal.options import validated
+from xmodal.config import InputError, validated
 from xmodal_suite.batch import INLINE, Ticker, cleaned, run_notebook
 from xmodal_suite.profile import Profile
 from xmodal_suite.stages import stage_config

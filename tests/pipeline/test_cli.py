@@ -15,11 +15,11 @@ import pandas as pd
 import pytest
 
 from xmodal.cli import COMMANDS
-from xmodal.config import InputError, StageConfig
+from xmodal.config import InputError, StageConfig, validated
 from xmodal.data.prepare import PrepareConfig
 from xmodal.evaluation.recall import MeasureConfig
 from xmodal.media.extract import ExtractConfig
-from xmodal.options import CommandLine, InspectConfig, validated
+from xmodal.options import CommandLine, InspectConfig
 from xmodal.synthetic.sample import SampleConfig
 from xmodal.train import TrainConfig, train
 from xmodal.youtube8m.download import DownloadConfig

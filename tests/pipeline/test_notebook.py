@@ -15,10 +15,9 @@ from pydantic import Field
 from traitlets.config import Config
 
 from xmodal.checkpoint import read_history
-from xmodal.config import InputError, TrainConfig
+from xmodal.config import InputError, TrainConfig, validated
 from xmodal.loss import cosine_loss
 from xmodal.metrics import Ranks
-from xmodal.options import validated
 from xmodal.train import train
 from xmodal_suite.figure_config import FigureConfig
 from xmodal_suite.notebook import literal_names, live_curves, project_folder, source_of

@@ -95,7 +95,7 @@ def test_a_changed_file_is_refused(shipped: Path):
     for name in json.loads((shipped / "manifest.json").read_text()):
         before = (shipped / name).read_bytes()
         (shipped / name).write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
-        with pytest.raises(InputError, match=f"{name} is missing or not as it was made"):
+        with pytest.raises(InputError, match=name):
             load_run("tiny-recipe")
         (shipped / name).write_bytes(before)
     load_run("tiny-recipe")
