@@ -4,14 +4,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from xmodal.config import LossConfig
+from xmodal.config import InputError, LossConfig
 from xmodal.model import Embeddings
-from xmodal.negatives import Peers
-
-# Each objective takes float32 (clips, candidates), and which candidate is the clip's own: int64
-# (clips,). Logits are cosines times a learned scale, and for `sigmoid_loss` plus a learned bias.
 
 
+# Each takes float32 (clips, candidates), and which candidate is the clip's own: int64 (clips,).
 def info_nce(logits: Tensor, match: Tensor) -> Tensor:
     """Return the cross entropy of choosing the match: van den Oord et al., 2018; CLIP, 2021."""
     return functional.cross_entropy(logits, match)
@@ -31,17 +28,17 @@ def triplet_loss(cosine: Tensor, match: Tensor, margin: float = 0.2) -> Tensor:
 
 
 def contrastive_loss(
-    embedded: Embeddings, match: Tensor, peers: Peers, config: LossConfig
+    embedded: Embeddings, config: LossConfig, scale_and_bias: tuple[Tensor, Tensor] | None = None
 ) -> Tensor:
-    """Return the mean over both directions of the objective that the configuration names."""
-    scale, bias = embedded.scale, embedded.bias
-    terms = []
-    for query, gallery in (embedded[:2], embedded[1::-1]):
-        cosine = query @ peers.gather(gallery).T
-        if config.objective == "triplet" or scale is None or bias is None:
-            terms.append(triplet_loss(cosine, match, config.margin))
-        elif config.objective == "sigmoid":
-            terms.append(sigmoid_loss(cosine * scale + bias, match))
-        else:
-            terms.append(info_nce(cosine * scale, match))
-    return (terms[0] + terms[1]) / 2
+    """Return the mean over both directions; logits are cosines times a scale, plus a bias."""
+    if config.objective != "triplet" and scale_and_bias is None:
+        raise InputError(f"{config.objective} needs a model that is built with a temperature")
+    scale, bias = scale_and_bias or (1.0, 0.0)
+    match = torch.arange(len(embedded.visual), device=embedded.visual.device)
+    one_way = {
+        "infonce": lambda cosine: info_nce(scale * cosine, match),
+        "sigmoid": lambda cosine: sigmoid_loss(scale * cosine + bias, match),
+        "triplet": lambda cosine: triplet_loss(cosine, match, config.margin),
+    }[config.objective]
+    visual, audio = embedded.visual, embedded.audio
+    return (one_way(visual @ audio.T) + one_way(audio @ visual.T)) / 2

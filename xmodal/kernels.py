@@ -38,26 +38,25 @@ def count_ranks(
     pairs = zip(query.split(64), gallery.split(64), strict=True)
     own = torch.cat([(q @ g.T).diagonal() for q, g in pairs])  # every block is compared with these
     counts = torch.zeros(4, len(query), dtype=torch.int32, device=query.device)
-    compiled = (
-        compiled_count() if query.device.type == "cpu" and query.dtype == torch.float32 else None
-    )
+    single = query.device.type == "cpu" and query.dtype == torch.float32
+    compiled = compiled_count() if single else None
     blocks = [slice(start, start + chunk) for start in range(0, len(query), chunk)]
     for rows, columns in product(blocks, blocks):
         similarity = query[rows] @ gallery[columns].T
         if rows == columns:
             similarity.diagonal().copy_(own[rows])
-        block = similarity, own[rows], own[columns], *counts[:2, rows], *counts[2:, columns]
+        block = [similarity, own[rows], own[columns], *counts[:2, rows], *counts[2:, columns]]
         if compiled:
-            compiled(*(part.numpy() for part in block), np.float32(tolerance))
+            compiled(np.float32(tolerance), *(part.numpy() for part in block))
         else:
-            plain_count(*block, tolerance)
+            plain_count(tolerance, *block)
     better, tied, better_back, tied_back = counts.long()
     return better, tied, better_back, tied_back
 
 
 def plain_count(
-    similarity: Tensor, own: Tensor, own_back: Tensor, better: Tensor, tied: Tensor,
-    better_back: Tensor, tied_back: Tensor, tolerance: float,
+    tolerance: float, similarity: Tensor, own: Tensor, own_back: Tensor,
+    better: Tensor, tied: Tensor, better_back: Tensor, tied_back: Tensor,
 ) -> None:  # fmt: skip
     """Add to the counts of `count_ranks` those of one block."""
     lead, lead_back = similarity - own[:, None], similarity - own_back
@@ -67,7 +66,7 @@ def plain_count(
     tied_back += (lead_back.abs() <= tolerance).sum(dim=0)
 
 
-def _count(similarity, own, own_back, better, tied, better_back, tied_back, tolerance):  # type: ignore
+def _count(tolerance, similarity, own, own_back, better, tied, better_back, tied_back):  # type: ignore
     """Do what `plain_count` does, in one walk through the block, once it is compiled."""
     for i in range(similarity.shape[0]):
         ahead = level = np.int32(0)  # the loop is as fast as its widest numbers
@@ -88,7 +87,7 @@ def compiled_count() -> Callable[..., Any] | None:
     try:
         from numba import njit  # slow to import: only where there is much to count
 
-        types = f"void(f4[:, ::1], {2 * 'f4[::1], '}{4 * 'i4[::1], '}f4)"
+        types = f"void(f4, f4[:, ::1]{2 * ', f4[::1]'}{4 * ', i4[::1]'})"
         return njit(types, cache=True)(_count)  # type: ignore[call-arg]
     except (ImportError, RuntimeError, OSError):
         return None

@@ -1,7 +1,4 @@
-"""Ranks, Recall@K, galleries and intervals (section 4.1); alignment and uniformity.
-
-The true match of query i is item i of the gallery.
-"""
+"""Ranks and Recall@K (section 4.1), their intervals, and two measures of the joint space."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -12,18 +9,14 @@ from torch import Tensor
 from xmodal.config import InputError
 from xmodal.kernels import count_ranks
 
-TOLERANCE = 1e-6
-"""Similarities closer than this are ties (our choice: float32 resolves no finer difference)."""
+TOLERANCE = 1e-6  # similarities closer than this are ties: float32 resolves no finer difference
 
 
 class Ranks(NamedTuple):
-    """Where the true match of each query stands; int64, (queries,) each.
-
-    ``better`` counts the items more similar than the match, ``tied`` those as similar, with itself.
-    """
+    """How many items are more similar than a query's true match, and as similar: int64 each."""
 
     better: Tensor
-    tied: Tensor
+    tied: Tensor  # with the match itself
 
     def average(self) -> Tensor:
         """Return the rank, 1 being best, averaged over all orders of the ties: float64."""
@@ -50,41 +43,27 @@ def ranks(
 ) -> tuple[Ranks, Ranks]:
     """Rank the true match of each query by cosine similarity, and the query of each match.
 
-    Video → audio and audio → video are the two results of ``ranks(visual, audio)``.
-
     Parameters
     ----------
     query, gallery : Tensor, float32, (clips, embedding_dim)
-        Finite, of one shape, and of length 1, or 0 where a ReLU silenced a clip; row i of both
-        belongs to clip i.
+        Row i of both belongs to clip i; finite, and of length 1, or 0 where a ReLU silenced it.
     chunk : int
         Clips compared at a time: memory is chunk × chunk.
     cosine : bool
-        Whether rows must have that length; if not, rows of any length are ranked by their products.
-
-    Returns
-    -------
-    Ranks, Ranks
-        Of the queries among the gallery, and of the gallery's items among the queries.
-
-    Raises
-    ------
-    ValueError
-        If the vectors are not as described.
+        Whether to insist on that length (ValueError), or to rank rows by their products.
     """
     _require(query, gallery, cosine)
     if len(query) > chunk:
-        better, tied, *back = count_ranks(query, gallery, chunk, TOLERANCE)
-        return Ranks(better, tied), Ranks(*back)
-    there, back_again = query @ gallery.T, gallery @ query.T
-    return compare(there, there.diagonal()), compare(back_again, back_again.diagonal())
+        counts = count_ranks(query, gallery, chunk, TOLERANCE)
+        return Ranks(*counts[:2]), Ranks(*counts[2:])
+    there, back = query @ gallery.T, gallery @ query.T
+    return compare(there, there.diagonal()), compare(back, back.diagonal())
 
 
 def _require(query: Tensor, gallery: Tensor, cosine: bool) -> None:
-    """Refuse what cannot be ranked."""
     if query.shape != gallery.shape or not len(query):
         raise ValueError(f"shapes {tuple(query.shape)} and {tuple(gallery.shape)} cannot be ranked")
-    length = torch.stack([query, gallery]).norm(dim=2)
+    length = torch.cat([query.norm(dim=1), gallery.norm(dim=1)])
     if not length.isfinite().all():
         raise InputError("embeddings hold a value that is not finite: was the training stable?")
     if cosine and ((length > 1e-3) & ((length - 1).abs() > 1e-3)).any():  # 0: silenced
@@ -92,10 +71,7 @@ def _require(query: Tensor, gallery: Tensor, cosine: bool) -> None:
 
 
 def galleries(clips: int, size: int, seed: int = 0) -> Tensor:
-    """Draw disjoint galleries of ``size`` clips at random: rows, int64, (galleries, size).
-
-    Clips beyond the last full gallery are left out. ValueError if there is not one.
-    """
+    """Draw disjoint galleries at random: rows, int64, (galleries, size); the rest is left out."""
     if not 1 <= size <= clips:
         raise ValueError(f"a gallery of {size} cannot be drawn from {clips} clips")
     order = torch.randperm(clips, generator=torch.Generator().manual_seed(seed))
@@ -107,23 +83,15 @@ def gallery_ranks(
 ) -> tuple[Ranks, Ranks]:
     """Return `ranks` within each of the `galleries`, one gallery after the other."""
     members = galleries(len(query), size, seed).to(query.device)
-    parts = [ranks(query[rows], gallery[rows], cosine=cosine) for rows in members]
-    there, back = zip(*parts, strict=True)
-    return _joined(there), _joined(back)
-
-
-def _joined(parts: Sequence[Ranks]) -> Ranks:
-    return Ranks(torch.cat([p.better for p in parts]), torch.cat([p.tied for p in parts]))
+    parts = (ranks(query[rows], gallery[rows], cosine=cosine) for rows in members)
+    there, back = (Ranks(*map(torch.cat, zip(*way))) for way in zip(*parts))  # noqa: B905
+    return there, back
 
 
 def bootstrap(
     values: Tensor, resamples: int = 1000, level: float = 0.95, seed: int = 0
 ) -> tuple[Tensor, Tensor]:
-    """Return percentile bootstrap bounds of the mean over queries: float64, (measures,) each.
-
-    ``values`` are float64, (queries, measures), such as the hits at each K; ``level`` of the means
-    of queries drawn with replacement lie between the bounds.
-    """
+    """Return percentile bootstrap bounds of the means of float64 values, (queries, measures)."""
     generator, n = torch.Generator().manual_seed(seed), len(values)
     drawn = (torch.randint(n, (n,), generator=generator) for _ in range(resamples))
     means = torch.stack([values[rows].mean(dim=0) for rows in drawn])
@@ -147,22 +115,8 @@ class Recall(NamedTuple):
 def recall(*found: Ranks, ks: Sequence[int] = (1, 5, 10), resamples: int = 1000) -> Recall:
     """Summarise ranks as Recall@K (section 4.1) with 95 % intervals, and median and mean rank.
 
-    Parameters
-    ----------
-    *found : Ranks
-        Of one model, or of several seeds of it: each query's score is averaged over them first.
-    ks : sequence of int
-        Values of K.
-    resamples : int
-        Resamples of the bootstrap over queries; with 0 the bounds are the recall itself.
-
-    Raises
-    ------
-    ValueError
-        If there is no query.
+    Several seeds of a model are averaged query by query. ``resamples`` 0: bounds are the recall.
     """
-    if not found or not len(found[0].better):
-        raise ValueError("there is no query to summarise: rank at least one clip")
     hits = torch.stack([torch.stack([r.hits(k) for k in ks], dim=1) for r in found]).mean(dim=0)
     low, high = bootstrap(hits, resamples) if resamples else (hits.mean(dim=0),) * 2
     average = torch.stack([r.average() for r in found])
@@ -183,7 +137,7 @@ def uniformity(embedding: Tensor, t: float = 2) -> float:
     """Return the log of the mean Gaussian potential over pairs of clips (Wang & Isola, 2020).
 
     Unit vectors, float32, (clips, embedding_dim); 0 if all are one point, the lower the more evenly
-    they cover the sphere. No clip is paired with itself; of a single clip it is NaN.
+    they cover the sphere; NaN of a single clip, for none is paired with itself.
     """
     n, total = len(embedding), torch.zeros((), dtype=torch.float64)
     for start in range(0, n, 1024):

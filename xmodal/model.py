@@ -1,4 +1,4 @@
-"""The two branches and the shared classifier (paper, section 2 and figure 1)."""
+"""The two branches and the shared classifier (section 2 and figure 1)."""
 
 import math
 from collections.abc import Sequence
@@ -14,27 +14,12 @@ from xmodal.kernels import Dropout
 
 
 class Embeddings(NamedTuple):
-    """The two embeddings of a batch, float32 (clips, embedding_dim), of length 1 each.
-
-    Logits, float32 (clips, classes), are there when the classifier was asked to run; scale and bias
-    of the similarities, scalars, when the network learns them.
-    """
+    """Unit vectors, float32 (clips, embedding_dim); logits, (clips, classes), if asked for."""
 
     visual: Tensor
     audio: Tensor
     visual_logits: Tensor | None = None
     audio_logits: Tensor | None = None
-    scale: Tensor | None = None
-    bias: Tensor | None = None
-
-    def collapse(self) -> str:
-        """Say of which modality all embeddings are one point, to 0.001; nothing if of neither."""
-        sides = {"visual": self.visual, "audio": self.audio}
-        names = [
-            name for name, x in sides.items() if len(x) > 1 and (x - x[0]).norm(dim=1).max() < 1e-3
-        ]
-        said = f"all {' and all '.join(names)} embeddings are one point: the space has collapsed"
-        return said if names else ""
 
 
 class Branch(nn.Sequential):
@@ -42,7 +27,7 @@ class Branch(nn.Sequential):
 
     def __init__(self, features: int, hidden: Sequence[int], config: ModelConfig) -> None:
         activation = {"relu": nn.ReLU, "gelu": nn.GELU}[config.activation]
-        layers: list[nn.Module] = [Dropout(config.dropout_input)] * bool(config.dropout_input)
+        layers: list[nn.Module] = [Dropout(config.dropout_input)] if config.dropout_input else []
         for inputs, outputs in zip([features, *hidden], hidden, strict=False):
             layers += [nn.Linear(inputs, outputs), activation()]
             layers += [Dropout(config.dropout)] if config.dropout else []
@@ -54,50 +39,36 @@ class Branch(nn.Sequential):
 class Standardise(nn.Module):
     """Shift and scale features: mean 0, standard deviation 1 on average. Not in the paper."""
 
-    mean: Tensor
-    scale: Tensor
-
     def __init__(self, features: int) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.zeros(features))
-        self.register_buffer("scale", torch.ones(()))  # one for all, so that proportions stay
+        self.mean = nn.Buffer(torch.zeros(features))
+        self.scale = nn.Buffer(torch.ones(()))  # one for all, so that proportions stay
 
     def fit(self, values: np.ndarray) -> None:
         """Take mean and scale from features; InputError if they are the same in all clips."""
         self.mean.copy_(torch.from_numpy(values.mean(axis=0, dtype=np.float64)))
         self.scale.fill_(float(values.std(axis=0, dtype=np.float64).mean()))
         if not 0 < self.scale < math.inf:
-            raise InputError(
-                f"features of length {len(self.mean)} are the same in all clips to train on, or not"
-                " finite: prepare others, or train without `standardise`"
-            )
+            raise InputError("features do not vary, or are not finite: do not standardise them")
 
     def forward(self, values: Tensor) -> Tensor:
-        """Return the features shifted and scaled."""
         return (values - self.mean) / self.scale
 
 
-#: How weights start: Glorot's uniform distribution, or He's, which is made for ReLUs.
-INITIAL = {
-    "glorot": nn.init.xavier_uniform_,
-    "he": lambda weight: nn.init.kaiming_uniform_(weight, nonlinearity="relu"),
-}
-
-
 class JointEmbedding(nn.Module):
-    """Map visual and audio features into one space and classify from it.
+    """Map visual and audio features into one space, and classify from it (section 2).
 
-    The classifier is one layer, shared by both embeddings (section 2); its sigmoid is part of the
-    loss. Biases start from zero, as in TensorFlow, which the authors used; the paper is silent.
+    The classifier is one layer, shared by both embeddings; its sigmoid is part of the loss. Biases
+    start from zero, as in TensorFlow, which the authors used; the paper is silent.
 
     Parameters
     ----------
-    config : ModelConfig
-        The paper's if not given.
+    config : ModelConfig, optional
+        Layers and switches; the paper's if not given.
     visual_dim, audio_dim, classes : int
         Sizes of the features, and outputs of the classifier.
     temperature : float, optional
-        Learn a scale of the similarities, from 1 / temperature on, and a bias: not in the paper.
+        Learn scale (1 / temperature at first) and bias of the similarities: not in the paper.
     """
 
     def __init__(
@@ -113,23 +84,27 @@ class JointEmbedding(nn.Module):
         self.visual = Branch(visual_dim, config.visual_hidden, config)
         self.audio = Branch(audio_dim, config.audio_hidden, config)
         self.classifier = nn.Linear(config.embedding_dim, classes)
+        initial = {"glorot": "xavier_uniform_", "he": "kaiming_uniform_"}[config.initialisation]
         for layer in self.modules():
             if isinstance(layer, nn.Linear):
-                INITIAL[config.initialisation](layer.weight)
+                getattr(nn.init, initial)(layer.weight)
                 nn.init.zeros_(layer.bias)
         if config.standardise:
             self.visual_scaler, self.audio_scaler = Standardise(visual_dim), Standardise(audio_dim)
-        self.learns_scale = temperature is not None
         if temperature is not None:
             self.log_scale = nn.Parameter(torch.tensor(-math.log(temperature)))
             self.bias = nn.Parameter(torch.tensor(0.0))
 
-    def forward(self, visual: Tensor, audio: Tensor, classify: bool = False) -> Embeddings:
-        """Embed a batch of clips, and classify it from both embeddings if asked to.
+    @property
+    def scale_and_bias(self) -> tuple[Tensor, Tensor] | None:
+        """Scale and bias of the similarities, scalars; None if they are not learned."""
+        return (self.log_scale.exp(), self.bias) if "log_scale" in self._parameters else None
 
-        Features are float32, (clips, visual_dim) and (clips, audio_dim). Each embedding has length
-        1 (0 where a ReLU silenced it), so a dot product is the cosine similarity of section 3. The
-        classifier sees the same unit vectors (our choice: figure 1 draws it after the embedding).
+    def forward(self, visual: Tensor, audio: Tensor, classify: bool = False) -> Embeddings:
+        """Embed a batch of clips: float32 (clips, visual_dim) and (clips, audio_dim).
+
+        Each embedding has length 1 (0 where a ReLU silenced it), so that a dot product is the
+        cosine similarity of section 3. The classifier sees the same unit vectors (our choice).
         """
         if self.config.joint_normalise:
             norm = torch.cat([visual, audio], dim=1).norm(dim=1, keepdim=True).clamp_min(1e-12)
@@ -138,17 +113,13 @@ class JointEmbedding(nn.Module):
             visual, audio = self.visual_scaler(visual), self.audio_scaler(audio)
         visual = normalize(self.visual(visual).float(), dim=1)
         audio = normalize(self.audio(audio).float(), dim=1)
-        logits = [self.classifier(x).float() for x in (visual, audio)] if classify else [None] * 2
-        learned = [self.log_scale.exp(), self.bias] if self.learns_scale else [None] * 2
-        return Embeddings(visual, audio, *logits, *learned)
+        if not classify:
+            return Embeddings(visual, audio)
+        return Embeddings(visual, audio, *(self.classifier(x).float() for x in (visual, audio)))
 
     @torch.no_grad()
     def embed(self, visual: np.ndarray, audio: np.ndarray, batch: int = 2048) -> Embeddings:
-        """Embed any number of clips, ``batch`` at a time; the result is on the CPU.
-
-        Features are float32 or float16, (clips, visual_dim) and (clips, audio_dim), and may be
-        memory-mapped.
-        """
+        """Embed clips, float32 or float16, ``batch`` at a time; the result is on the CPU."""
         device, parts = self.classifier.weight.device, []
         for start in range(0, max(len(visual), 1), batch):
             both = (torch.tensor(x[start : start + batch], device=device) for x in (visual, audio))

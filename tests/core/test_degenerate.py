@@ -8,18 +8,17 @@ import torch
 from by_hand import by_hand
 from hypothesis import given
 from hypothesis import strategies as st
-from torch.nn.functional import normalize
 
-from xmodal.config import InputError, LossConfig
+from xmodal.config import InputError, LossConfig, ModelConfig
 from xmodal.contrastive import info_nce, sigmoid_loss, triplet_loss
 from xmodal.data.statistics import moments
 from xmodal.evaluation.cca import canonical_correlations, embed_cca, fit_cca
 from xmodal.evaluation.hubness import attraction, corrected, occurrence
-from xmodal.evaluation.recall import joined, mean_recall, nearest, rank_frame
-from xmodal.loss import Batch, objective
-from xmodal.metrics import alignment, galleries, gallery_ranks, ranks, recall, uniformity
+from xmodal.evaluation.recall import mean_recall, nearest, rank_frame
+from xmodal.loss import objective
+from xmodal.metrics import alignment, galleries, ranks, recall, uniformity
 from xmodal.model import Embeddings, JointEmbedding
-from xmodal.negatives import Labels, Peers, draw_pairs
+from xmodal.negatives import Labels, draw_pairs
 
 # Few directions of few dimensions: equal rows, opposite rows, rows of zeros and ties are frequent.
 DIRECTIONS = torch.tensor([[1.0, 0, 0], [0, 1, 0], [-1, 0, 0], [0.6, 0.8, 0], [0, 0, 0]])
@@ -47,7 +46,6 @@ def test_one_point_scores_chance(chosen):
     n = len(chosen)
     point = DIRECTIONS[[0] * n]
     assert recall(ranks(point, point)[0], ks=(1,), resamples=0).recall[0] == pytest.approx(1 / n)
-    assert "all visual and all audio" in Embeddings(point, point).collapse() or n == 1
     if n > 1:
         assert uniformity(point) == pytest.approx(0)
     else:
@@ -55,57 +53,29 @@ def test_one_point_scores_chance(chosen):
     assert alignment(point, point) == 0
 
 
-def test_only_what_is_one_point_has_collapsed():
-    near = normalize(torch.tensor([[1.0, 0.0], [1.0, 5e-4]]), dim=1)
-    apart = normalize(torch.tensor([[1.0, 0.0], [1.0, 5e-3]]), dim=1)
-    assert Embeddings(near, apart).collapse().startswith("all visual embeddings are one point")
-    assert Embeddings(apart, apart).collapse() == ""
-    assert Embeddings(near[:1], near[:1]).collapse() == ""
-
-
 def test_what_cannot_be_ranked_is_refused():
     one, nan = torch.eye(3), torch.eye(3).index_fill(0, torch.tensor([1]), torch.nan)
-    for query, gallery, what in (
-        (one, nan, "item 1"),
-        (nan, one, "query 1"),
-        (one, nan.log(), "item"),
-    ):
-        with pytest.raises(InputError, match=f"embedding of {what} .* not finite"):
+    for query, gallery in ((one, nan), (nan, one), (one, nan.log())):
+        with pytest.raises(InputError, match="finite"):
             nearest(query, gallery, 1)
+        with pytest.raises(InputError, match="finite"):
+            ranks(query, gallery)
     for clips, size in ((0, 1), (3, 0), (3, 4)):
-        with pytest.raises(ValueError, match=f"a gallery of {size} cannot be drawn from {clips}"):
+        with pytest.raises(ValueError, match=f"gallery of {size}"):
             galleries(clips, size)
-    with pytest.raises(ValueError, match="cannot be ranked"):
+    with pytest.raises(ValueError, match="ranked"):
         ranks(one[:0], one[:0])
-    with pytest.raises(ValueError, match="there is no query to summarise"):
-        recall()
-    with pytest.raises(InputError, match=r"of 3 clips 0 can be ranked .*gallery of 1 or 9"):
-        rank_frame([Embeddings(one, one)], [1, 9], np.zeros(3, bool))
-    with pytest.raises(InputError, match=r"of 3 clips 3 can be ranked .*gallery of 0 or 9"):
-        rank_frame([Embeddings(one, one)], [0, 9])
-    with pytest.raises(InputError, match="all 3 train clips are silent"):
+    for sizes, keep in (([1, 9], np.zeros(3, bool)), ([0, 9], None)):
+        with pytest.raises(InputError, match="gallery"):
+            rank_frame([Embeddings(one, one)], sizes, keep)
+    with pytest.raises(InputError, match="silent"):
         mean_recall(Embeddings(one, one), by_hand([[0]] * 3))
-    with pytest.raises(InputError, match="the bank holds no query"):
-        attraction(Embeddings(one, one), Embeddings(one[:0], one[:0]), 7)
-    with pytest.raises(InputError, match="there is no model to join"):
-        joined([])
 
 
 def test_no_clips_are_no_embeddings():
     model = JointEmbedding(visual_dim=5, audio_dim=4, classes=3)
     embedded = model.embed(np.zeros((0, 5), np.float32), np.zeros((0, 4), np.float16))
     assert [x.shape for x in embedded[:2]] == [(0, 250)] * 2
-    assert embedded.collapse() == ""
-
-
-@given(rows, st.integers(1, 9), st.integers(0, 5))
-def test_disjoint_galleries_hold_each_clip_once(chosen, size, seed):
-    clips = DIRECTIONS[chosen]
-    if size > len(chosen):
-        return
-    drawn = galleries(len(chosen), size, seed).flatten()
-    assert len(set(drawn.tolist())) == len(drawn) == len(chosen) // size * size
-    assert all(len(way.better) == len(drawn) for way in gallery_ranks(clips, clips, size, seed))
 
 
 # --- objectives ----------------------------------------------------------------------------------
@@ -119,14 +89,6 @@ def as_labels(carried: list[list[int]]) -> Labels:
     return Labels(torch.tensor(indptr), torch.tensor([c for row in carried for c in row]).long())
 
 
-@given(labelled, st.floats(0, 1), st.integers(0, 9))
-def test_negatives_are_strangers_where_there_are_any(carried, p_negative, seed):
-    pairs = draw_pairs(as_labels(carried), p_negative, torch.Generator().manual_seed(seed))
-    for clip, (other, negative) in enumerate(zip(pairs.audio, pairs.negative, strict=True)):
-        assert (other != clip) == negative
-        assert not negative or not set(carried[clip]) & set(carried[other])
-
-
 @given(
     labelled,
     st.sampled_from(["paper", "infonce", "sigmoid", "triplet"]),
@@ -136,13 +98,15 @@ def test_negatives_are_strangers_where_there_are_any(carried, p_negative, seed):
 def test_losses_and_gradients_are_finite(carried, name, change, size):
     """Of one clip, equal clips, clips of zeros, clips without labels, of the largest features."""
     torch.manual_seed(0)
-    config = LossConfig(objective=name, class_weight=0.1, class_start_step=0, **change)
+    config = LossConfig(objective=name, **change)
     temperature = 0.07 if name in ("infonce", "sigmoid") else None
-    model = JointEmbedding(visual_dim=3, audio_dim=2, classes=3, temperature=temperature)
+    layers = ModelConfig(visual_hidden=(8, 8), audio_hidden=(8,), embedding_dim=4)
+    model = JointEmbedding(layers, 3, 2, classes=3, temperature=temperature)
     labels, n = as_labels(carried), len(carried)
-    drawn = torch.Generator().manual_seed(0)
-    features = torch.full((n, 3), size), torch.full((n, 2), size)
-    losses = objective(model, Batch(*features, labels, Peers(labels), drawn), 0, config)
+    pairs = draw_pairs(labels, 0.6, torch.Generator().manual_seed(0))
+    embedded = model(torch.full((n, 3), size), torch.full((n, 2), size), classify=True)
+    weights, learned = model.parameters(), model.scale_and_bias
+    losses = objective(embedded, pairs, (labels, labels), weights, 0.1, config, learned)
     losses.total.backward()
     assert losses.total.isfinite()
     for weight in model.parameters():

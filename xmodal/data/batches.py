@@ -1,6 +1,14 @@
-"""One process's share of the training clips, step by step."""
+"""The batches of a training: which clips, in which pairs, and how they come from disk.
+
+Seed and step decide a batch. A training set may be larger than memory: it is read by *windows*,
+blocks of neighbouring clips in random order, shuffled once more; while one window is trained on,
+the next is read. A set that fits into one window is shuffled uniformly.
+"""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -9,83 +17,112 @@ from torch import Tensor
 
 from xmodal.config import InputError, TrainConfig
 from xmodal.data.features import open_features, read_rows
-from xmodal.data.loader import Order, Reader, batch_labels
+from xmodal.negatives import Labels, Pairs, draw_pairs
+
+BLOCK = 1024  # neighbouring clips that are read in one go, about a shard's worth (our choice)
 
 
-class Drawn(NamedTuple):
-    """What is drawn for a step.
+@dataclass(frozen=True)
+class Order:
+    """Which clips each step sees: ``seed`` decides it; ``window`` clips are shuffled together."""
 
-    Features are float32, (clips, dimensions). Labels are compressed sparse rows, indptr and
-    indices, int64: of this process's clips, and of all processes' if they share their clips.
-    ``seed`` is for what the step draws at random.
-    """
+    seed: int
+    clips: int
+    batch_size: int
+    window: int = 65_536
+
+    def window_steps(self, step: int) -> range:
+        """Return the steps whose clips are read together with those of ``step``."""
+        epoch_steps, length = self.clips // self.batch_size, self.window // self.batch_size or 1
+        position = step % epoch_steps
+        begin = step - position % length
+        return range(begin, min(begin + length, step - position + epoch_steps))
+
+    def rows(self, step: int) -> np.ndarray:
+        """Return a step's clips, int64, (batch_size,); the last of an epoch may be left out."""
+        epoch, position = divmod(step, self.clips // self.batch_size)
+        return _epoch_order(self, epoch)[position * self.batch_size :][: self.batch_size]
+
+
+@lru_cache(maxsize=2)  # the epoch that is trained on, and the one whose first window is read
+def _epoch_order(order: Order, epoch: int) -> np.ndarray:
+    """Return all clips in the order of an epoch."""
+    rng, rows = np.random.default_rng([order.seed, epoch, 0]), np.arange(order.clips)
+    window = max(1, order.window // order.batch_size) * order.batch_size
+    if len(rows) > window:
+        blocks = np.split(rows, range(BLOCK, len(rows), BLOCK))
+        rows = np.concatenate([blocks[b] for b in rng.permutation(len(blocks))])
+    for start in range(0, len(rows), window):
+        rng.shuffle(rows[start : start + window])
+    return rows
+
+
+class Batch(NamedTuple):
+    """A step's features, float32 (clips, dimensions), the labels of both, and pairs of them."""
 
     visual: Tensor
     audio: Tensor
-    labels: tuple[Tensor, Tensor]
-    all_labels: tuple[Tensor, Tensor] | None
-    seed: int
+    labels: tuple[Labels, Labels]
+    pairs: Pairs
 
 
 class Batches:
-    """The training clips of a run, by step: the same batch for a step whenever it is asked for.
-
-    Each of several processes takes its stretch of every batch. InputError if there are too few
-    training clips, or a batch cannot be cut into equal parts.
-    """
+    """The training clips of a run, by step; each of several processes has its share of a batch."""
 
     def __init__(
         self, config: TrainConfig, device: torch.device, process: int = 0, processes: int = 1
     ) -> None:
-        self.config, self.device, self.process, self.processes = config, device, process, processes
+        self.config, self.device, self.process = config, device, process
         self.features = features = open_features(config.features, "train")
         self.clips = min(len(features), config.training_clips or len(features))
-        for wanted, what, name in (
-            (config.batch_size, f"one batch of {config.batch_size}", "batch_size"),
-            (config.training_clips, f"the {config.training_clips} asked for", "training_clips"),
-        ):
-            if self.clips < (wanted or 0):
-                raise InputError(
-                    f"{config.features} has {self.clips} training clips, fewer than {what}: "
-                    f"prepare more shards or lower {name}"
-                )
-        for number, name in ((config.readers, "readers"), (processes, "processes")):
-            if config.batch_size % number:
-                raise InputError(
-                    f"a batch of {config.batch_size} cannot be cut into equal parts for {number} "
-                    f"{name}: choose a batch_size that is a multiple"
-                )
-        self.sizes = {
-            "visual_dim": features.visual.shape[1],
-            "audio_dim": features.audio.shape[1],
-            "classes": max(1, len(features.label_names)),  # where there are none: a layer of no use
-        }
+        needed = max(config.batch_size, config.training_clips or 0)
+        if self.clips < needed:
+            raise InputError(f"{config.features}: {self.clips} training clips, not {needed}")
+        dims = {"visual_dim": features.visual.shape[1], "audio_dim": features.audio.shape[1]}
+        self.sizes = {**dims, "classes": max(1, len(features.label_names))}  # 1: a layer of no use
+        self.order = Order(config.seed, self.clips, config.batch_size, config.buffer_clips)
         share = config.batch_size // processes
-        self.begin = share * process
-        self.order = Order(
-            config.seed, self.clips, config.batch_size, config.readers, config.buffer_clips
-        )
-        stretch = slice(self.begin, self.begin + share)
-        self.reader = Reader(features, self.order, stretch, config.steps)
+        self.share = slice(share * process, share * (process + 1))
+        submit = ThreadPoolExecutor(1).submit
+        self.window = lru_cache(maxsize=2)(lambda steps: submit(self._read_window, steps))
 
-    def __call__(self, step: int) -> Drawn:
-        """Return this process's stretch of a step's batch."""
-        config, process, all_labels = self.config, self.process, None
-        rows, *features = self.reader(step)
+    def __call__(self, step: int) -> Batch:
+        """Return this process's share of a step's batch."""
+        config, drawn_by = self.config, [self.config.seed, step, self.process]
+        rows, *features = self.read(step)
         visual, audio = (torch.from_numpy(x).to(self.device).float() for x in features)
         if config.mixup:
-            visual, audio = mix(visual, audio, config.mixup, [config.seed, step, process])
-        if config.gather_negatives:  # all draw alike; labels are read, not sent
-            process = 0
-            if self.processes > 1:
-                all_labels = self.labels(self.order.rows(step))
-        seed = np.random.SeedSequence([config.seed, step, process]).generate_state(1, np.uint64)[0]
-        return Drawn(visual, audio, self.labels(rows), all_labels, int(seed))
+            visual, audio = mix(visual, audio, config.mixup, drawn_by)
+        labels, own = self.labels(rows), torch.arange(len(rows), device=self.device)
+        audio_labels, pairs = labels, Pairs(own, own < 0)
+        if config.objective == "paper":
+            seed = int(np.random.SeedSequence(drawn_by).generate_state(1, np.uint64)[0])
+            pairs = draw_pairs(labels, config.p_negative, torch.Generator().manual_seed(seed))
+        if config.swap_first:  # the authors' reader: row i now has the audio of pair i
+            audio_labels = self.labels(rows[pairs.audio.cpu().numpy()])
+            audio, pairs = audio.index_select(0, pairs.audio), Pairs(own, pairs.negative)
+        return Batch(visual, audio, (labels, audio_labels), pairs)
 
-    def labels(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Return the labels of some clips as compressed sparse rows."""
-        indptr, indices = batch_labels(self.features, rows)
-        return torch.from_numpy(indptr).to(self.device), torch.from_numpy(indices).to(self.device)
+    def labels(self, rows: np.ndarray) -> Labels:
+        """Return the labels of some clips."""
+        found = self.features.labels[rows]
+        parts = (torch.from_numpy(x.astype(np.int64)) for x in (found.indptr, found.indices))
+        return Labels(*(part.to(self.device) for part in parts))
+
+    def read(self, step: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return a step's clips, and their visual and audio features as stored."""
+        now = self.order.window_steps(step)
+        window = self.window(now)
+        if now.stop < self.config.steps:
+            self.window(self.order.window_steps(now.stop))
+        clips, visual, audio = window.result()
+        rows = self.order.rows(step)[self.share]
+        place = np.searchsorted(clips, rows)
+        return rows, visual[place], audio[place]
+
+    def _read_window(self, window: range) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        clips = np.sort(np.concatenate([self.order.rows(step)[self.share] for step in window]))
+        return clips, read_rows(self.features.visual, clips), read_rows(self.features.audio, clips)
 
     def spread(self, most: int = 65_536) -> tuple[np.ndarray, np.ndarray]:
         """Return visual and audio features of clips from all over the training set."""
@@ -93,12 +130,10 @@ class Batches:
         return read_rows(self.features.visual, rows), read_rows(self.features.audio, rows)
 
 
-def mix(visual: Tensor, audio: Tensor, alpha: float, seed: Sequence[int]) -> tuple[Tensor, Tensor]:
+def mix(visual: Tensor, audio: Tensor, alpha: float, seed: Sequence[int]) -> list[Tensor]:
     """Mix each clip with another of the batch, both modalities alike (Zhang et al., 2018)."""
     rng = np.random.default_rng(seed)
     share = rng.beta(alpha, alpha, len(visual))
-    share = np.maximum(share, 1 - share)  # it stays closer to itself than to the other
-    own = torch.from_numpy(share[:, None]).to(visual)
+    own = torch.from_numpy(np.maximum(share, 1 - share)[:, None]).to(visual)  # the larger share
     other = torch.from_numpy(rng.permutation(len(visual))).to(visual.device)
-    visual, audio = (own * x + (1 - own) * x[other] for x in (visual, audio))
-    return visual, audio
+    return [own * x + (1 - own) * x[other] for x in (visual, audio)]

@@ -10,7 +10,6 @@ import pandas as pd
 import torch
 from pydantic import Field, PositiveInt
 from torch import Tensor
-from tqdm import tqdm
 
 from xmodal.checkpoint import RunFolder, find_run, load_run
 from xmodal.config import InputError, StageConfig
@@ -179,8 +178,6 @@ def embed_run(run: Path, features: FeatureSet) -> Embeddings:
     if not finite.all():
         clip = f"clip {features.ids[int(finite.byte().argmin())]} of the {features.split} split"
         raise InputError(f"{run}: the embedding of {clip} is not finite; prepare or train again")
-    if said := embedded.collapse():
-        tqdm.write(f"{run}: {said}")
     return embedded
 
 
