@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from xmodal.devices import bf16_is_fast
+from xmodal.train import bf16_is_fast
 
 Times = dict[str, list[float]]
 """Seconds of each way, by round."""

@@ -11,10 +11,9 @@ import os
 import signal
 import sys
 import threading
-from contextlib import redirect_stderr
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import numpy as np
@@ -80,13 +79,7 @@ def train(line: CommandLine) -> None:
     config = line.read(TrainConfig)
     from xmodal.train import train
 
-    stderr: Any = sys.stderr
-    if config.progress == "lines":
-        from xmodal.ticker import Ticker
-
-        stderr = Ticker(config.out.name, sys.stderr)
-    with redirect_stderr(stderr):
-        result = train(config)
+    result = train(config)
     print(
         f"{config.out}: {result['step']} steps; best validation Recall@1 "
         f"{100 * result['best_recall']:.1f} % at step {result['best_step']}"
@@ -215,7 +208,8 @@ COMMANDS = {
 
 def run(name: str, words: list[str]) -> int | None:
     """Run one command; InputError if there is none of that name."""
-    from xmodal.options import CommandLine, unknown
+    from xmodal.config import unknown
+    from xmodal.options import CommandLine
 
     if name not in COMMANDS:
         raise unknown("command", name, COMMANDS)

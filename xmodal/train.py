@@ -1,282 +1,206 @@
-"""Training: the loop, validation, and resuming (paper, section 3.1)."""
+"""Training: the loop, validation, and going on where it was interrupted (section 3.1)."""
 
 import math
-from collections.abc import Callable
-from contextlib import ExitStack
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from accelerate.utils import broadcast_object_list, set_seed
 from safetensors import SafetensorError
-from safetensors.torch import save
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from xmodal.checkpoint import TRAINING_VERSION, WEIGHTS, RunFolder, build_model, digest
-from xmodal.config import InputError, TrainConfig
-from xmodal.data.batches import Batches, Drawn
-from xmodal.data.features import FeatureSet, open_features, read_rows
-from xmodal.devices import all_gather, reproducible, start_accelerator
-from xmodal.files import atomic, hidden, locked, remove
-from xmodal.loss import Batch, l2_groups, objective
+from xmodal.config import TrainConfig
+from xmodal.data.batches import Batches
+from xmodal.data.features import FeatureSet, open_features
+from xmodal.files import hidden, locked
+from xmodal.loss import objective
 from xmodal.metrics import alignment, gallery_ranks, recall, uniformity
 from xmodal.model import JointEmbedding
-from xmodal.negatives import Labels, Peers
+
+Watch = Callable[[], object] | None
 
 
-def train(config: TrainConfig, watch: Callable[[], object] | None = None) -> dict[str, Any]:
-    """Train one model, or go on with its training where it was interrupted.
+def train(config: TrainConfig, watch: Watch = None) -> dict[str, Any]:
+    """Train one model, or go on with its training where it was interrupted; return its result.
 
-    ``config.out`` then holds ``config.json``, ``history.jsonl`` (a line for every validation),
-    ``model.safetensors`` (the weights with the best validation recall), ``checkpoint/``
-    (everything needed to go on) and, written last, ``result.json``: steps made, the best step and
-    its validation recall, which are returned, and the SHA-256 of the weights.
-
-    With several processes (``torchrun``, ``accelerate launch``) each takes its stretch of every
-    batch, and draws negatives within it, or with ``gather_negatives`` from the whole batch. The
-    clips of a batch are the same with any number of processes.
-
-    Parameters
-    ----------
-    config : TrainConfig
-        All choices.
-    watch : callable, optional
-        Called by the main process after each validation, when its line is in the history, and once
-        more when the run is complete.
-
-    Raises
-    ------
-    InputError
-        If ``out`` cannot be used, see `RunFolder.claim`, or another process trains there; if there
-        are fewer training clips than one batch holds; or if the loss stops being finite, with the
-        step and some clips of its batch.
+    ``config.out`` then holds ``config.json``, ``history.jsonl`` (a line for each validation),
+    ``model.safetensors`` (the weights with the best validation recall), ``checkpoint/`` (all that
+    is needed to go on) and, written last, ``result.json``. Each of several processes (``torchrun``)
+    takes its share of every batch and draws negatives within it; their gradients are averaged.
+    ``watch`` is called by the main process after each validation and when the run is complete.
+    InputError if the folder cannot be used, clips are too few, or embeddings are not finite.
     """
-    config = with_steps(config)
-    accelerator = start_accelerator(config)
-    batches = Batches(
-        config, accelerator.device, accelerator.process_index, accelerator.num_processes
-    )
-    validation = open_features(config.features, "validation")
+    if config.passes:
+        clips = config.training_clips or len(open_features(config.features, "train"))
+        steps = max(1, round(config.passes * clips / config.batch_size))
+        config = config.model_copy(update={"steps": steps})
+    AcceleratorState._reset_state()  # a notebook may train again with another precision
+    bf16 = config.precision == "bf16" or (config.precision == "auto" and bf16_is_fast())
+    cpu = not torch.accelerator.is_available()  # or processes would train alone
+    accelerator = Accelerator(cpu=cpu, mixed_precision="bf16" if bf16 else "no")
+    place = accelerator.process_index, accelerator.num_processes
+    batches = Batches(config, accelerator.device, *place)
     if config.class_weight and not batches.features.labels.nnz:
-        tqdm.write(
-            f"{config.features}: no training clip has a label, so class_weight is 0 and a negative "
-            "may be any other clip"
-        )
+        tqdm.write(f"{config.features}: no training clip has a label, so class_weight is 0")
         config = config.model_copy(update={"class_weight": 0.0})
-    folder = RunFolder(config.out)
-    with ExitStack() as claimed:
-        if accelerator.is_main_process:
-            claimed.enter_context(locked(config.out))
-            content = {
-                "version": TRAINING_VERSION,
-                "sizes": batches.sizes,
-                "data": batches.features.fingerprint,
-                "validation_data": validation.fingerprint,
-                "arithmetic": f"{accelerator.mixed_precision} {accelerator.num_processes}",
-            }
-            folder.claim(content, config)
+    folder, main = RunFolder(config.out), accelerator.is_main_process
+    with locked(config.out) if main else nullcontext(), reproducible():
+        if main:
+            validation = open_features(config.features, "validation")
+            data = {"data": batches.features.fingerprint, "validation_data": validation.fingerprint}
+            arithmetic = f"{accelerator.mixed_precision} {accelerator.num_processes}"
+            identity = {"version": TRAINING_VERSION, "sizes": batches.sizes, **data}
+            folder.claim({**identity, "arithmetic": arithmetic}, config)
         accelerator.wait_for_everyone()
-        if not folder.complete(config):
-            with reproducible():
-                run_steps(config, accelerator, batches, validation, folder, watch)
-        if watch and accelerator.is_main_process:
+        if not (config.out / "result.json").exists():
+            run_steps(config, accelerator, batches, watch)
+        accelerator.wait_for_everyone()
+        if watch and main:
             watch()
         return folder.read("result.json")
 
 
 def run_steps(
-    config: TrainConfig,
-    accelerator: Accelerator,
-    batches: Batches,
-    validation: FeatureSet,
-    folder: RunFolder,
-    watch: Callable[[], object] | None,
+    config: TrainConfig, accelerator: Accelerator, batches: Batches, watch: Watch = None
 ) -> None:
     """Take the steps that are left, with a validation and a checkpoint every so many."""
     set_seed(config.seed)
-    raw = build_model(config, batches.sizes)
-    frozen = build_model(config, batches.sizes).to(accelerator.device)  # in float32, to validate
+    folder, validation = RunFolder(config.out), open_features(config.features, "validation")
+    model, snapshot = (build_model(config, batches.sizes).to(accelerator.device) for _ in range(2))
     if config.standardise:
         visual, audio = batches.spread()
-        raw.visual_scaler.fit(visual)
-        raw.audio_scaler.fit(audio)
-    model, optimiser = accelerator.prepare(raw, make_optimiser(raw, config))
-    average = None
+        model.visual_scaler.fit(visual)
+        model.audio_scaler.fit(audio)
+    accelerator.prepare_model(model, evaluation_mode=True)  # that is, for its precision alone
+    optimiser = accelerator.prepare(make_optimiser(model, config))
+    averaged = None
     if config.average:
-        ema = get_ema_multi_avg_fn(config.average)
-        average = AveragedModel(raw, accelerator.device, multi_avg_fn=ema)
-        accelerator.prepare_model(average, evaluation_mode=True)  # kept as a model, not pickled
+        averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.average))
+        accelerator.prepare_model(averaged, evaluation_mode=True)  # for checkpoints to hold it
+    weights, main = list(model.parameters()), accelerator.is_main_process
+    state = folder.state()
+    if state["step"]:
+        RunFolder(config.out / "checkpoint").require(state.get("files", {}))
+        accelerator.load_state(str(config.out / "checkpoint"))
+    sums = torch.zeros(4, device=accelerator.device)  # of the losses since the last validation
+    lines = {"mininterval": 10, "bar_format": "{l_bar}{r_bar}\n"}
+    about = {"desc": config.out.name, "total": config.steps, "initial": state["step"]}
+    about |= lines if config.progress == "lines" else {}
+    bar = tqdm(**about, unit="step", disable=not (config.progress and main))
 
-    state = resume(accelerator, folder)
-    if state["best_step"]:
-        folder.load_weights(frozen)  # they are there, if none is better
-    sums = torch.zeros(5, device=accelerator.device)  # of the losses, and of steps that had one
-    bar = tqdm(
-        desc=config.out.name, total=config.steps, initial=state["step"], unit="step",
-        disable=not (config.progress and accelerator.is_main_process),
-    )  # fmt: skip
     for step in range(state["step"], config.steps):
-        if config.patience and state["logged_step"] - state["best_step"] >= config.patience:
+        if config.patience and state["step"] - state["best_step"] >= config.patience:
             break
+        rate = learning_rate(config, step)
+        class_weight = config.class_weight if step >= config.class_start_step else 0.0  # λ
         for group in optimiser.param_groups:
-            group["lr"] = learning_rate(config, step)
-        losses = objective(model, batch_of(batches(step), batches.begin), step, config)
+            group["lr"] = rate
+
+        batch = batches(step)  # clips, and pairs of them
+        embedded = model(batch.visual, batch.audio, classify=class_weight > 0)
+        losses = objective(
+            embedded, batch.pairs, batch.labels, weights, class_weight, config, model.scale_and_bias
+        )
         optimiser.zero_grad()
         accelerator.backward(losses.total)
+        for weight in weights:
+            if weight.grad is not None and accelerator.num_processes > 1:
+                weight.grad = accelerator.reduce(weight.grad, "mean")
         if config.clip_norm:
-            weights = list(model.parameters())
-            for part in [[w] for w in weights] if config.clip_each else [weights]:
-                accelerator.clip_grad_norm_(part, config.clip_norm)
+            for part in [[weight] for weight in weights] if config.clip_each else [weights]:
+                torch.nn.utils.clip_grad_norm_(part, config.clip_norm)
         optimiser.step()
-        if average:
-            average.update_parameters(accelerator.unwrap_model(model))
-        sums += torch.stack([*losses, losses.total.isfinite().float()]).detach()
-        state["step"] = step + 1
+
+        if averaged:
+            averaged.update_parameters(model)
+        sums += torch.stack(losses).detach()
         bar.update()
-        if state["step"] % config.validate_every == 0 or state["step"] == config.steps:
-            *means, finite = accelerator.reduce(sums, "mean").tolist()
-            if not math.isfinite(means[0]):
-                raise diverged(batches, state["logged_step"] + int(finite), folder)
-            means = [value / (state["step"] - state["logged_step"]) for value in means]
-            state["logged_step"] = state["step"]
-            if accelerator.is_main_process:
-                trained = average.module if average else model
-                frozen.load_state_dict(accelerator.get_state_dict(trained))
-                validate(frozen, validation, means, config, state, folder, batches)
+        if (step + 1) % config.validate_every == 0 or step + 1 == config.steps:
+            taken = step + 1 - state["step"]
+            means = [total / taken for total in accelerator.reduce(sums, "mean").tolist()]
+            if main:
+                snapshot.load_state_dict((averaged.module if averaged else model).state_dict())
+                terms = zip(("loss", "cosine", "classification", "l2"), means, strict=True)
+                line = {"step": step + 1, **dict(terms), "learning_rate": rate}
+                folder.note(line | validate(snapshot, validation, config), snapshot, state)
             save_checkpoint(accelerator, folder, state)
-            if watch and accelerator.is_main_process:
-                watch()
             sums.zero_()
-            bar.set_postfix_str(f"best validation Recall@1 {100 * state['best_recall']:.1f} %")
+            bar.set_postfix_str(f"best Recall@1 {100 * state['best_recall']:.1f} %", refresh=False)
+            if watch and main:
+                watch()
     bar.close()
-    if accelerator.is_main_process:
+    if main:
         result = {key: state[key] for key in ("step", "best_step", "best_recall")}
-        result["training_clips"] = batches.clips
-        folder.write("result.json", {**result, "weights": digest(folder.path / WEIGHTS)})
-    accelerator.wait_for_everyone()
-
-
-def with_steps(config: TrainConfig) -> TrainConfig:
-    """Return the configuration with its passes over the training clips counted in steps."""
-    if config.passes is None:
-        return config
-    clips = config.training_clips or len(open_features(config.features, "train"))
-    steps = max(1, round(config.passes * clips / config.batch_size))
-    return config.model_copy(update={"steps": steps})
+        result |= {"training_clips": batches.clips, "weights": digest(folder.path / WEIGHTS)}
+        folder.write("result.json", result)
 
 
 def make_optimiser(model: JointEmbedding, config: TrainConfig) -> torch.optim.Optimizer:
-    """Return Adam, which adds the L2 term, or AdamW, whose decay is no term of the loss."""
-    if config.optimiser == "adam":
-        groups = l2_groups(model, config.weight_l2)
-        return torch.optim.Adam(groups, lr=config.learning_rate, fused=True)
-    groups = l2_groups(model, config.weight_decay)
-    return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
+    """Return Adam, whose weight decay is the gradient of the L2 term, or AdamW, where it is not."""
+    adam = torch.optim.AdamW if config.optimiser == "adamw" else torch.optim.Adam
+    weights = [weight for weight in model.parameters() if weight.ndim > 1]
+    biases = [bias for bias in model.parameters() if bias.ndim < 2]  # section 2 names weights
+    decay = config.weight_l2 or config.weight_decay
+    groups = [{"params": weights, "weight_decay": decay}, {"params": biases, "weight_decay": 0.0}]
+    return adam(groups, lr=config.learning_rate, fused=True)
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:
     """Return a step's rate: a staircase in clips seen, or a cosine that falls to 0 at the end."""
-    warm = config.warmup_steps
+    warm, steps = config.warmup_steps, config.steps
     rate = config.learning_rate * min(1, (step + 1) / (warm + 1))
     if config.schedule == "staircase":
         return rate * config.decay ** (step * config.batch_size // config.decay_every)
-    return rate * (1 + math.cos(math.pi * max(0, step - warm) / max(1, config.steps - warm))) / 2
+    return rate * (1 + math.cos(math.pi * max(0, step - warm) / max(1, steps - warm))) / 2
 
 
-def diverged(batches: Batches, made: int, folder: RunFolder) -> InputError:
-    """Return what stops a training: the step after ``made``, the clips it may be due to, the rest.
-
-    Steps are not looked at one by one, which would make each wait for the device.
-    """
-    clips, rows = batches.features, batches.order.rows(made)
-    largest = [np.abs(read_rows(x, rows)).max(axis=1) for x in (clips.visual, clips.audio)]
-    size = np.maximum(*largest)
-    order, what, todo = ~np.isfinite(size), "there are features not finite,", "prepare them anew"
-    if not order.any():
-        order, what, todo = np.argsort(-size), "the largest features are", "lower learning_rate"
-    kept = folder.state().get("step", 0)
-    return InputError(
-        f"the loss of {folder.path} is no longer finite at step {made + 1}, in whose batch {what} "
-        f"those of {', '.join(clips.ids[rows[order][:3]])}: {todo} and start again; "
-        + (f"the checkpoint of step {kept:,} is kept" if kept else "there is no checkpoint yet")
-    )
-
-
-def validate(
-    model: JointEmbedding,
-    clips: FeatureSet,
-    means: list[float],
-    config: TrainConfig,
-    state: dict[str, Any],
-    folder: RunFolder,
-    batches: Batches,
-) -> None:
-    """Measure recall, the mean of both directions; note it and mean `Losses`; keep the best."""
-    embedded = model.eval().embed(clips.visual, clips.audio)
-    visual, audio, *_ = embedded
-    bad = ~(visual.isfinite() & audio.isfinite()).all(dim=1)
-    if bad.all():  # the last step has done it: the loss was finite, and the weights are not
-        raise diverged(batches, state["step"] - 1, folder)
-    if bad.any():
-        clip = clips.ids[int(bad.byte().argmax())]
-        raise InputError(f"{config.features}: features of validation clip {clip} are not finite")
-    if embedded.collapse() and not state.get("collapsed"):
-        state["collapsed"] = True  # told once
-        tqdm.write(f"{config.out}: at step {state['step']:,} {embedded.collapse()}")
+def validate(model: JointEmbedding, clips: FeatureSet, config: TrainConfig) -> dict[str, float]:
+    """Return recall, the mean of both directions, and alignment and uniformity of the space."""
+    visual, audio, *_ = model.eval().embed(clips.visual, clips.audio)
     size = min(config.validation_gallery, len(clips))
     both = [recall(way, resamples=0).recall for way in gallery_ranks(visual, audio, size)]
-    recalls = {f"recall_at_{k}": sum(r) / 2 for k, *r in zip((1, 5, 10), *both, strict=True)}
-    if recalls["recall_at_1"] > state["best_recall"]:
-        state["best_recall"], state["best_step"] = recalls["recall_at_1"], state["step"]
-        with atomic(folder.path / WEIGHTS) as fresh:
-            fresh.write_bytes(save(model.state_dict()))
-    losses = dict(zip(("loss", "cosine", "classification", "l2"), means, strict=True))
-    rate = learning_rate(config, state["step"] - 1)
-    line = {"step": state["step"], **losses, "learning_rate": rate, **recalls}
-    line["alignment"] = alignment(visual, audio)
-    some = slice(4096)  # the first so many clips: the work grows with their square
-    line["uniformity"] = (uniformity(visual[some]) + uniformity(audio[some])) / 2
-    state["history_bytes"] = folder.add_to_history(line)
+    found = {f"recall_at_{k}": sum(r) / 2 for k, *r in zip((1, 5, 10), *both, strict=True)}
+    spread = (uniformity(visual[:4096]) + uniformity(audio[:4096])) / 2  # of n clips it takes n²
+    return found | {"alignment": alignment(visual, audio), "uniformity": spread}
 
 
 def save_checkpoint(accelerator: Accelerator, folder: RunFolder, state: dict[str, Any]) -> None:
-    """Write everything needed to go on; each process has its own random state."""
-    shared = [state]  # one process decides for all, or they would not stop together
-    broadcast_object_list(shared)
-    state.update(shared[0])
+    """Write everything needed to go on, after telling all processes where the main one stands."""
+    state.update(broadcast_object_list([state])[0])
     fresh = hidden(folder.path / "checkpoint", "partial")
-    if accelerator.is_main_process:
-        remove(fresh)  # a killed process left it
-    accelerator.wait_for_everyone()
     try:
-        accelerator.save_state(str(fresh))
+        accelerator.save_state(str(fresh))  # with the random state of each process
     except (RuntimeError, SafetensorError) as error:  # what torch makes of a full disk
-        raise OSError(str(error).split("\n")[0]) from error
+        raise OSError(str(error)) from error
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         folder.keep(fresh, state)
-    accelerator.wait_for_everyone()
 
 
-def resume(accelerator: Accelerator, folder: RunFolder) -> dict[str, Any]:
-    """Load the last checkpoint if there is one; return where the training stands."""
-    state = folder.state()
-    if state:
-        folder.verify(state)
-        accelerator.load_state(str(folder.path / "checkpoint"))
-    state = state or {"step": 0, "logged_step": 0, "best_step": 0, "best_recall": -1.0}
-    if accelerator.is_main_process:
-        folder.cut_history(state.get("history_bytes", 0))
-    return state
+def bf16_is_fast() -> bool:
+    """Tell whether bfloat16 products are fast: in matrix units, and in AMD's vector units."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    about = Path("/proc/cpuinfo").read_text() if os.path.exists("/proc/cpuinfo") else ""
+    return "amx_bf16" in about or ("avx512_bf16" in about and "AuthenticAMD" in about)
 
 
-def batch_of(drawn: Drawn, begin: int) -> Batch:
-    """Return a step's batch with its candidates: of this process, which begins there, or of all."""
-    labels = Labels(*drawn.labels)
-    peers = Peers(labels)
-    if drawn.all_labels:
-        peers = Peers(Labels(*drawn.all_labels), begin, all_gather)
-    generator = torch.Generator().manual_seed(drawn.seed)
-    return Batch(drawn.visual, drawn.audio, labels, peers, generator)
+@contextmanager
+def reproducible() -> Iterator[None]:
+    """Compute so that the same steps give the same bytes, and denormals cost no time."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # or CUDA refuses what follows
+    torch.set_deterministic_debug_mode("error")
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:  # the process is the caller's, who may go on with something else
+        torch.set_deterministic_debug_mode("default")
+        torch.set_flush_denormal(False)

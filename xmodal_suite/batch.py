@@ -19,7 +19,7 @@ from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
-from xmodal.ticker import Ticker
+from xmodal_suite.ticker import Ticker
 
 INLINE = "module://matplotlib_inline.backend_inline"
 ESCAPES = re.compile(r"\x1b\[[0-9;]*m")

@@ -1,10 +1,5 @@
 """The same answer twice, and how far answers may differ where the arithmetic does."""
 
-import hashlib
-import json
-import os
-import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -66,37 +61,3 @@ def test_bf16_differs_by_its_rounding(tiny: Tiny, one: Path, tmp_path: Path):
             assert second[name] == pytest.approx(first[name], rel=2**-7)
             assert second[name] != first[name]
         assert second["recall_at_1"] == pytest.approx(first["recall_at_1"], abs=4 / 128)
-
-
-SCRIPT = """
-import hashlib, sys
-from pathlib import Path
-from xmodal.config import TrainConfig
-from xmodal.train import train
-train(TrainConfig.model_validate_json(sys.argv[1]))
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("version", ["3.11", "3.12", "3.13"])
-def test_each_python_makes_the_same_weights(tiny: Tiny, tmp_path: Path, version: str):
-    """Where several interpreters have the packages; the versions of these must be the same."""
-    python = shutil.which(f"python{version}")
-    ready = python and subprocess.run(
-        [python, "-c", "import torch, accelerate, pydantic, safetensors; print(torch.__version__)"],
-        capture_output=True, text=True,
-    )  # fmt: skip
-    build = torch.__version__.partition("+")[0]  # for CUDA or not: on a CPU it is the same code
-    if not ready or ready.stdout.strip().partition("+")[0] != build:
-        pytest.skip(f"there is no python{version} with the packages of this one")
-    ours, theirs = tiny(tmp_path / "ours"), tiny(tmp_path / "theirs")
-    train(ours)
-    told = json.loads(theirs.model_dump_json())
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    subprocess.run([python, "-c", SCRIPT, json.dumps(told)], check=True, env=environment)
-    for name in ("model.safetensors", "history.jsonl"):
-        assert digest(theirs.out / name) == digest(ours.out / name)
-
-
-def digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
