@@ -9,11 +9,8 @@ from typing import Any
 
 import torch
 
-from xmodal.train import TrainConfig, train
-
 SERVER = multiprocessing.get_context("forkserver")
-SLOW_TO_IMPORT = ["xmodal.train", "torch._inductor.config", "xmodal.retrieval.index"]
-SERVER.set_forkserver_preload([*SLOW_TO_IMPORT, "xmodal_suite.measurements"])
+SERVER.set_forkserver_preload(["xmodal.train", "torch._inductor.config", "xmodal.search"])
 CHANGES = {"os.rename", "os.remove", "os.rmdir", "os.mkdir"}
 
 
@@ -35,11 +32,6 @@ def killed(
     process.start()
     process.join()
     return process.exitcode, changes.value
-
-
-def train_killed(config: TrainConfig, change: int = 0) -> tuple[int | None, int]:
-    """Train; with ``change`` > 0 be killed just before that change: see `killed`."""
-    return killed(train, config, change=change)
 
 
 def _call(function: Callable, arguments: tuple, change: int, seconds: float, changes) -> None:

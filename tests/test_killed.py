@@ -1,4 +1,7 @@
-"""Whatever is killed at any moment: the same call again ends as if nothing had happened."""
+"""Whatever is killed at any moment, the same call again ends as if nothing had happened.
+
+And whatever is being written by one process is refused to a second one.
+"""
 
 import signal
 from collections.abc import Callable
@@ -6,32 +9,28 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 import pytest
 from killed import killed
 from matplotlib.figure import Figure
 
-from xmodal.config import TrainConfig
+from xmodal.config import InputError, TrainConfig
 from xmodal.data.prepare import PrepareConfig, prepare
-from xmodal.retrieval.index import IndexConfig, build_index
-from xmodal.synthetic.sample import SampleConfig, write_sample
+from xmodal.data.sample import SampleConfig, write_sample
+from xmodal.files import locked
+from xmodal.search import IndexConfig, build_index
 from xmodal.train import train
-from xmodal_suite.figure_config import FigureConfig
-from xmodal_suite.measurements import LONG, measure_now
 from xmodal_suite.provenance import Provenance, save_figure
+
+STAGES = ["sample", "prepare", "train", "index", "extract", "figure"]
 
 
 class Stage(NamedTuple):
-    """A function that writes, called for another result before, and then for the one wanted."""
+    """A function that writes ``out``, called for another result before, and for the one wanted."""
 
     function: Callable[..., Any]
     earlier: tuple
     wanted: tuple
-
-
-def frames(config: FigureConfig) -> dict[str, pd.DataFrame]:
-    few = pd.DataFrame({"n": range(len(config.figures.name))})
-    return {"a": few, "b": pd.DataFrame({"n": range(LONG)})}
+    out: Path
 
 
 def draw(stem: Path, seed: int) -> None:
@@ -68,38 +67,31 @@ def run(tiny: Callable[..., TrainConfig], tmp_path_factory: pytest.TempPathFacto
 
 @pytest.fixture(scope="session")
 def stage(
-    request: pytest.FixtureRequest,
-    shards: Path,
-    run: Path,
-    tiny: Callable[..., TrainConfig],
-    related_features: Path,
+    shards: Path, run: Path, tiny: Callable[..., TrainConfig], related_features: Path
 ) -> Callable[[str, Path], Stage]:
-    """Give ``stage(name, folder)``: what writes ``folder/out``, or a file of that name."""
+    """Give ``stage(name, folder)``: what writes to ``folder/out``."""
 
     def make(name: str, folder: Path) -> Stage:
         out = folder / "out"
         if name == "sample":
             size = {"clips": 60, "clips_per_shard": 20, "classes": 300}
             configs = [SampleConfig(out=out, **size, seed=s) for s in (1, 0)]
-            return Stage(write_sample, (configs[0], False), (configs[1], False))
+            return Stage(write_sample, (configs[0], False), (configs[1], False), out / "shards")
         if name == "prepare":
             given = {"shards": shards / "shards", "vocabulary": shards / "vocabulary.csv"}
             given |= {"evaluation_clips": 20, "validation_clips": 10}
             configs = [PrepareConfig(**given, out=out, split_seed=s) for s in (1, 0)]
-            return Stage(prepare, *((config,) for config in configs))
+            return Stage(prepare, *((config,) for config in configs), out)
         if name == "train":
             configs = [tiny(out, seed=s, overwrite=True, steps=20) for s in (1, 0)]
-            return Stage(train, *((config,) for config in configs))
-        if name == "measure":
-            given = {"features": related_features, "results": out}
-            configs = [FigureConfig(**given, figures=Path(name)) for name in ("few", "many")]
-            return Stage(measure_now, *(("01_data", config, frames) for config in configs))
+            return Stage(train, *((config,) for config in configs), out)
         if name == "index":
             given = {"run": str(run), "features": related_features, "out": out}
-            configs = [IndexConfig(**given, exact=n) for n in (1000, 100)]
-            return Stage(build_index, *((config,) for config in configs))
+            configs = [IndexConfig(**given, correct_hubs=correct) for correct in (False, True)]
+            return Stage(build_index, *((config,) for config in configs), out)
         if name == "figure":
-            return Stage(draw, (out / "figure", 1), (out / "figure", 0))
+            return Stage(draw, (out / "figure", 1), (out / "figure", 0), out / "figure")
+        pytest.importorskip("av", reason="the extra media is not installed")
         from media_files import sine, write_media
 
         from xmodal.media.extract import ExtractConfig
@@ -109,18 +101,14 @@ def stage(
         for number in range(4):
             write_media(own / f"{number}.wav", tone=sine(0.1 * (number + 1)))
         config = ExtractConfig(folder=own, out=out / "features.npz")
-        return Stage(extract_tones, (config, 1), (config, 2))
+        return Stage(extract_tones, (config, 1), (config, 2), config.out)
 
     return make
 
 
-STAGES = ["sample", "prepare", "train", "measure", "index", "figure", "extract"]
-
-
 def content(folder: Path) -> dict[str, bytes]:
-    """All that is there but what says where it is, and the notes of `extract`, a data base."""
-    told = ("config.json", ".features.npz.done")
-    files = [path for path in folder.rglob("*") if path.is_file() and path.name not in told]
+    """All that is there but what says where it is."""
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != "config.json"]
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
@@ -150,14 +138,11 @@ def moments(count: int) -> list[tuple[str, float, bool]]:
 
 
 def kill_and_go_on(name: str, moment: float, over: bool, stage, undisturbed, folder: Path) -> None:
-    if name == "extract":
-        pytest.importorskip("av", reason="the extra media is not installed")
-    expected, changes = undisturbed(name)
+    """Kill it before a change, kill the second call after some time, and let the third one end."""
     work = stage(name, folder)
+    expected, changes = undisturbed(name)
     if over:
         assert killed(work.function, *work.earlier)[0] == 0
-        (folder / "out" / "notes.txt").write_text("mine")
-        expected = {**expected, "out/notes.txt": b"mine"}
     change = 1 + int(moment * changes)
     assert killed(work.function, *work.wanted, change=change)[0] == -signal.SIGKILL
     assert killed(work.function, *work.wanted, seconds=0.05 + moment)[0] in (0, -signal.SIGKILL)
@@ -165,7 +150,7 @@ def kill_and_go_on(name: str, moment: float, over: bool, stage, undisturbed, fol
     assert content(folder) == expected
 
 
-@pytest.mark.parametrize(("name", "moment", "over"), moments(1))
+@pytest.mark.parametrize(("name", "moment", "over"), moments(2))
 def test_killed_at_some_moment(
     name: str, moment: float, over: bool, stage, undisturbed, tmp_path: Path
 ) -> None:
@@ -177,5 +162,12 @@ def test_killed_at_some_moment(
 def test_killed_at_many_moments(
     name: str, moment: float, over: bool, stage, undisturbed, tmp_path: Path
 ) -> None:
-    """Twice each, so 112 kills: before a change to the file system, and after some time."""
     kill_and_go_on(name, moment, over, stage, undisturbed, tmp_path)
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_what_another_process_writes_is_refused(name: str, stage, tmp_path: Path) -> None:
+    work = stage(name, tmp_path)
+    with locked(work.out), pytest.raises(InputError, match=work.out.name):
+        work.function(*work.wanted)
+    work.function(*work.wanted)

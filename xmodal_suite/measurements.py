@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from xmodal.checkpoint import SHIPPED, WEIGHTS, digest, intact
+from xmodal.checkpoint import SHIPPED, WEIGHTS, digest
 from xmodal.config import InputError
 from xmodal.data.features import open_features, read_manifest
 from xmodal.files import atomic, locked
@@ -132,7 +132,7 @@ def read_measured(folder: Path) -> Measured:
     frames = {}
     for name, noted in files.items():
         path = folder / name
-        if not intact(path, noted):
+        if not path.is_file() or digest(path) != noted:
             raise InputError(
                 f"{path} is missing or not as it was measured: restore it, or remove {folder} and "
                 "measure again"
