@@ -1,6 +1,5 @@
 """The joint space in numbers: which clips are drawn from it, and how they lie (our addition)."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +7,7 @@ import pandas as pd
 import torch
 
 from xmodal.checkpoint import RunFolder, build_model, find_run, load_run
-from xmodal.data.features import FeatureSet, read_rows
+from xmodal.data.features import FeatureSet
 from xmodal.evaluation.recall import directions, nearest
 from xmodal.evaluation.relevance import chance_precision, most_frequent, relevant
 from xmodal.metrics import alignment, uniformity
@@ -19,9 +18,7 @@ def draw_clips(features: FeatureSet, clips: int, seed: int) -> FeatureSet:
     """Draw clips that are not silent at random; they keep their order."""
     audible = np.flatnonzero(~features.silent)
     rows = np.sort(np.random.default_rng(seed).permutation(audible)[:clips])
-    visual, audio = (read_rows(part, rows) for part in (features.visual, features.audio))
-    ids, labels = features.ids[rows], features.labels[rows]
-    return replace(features, visual=visual, audio=audio, ids=ids, labels=labels)
+    return features.take(rows)
 
 
 def frequent_labels(features: FeatureSet, n: int) -> list[str]:
