@@ -164,6 +164,30 @@ def test_shards_without_labels_go_with_those_that_have_labels(
         np.testing.assert_array_equal(labelled, ~np.char.startswith(features.ids, "s99c"))
 
 
+def test_clips_of_another_release_are_trained_on_without_their_labels(
+    config: PrepareConfig, make_clips: MakeClips
+) -> None:
+    write_vocabulary(config.vocabulary, ["x"] * 3862, [1] * 3862)  # type: ignore[arg-type]
+    twin = make_clips(6, 2)[0]._replace(id="twin")
+    clips = [clip._replace(labels=np.array([4000])) for clip in [*make_clips(9, 99), twin]]
+    shard = config.shards / "a_first.tfrecord"
+    write_records(shard, map(encode_example, clips))
+    of_release_1(shard)
+    named = {"evaluation_shards": "*part7*", "validation_shards": "*part5*"}
+    named |= {"evaluation_clips": 11, "validation_clips": 9}
+    with pytest.raises(InputError, match="release 1"):
+        prepare(changed(config, **named))
+    chosen = changed(config, **named, other_labels="leave out", leave_out=["s99c3", "s6c0"])
+    split, train = prepare(chosen)["splits"]["train"], open_features(config.out, "train")
+    kept = [f"s99c{row}" for row in (0, 1, 2, 4, 5, 6, 7, 8)]
+    assert train.ids[-8:].tolist() == kept  # behind all that have labels; the twin is not there
+    assert not np.diff(train.labels.indptr)[-8:].any() and np.diff(train.labels.indptr)[:-8].all()
+    assert "s2c0" in train.ids and "s6c0" not in train.ids
+    last = {"name": shard.name, "records": 10, "release": 1, "clips": 8}
+    assert split["shards"][-1] == last
+    assert split["dropped"] == 3
+
+
 def test_the_same_input_gives_the_same_bytes_anywhere(config: PrepareConfig) -> None:
     moved = config.shards.parent / "elsewhere"
     shutil.copytree(config.shards, moved / "shards")

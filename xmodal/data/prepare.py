@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 from pydantic import Field
 from tqdm import tqdm
 
@@ -26,15 +27,15 @@ from xmodal.data.features import (
     write_header,
 )
 from xmodal.data.pairs import deal_out, is_paired, read_pairs, sparse_labels
-from xmodal.data.schema import AUDIO_DIM, VISUAL_DIM, read_columns
+from xmodal.data.schema import AUDIO_DIM, CLASSES, VISUAL_DIM, read_columns, release_of
 from xmodal.data.tfrecord import scan_records, shards_below
 from xmodal.data.vocabulary import read_vocabulary
 from xmodal.files import atomic, locked, require_empty
 
 NOT_COMPARED = {"shards", "out", "vocabulary", "source"}
 """Settings that do not change which clip goes where, or are noted otherwise."""
-RULES = 2
-"""Raised when the same input gives another set: 2 drops videos that have a second id."""
+RULES = 3
+"""Raised when the same input gives another set: 3 drops every video that has a second id."""
 
 
 class PrepareConfig(StageConfig):
@@ -61,6 +62,14 @@ class PrepareConfig(StageConfig):
     validation_shards: str | list[str] | None = Field(
         None, description="Shards to take validation clips from, as patterns; None: any shard."
     )
+    other_labels: Literal["refuse", "leave out"] = Field(
+        "refuse",
+        description="What becomes of clips labelled in another release's vocabulary: they are "
+        "refused, or their labels are left out, to train on the clips alone.",
+    )
+    leave_out: list[str] = Field(
+        [], description="Ids of clips to leave out, as of videos known by another id."
+    )
     split_seed: int = Field(0, ge=0, description="Seed of the order of shards (our choice).")
     storage: Literal["float32", "float16"] = Field(
         "float32", description="Type of the stored features; float16 takes half the disk."
@@ -73,8 +82,9 @@ def prepare(config: PrepareConfig) -> dict[str, Any]:
     The split goes by shard: shuffled by ``split_seed``, they go to evaluation until it has
     ``evaluation_clips``, to validation until it has ``validation_clips``, and then to training.
     What the last shard of a split holds beyond the number asked for is dropped, never trained on.
-    So are clips with the very visual features of an evaluation or a validation clip: a video may
-    have two ids. Paired features are split by clip, see `xmodal.data.pairs`.
+    So are training clips with the very visual features of another clip, since a video may have two
+    ids; shards of another release than the vocabulary's come last, so that the clip with labels
+    stays. Paired features are split by clip, see `xmodal.data.pairs`.
 
     ``out`` changes only when the new set is complete. Where it was made from the same input with
     the same choices, nothing is written.
@@ -84,8 +94,9 @@ def prepare(config: PrepareConfig) -> dict[str, Any]:
     dict
         The manifest: ``format``, ``source``, ``config``, ``classes``, ``inputs`` (SHA-256 of what
         the set was made from), ``fingerprint`` (SHA-256 of its contents), per split under
-        ``splits`` ``clips``, ``labels``, ``dropped``, ``shards`` (``name``, ``records``) and
-        ``fingerprint``, and of paired features the ``sizes`` of both modalities.
+        ``splits`` ``clips``, ``labels``, ``dropped``, ``fingerprint`` and ``shards`` (``name``,
+        ``records``, ``release`` and the ``clips`` that stay), and of paired features the ``sizes``
+        of both modalities.
 
     Raises
     ------
@@ -106,17 +117,18 @@ def _prepare_shards(config: PrepareConfig) -> dict[str, Any]:
     found: list[dict[str, Any]] = []
     for name, path in tqdm(shards_below(config.shards).items(), "scanning", disable=None):
         records, digest = scan_records(path)
-        found.append({"name": name, "records": records, "digest": digest})
+        shard = {"name": name, "records": records, "release": release_of(path)}
+        found.append(shard | {"digest": digest})
     manifest = _begin(config, label_names, found)
     if "splits" in manifest:
         return manifest
-    splits = manifest["splits"] = _deal_out_shards(found, config)
+    classes = len(label_names)
+    splits = manifest["splits"] = _deal_out_shards(found, classes, config)
     ids: dict[str, np.ndarray] = {}
-    seen, classes = np.zeros(0, np.int64), len(label_names)
+    seen = np.zeros(0, np.int64)
     with _writing(config.out, manifest, label_names) as folder:
         for name in reversed(SPLITS):
-            hashed = _convert_shards(folder / name, splits[name], seen, ids, classes, config)
-            seen = np.union1d(seen, hashed)
+            seen = _convert_shards(folder / name, splits[name], seen, ids, classes, config)
         every = np.sort(np.concatenate([*ids.values()]))
         for repeated in every[1:][every[1:] == every[:-1]]:
             names = " and ".join(name for name, some in ids.items() if repeated in some)
@@ -125,11 +137,11 @@ def _prepare_shards(config: PrepareConfig) -> dict[str, Any]:
 
 
 def _deal_out_shards(
-    found: list[dict[str, Any]], config: PrepareConfig
+    found: list[dict[str, Any]], classes: int, config: PrepareConfig
 ) -> dict[str, dict[str, Any]]:
     """Deal the shuffled shards out to the splits, as `prepare` says; named ones in that order."""
     order = np.random.default_rng(config.split_seed).permutation(len(found))
-    left = [{key: found[i][key] for key in ("name", "records")} for i in order]
+    left = [{key: found[i][key] for key in ("name", "records", "release")} for i in order]
     splits: dict[str, dict[str, Any]] = {}
     for split, named, wanted in (
         ("evaluation", config.evaluation_shards, config.evaluation_clips),
@@ -150,6 +162,7 @@ def _deal_out_shards(
                 "shards, or ask for fewer evaluation or validation clips."
             )
         splits[split] = {"clips": clips, "dropped": records - clips, "shards": taken}
+    splits["train"]["shards"].sort(key=lambda shard: CLASSES.get(shard["release"]) != classes)
     return {split: splits[split] for split in SPLITS}
 
 
@@ -161,32 +174,46 @@ def _convert_shards(
     classes: int,
     config: PrepareConfig,
 ) -> np.ndarray:
-    """Write a split from its shards, less clips whose visual features were ``seen`` before.
+    """Write a split from its shards, less clips to leave out, or whose features were ``seen``.
 
-    Returns hashes of the visual features; adds to ``split`` and, of each shard, to ``ids``.
+    Returns the sorted hashes of all visual features seen by now; adds to ``split`` and, of each
+    shard, to ``ids``.
     """
     writer = _SplitWriter(folder, (VISUAL_DIM, AUDIO_DIM), config.storage)
+    other = config.other_labels == "leave out"
     digests, hashes, kept, left = [], [], [], split["clips"]
     for shard in tqdm(split["shards"], folder.name, unit="shard", disable=None):
         path = config.shards / shard["name"]
-        clips = read_columns(path, classes or None)
+        clips = read_columns(path, classes or None, other)
         visual, audio = (_stored(x[:left], config.storage, path) for x in clips[3:])
         names = np.array(clips.ids)
         counts = clips.counts[:left] * bool(classes)
         labels = clips.labels[: counts.sum()]
         digests.append(_digest(visual, audio, names, counts, labels))
-        hashes.append(row_hashes(visual))
-        keep = ~np.isin(hashes[-1], seen)
+        hashed = row_hashes(visual)
+        keep = np.searchsorted(seen, hashed) == np.searchsorted(seen, hashed, "right")
+        keep &= ~np.isin(names[:left], config.leave_out)
+        if folder.name == "train":  # evaluation and validation clips are those they always were
+            keep &= ~pd.Index(hashed).duplicated()
+            seen = _merged(seen, hashed[keep])
         rows = (visual[keep], audio[keep], names[:left][keep], counts[keep])
         writer.add(*rows, labels[keep.repeat(counts)])
         ids[shard["name"]] = names.astype("S")
+        hashes.append(hashed)
         kept.append(keep)
         left -= len(keep)
+        shard["clips"] = int(keep.sum())
     split |= writer.close()
     keep = np.concatenate(kept)
     split["dropped"] += int((~keep).sum())
     split["fingerprint"] = _sha256(*digests, *([] if keep.all() else [_digest(keep)]))
-    return np.concatenate(hashes)
+    return _merged(seen, np.concatenate(hashes))
+
+
+def _merged(ordered: np.ndarray, more: np.ndarray) -> np.ndarray:
+    """Add numbers to sorted ones, without sorting these again."""
+    more = np.sort(more)
+    return np.insert(ordered, np.searchsorted(ordered, more), more)
 
 
 # --- from paired features ------------------------------------------------------------------------

@@ -60,16 +60,20 @@ def read_shard(path: str | os.PathLike[str], num_classes: int | None = None) -> 
     yield from map(Clip, columns.ids, labels, columns.visual, columns.audio)
 
 
-def read_columns(path: str | os.PathLike[str], num_classes: int | None = None) -> Columns:
+def read_columns(
+    path: str | os.PathLike[str], num_classes: int | None = None, leave_out: bool = False
+) -> Columns:
     """Read the clips of a shard of either release as arrays, every checksum verified.
 
-    ``num_classes`` is the size of the vocabulary; None: any label goes. InputError if a record is
-    damaged or no clip of YouTube-8M, a feature is not finite, or a label is outside the vocabulary.
+    ``num_classes`` is the size of the vocabulary; None: any label goes. ``leave_out`` takes clips
+    that are labelled in the vocabulary of the other release as clips without labels. InputError if
+    a record is damaged or no clip of YouTube-8M, a feature is not finite, or a label is outside the
+    vocabulary.
     """
     records = []
     for number, offset, payload in read_records(path):
         try:
-            records.append(_parse(payload, num_classes))
+            records.append(_parse(payload, num_classes, leave_out))
         except InputError as error:
             raise InputError(f"{path}: record {number} at byte {offset}: {error}") from error
     ids, labels, *runs = zip(*records, strict=True)
@@ -83,6 +87,15 @@ def read_columns(path: str | os.PathLike[str], num_classes: int | None = None) -
     counts = np.array([*map(len, labels)])
     numbers = np.array([label for some in labels for label in some], np.int32)
     return Columns([*ids], counts, numbers, visual, audio)
+
+
+def release_of(path: str | os.PathLike[str]) -> int:
+    """Return the release of YouTube-8M that a shard is of, by its first clip; 0 if damaged."""
+    try:
+        _, _, payload = next(read_records(path))
+        return 2 if "id" in _features(_PackedExample, payload) else 1
+    except InputError:
+        return 0
 
 
 def encode_example(clip: Clip) -> bytes:
@@ -152,7 +165,9 @@ def _features(message: Any, payload: bytes) -> Mapping[str, Any]:
         raise InputError("the payload is no tf.train.Example; check the file's origin.") from None
 
 
-def _parse(payload: bytes, num_classes: int | None) -> tuple[str, list[int], bytes, bytes]:
+def _parse(
+    payload: bytes, num_classes: int | None, leave_out: bool
+) -> tuple[str, list[int], bytes, bytes]:
     """Return the id, the labels, and the visual and audio features as little-endian float32."""
     features = _features(_PackedExample, payload)
     floats = [b"".join(features[key].float_list.value) for key in _DIMS]
@@ -167,6 +182,8 @@ def _parse(payload: bytes, num_classes: int | None) -> tuple[str, list[int], byt
     name = texts[0].decode("ascii", "replace") if len(texts) == 1 else ""
     if not (name and name.isascii() and name.isprintable()):
         raise InputError(f"`{key}` must be one printable ASCII text; check the file's origin.")
+    if leave_out and num_classes == CLASSES[3 - release]:
+        return name, [], floats[0], floats[1]
     return name, _labels(features["labels"], release, num_classes), floats[0], floats[1]
 
 
@@ -179,7 +196,8 @@ def _labels(feature: Any, release: int, num_classes: int | None) -> list[int]:
     if labels and classes == CLASSES[3 - release]:
         raise InputError(
             f"the labels are of release {release} of YouTube-8M, whose vocabulary has "
-            f"{CLASSES[release]:,} classes and not {classes:,}; give that one, or none."
+            f"{CLASSES[release]:,} classes and not {classes:,}; give that one, or leave the "
+            "labels out."
         )
     if labels and not 0 <= labels[0] <= labels[-1] < classes:
         wrong = labels[0] if labels[0] < 0 else labels[-1]

@@ -23,7 +23,8 @@ def overview(splits: dict[str, FeatureSet]) -> pd.DataFrame:
         row: dict[str, object] = {"split": name, "clips": len(features)}
         row["silent clips"] = int(features.silent.sum())
         row["repeated clips"] = int(repeated[name].sum())
-        row["labels per clip"] = features.labels.nnz / len(features)
+        labelled = np.count_nonzero(np.diff(features.labels.indptr))
+        row["labels per clip"] = features.labels.nnz / max(1, labelled)  # of those that have any
         for modality, values in (("visual", features.visual), ("audio", features.audio)):
             length = norms(values)
             row[f"{modality} norm"] = length.mean()
