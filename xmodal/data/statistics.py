@@ -3,7 +3,8 @@
 All functions read features chunk by chunk, so that a set may be larger than memory.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -59,38 +60,46 @@ class Moments(NamedTuple):
     cross: np.ndarray
 
 
-def moments(features: FeatureSet, clips: int | None = None) -> Moments:
+def moments(
+    features: FeatureSet, clips: int | None = None, lift: Callable[..., Any] = lambda *both: both
+) -> Moments:
     """Measure the moments of a split, or of its first so many clips.
 
+    ``lift`` turns the features of some clips, visual and audio, into those that are measured.
     Products are in float32, sums in float64.
     """
     count = len(features.visual[:clips])
-    dim = features.visual.shape[1]
-    size = dim + features.audio.shape[1]
-    total, squares = np.zeros(size), np.zeros((size, size))
-    shift = np.zeros(0, np.float32)
-    for both in read_chunks(features.visual[:clips], features.audio[:clips]):
-        chunk = np.hstack(both)
-        if not len(shift):  # nearly centred, no digits are lost in the squares
-            shift = chunk.mean(axis=0)
-        chunk -= shift
-        total += chunk.sum(axis=0, dtype=np.float64)
-        squares += chunk.T @ chunk
-    mean = total / count
-    covariance = squares / count - np.outer(mean, mean)
-    mean = mean + shift
-    within = covariance[:dim, :dim], covariance[dim:, dim:]
-    return Moments(mean[:dim], mean[dim:], *within, covariance[:dim, dim:])
+    blocks = ((0, 0), (1, 1), (0, 1))  # within the two modalities, and between them
+    shift: list[np.ndarray] = []
+    for chunk in read_chunks(features.visual[:clips], features.audio[:clips]):
+        both = lift(*chunk)
+        if not shift:  # nearly centred, no digits are lost in the squares
+            shift = [x.mean(axis=0) for x in both]
+            total = [np.zeros(len(x)) for x in shift]
+            squares = [np.zeros((len(shift[i]), len(shift[j]))) for i, j in blocks]
+        both = [x - mean for x, mean in zip(both, shift, strict=True)]
+        for sums, x in zip(total, both, strict=True):
+            sums += x.sum(axis=0, dtype=np.float64)
+        for products, (i, j) in zip(squares, blocks, strict=True):
+            products += both[i].T @ both[j]
+    mean = [sums / count for sums in total]
+    for products, (i, j) in zip(squares, blocks, strict=True):
+        products /= count
+        products -= np.outer(mean[i], mean[j])
+    return Moments(mean[0] + shift[0], mean[1] + shift[1], *squares)
 
 
 def whitener(covariance: np.ndarray, ridge: float) -> np.ndarray:
     """Return the matrix that turns centred features into uncorrelated ones of variance 1.
 
-    ``ridge``, as a share of the mean variance, is added to all variances first. A direction without
-    variance becomes 0.
+    ``ridge``, as a share of the mean variance, is added to all variances first. Without it, a
+    direction that has no variance becomes 0.
     """
     scale = ridge * np.trace(covariance) / len(covariance)
-    variance, directions = np.linalg.eigh(covariance + scale * np.eye(len(covariance)))
+    ridged = covariance + scale * np.eye(len(covariance))
+    if scale > 0:
+        return np.linalg.inv(np.linalg.cholesky(ridged)).T
+    variance, directions = np.linalg.eigh(ridged)
     deviation = np.sqrt(variance.clip(min=0))
     return np.divide(directions, deviation, np.zeros_like(directions), where=deviation > 0)
 
