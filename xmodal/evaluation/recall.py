@@ -226,10 +226,13 @@ def evaluate(config: EvaluateConfig) -> pd.DataFrame:
     return recall_of(pd.concat(parts), config.resamples, ["embedding_dim"])
 
 
-def ensemble(members: Sequence[Embeddings]) -> Embeddings:
-    """Combine several models into one whose cosine is the mean of theirs (our choice)."""
+def ensemble(members: Sequence[Embeddings], weights: Sequence[float] = ()) -> Embeddings:
+    """Combine several models into one whose cosine is the mean of theirs, or a weighted one."""
+    shares = np.array(weights or [1.0] * len(members))
+    roots = np.sqrt(shares / shares.sum()).tolist()
     sides = zip(*(member[:2] for member in members), strict=True)
-    return Embeddings(*(torch.cat(side, dim=1) * len(members) ** -0.5 for side in sides))
+    scaled = ([root * x for root, x in zip(roots, side, strict=True)] for side in sides)
+    return Embeddings(*(torch.cat(side, dim=1) for side in scaled))
 
 
 def embed_runs(runs: Sequence[Path], features: FeatureSet) -> dict[int, list[Embeddings]]:
