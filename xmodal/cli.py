@@ -129,21 +129,14 @@ def train(line: CommandLine) -> None:
 
 
 def evaluate(line: CommandLine) -> None:
-    """Print the recall of trained runs on the evaluation clips, with 95 % intervals."""
+    """Print the recall of a run with 95 % intervals; leave recall.csv in its folder."""
     from xmodal.evaluation.recall import EvaluateConfig, evaluate
 
-    frame = evaluate(line.read(EvaluateConfig, "runs"))
+    frame = evaluate(line.read(EvaluateConfig, "run"))
     bounds = zip(frame["recall"], frame["low"], frame["high"], strict=True)
     frame["cell"] = [f"{recall:.1f} [{low:.1f}, {high:.1f}]" for recall, low, high in bounds]
-    table = frame.pivot(index=["embedding_dim", "direction", "gallery"], columns="k", values="cell")
+    table = frame.pivot(index=["split", "direction", "gallery"], columns="k", values="cell")
     print(table.add_prefix("R@").reset_index().to_string(index=False))
-
-
-def measure(line: CommandLine) -> None:
-    """Measure one run on the clips that are not silent; leave recall.csv in its folder."""
-    from xmodal.evaluation.recall import MeasureConfig, measure_run
-
-    print(measure_run(line.read(MeasureConfig)).round(2).to_string(index=False))
 
 
 def index(line: CommandLine) -> None:
@@ -239,7 +232,7 @@ def resolve(line: CommandLine) -> None:
 COMMANDS = {
     command.__name__: command
     for command in (
-        *(sample, prepare, inspect, train, evaluate, measure, index, search, export),
+        *(sample, prepare, inspect, train, evaluate, index, search, export),
         *(extract, compatibility, download, resolve),
     )
 }
