@@ -36,7 +36,7 @@ from xmodal.data.prepare import PrepareConfig, prepare
 from xmodal.data.schema import Clip, encode_example, read_columns, read_shard
 from xmodal.data.tfrecord import read_records, scan_records, write_records
 from xmodal.data.vocabulary import read_vocabulary, write_vocabulary
-from xmodal.search import ExportConfig, Index, IndexConfig, build_index, export
+from xmodal.search import ExportConfig, IndexConfig, build_index, export, open_gallery
 from xmodal.train import train
 from xmodal.youtube8m.inspect import InspectConfig, inspect
 
@@ -311,7 +311,7 @@ def test_a_damaged_checkpoint(name: str, damage: list[Change]) -> None:
 
 
 def use_index(place: Path) -> None:
-    index = Index.open(place)
+    index = open_gallery(place)
     for find in ({"video": "clip1"}, {"audio": "clip1"}):
         found = index.search(**find, k=3)
         assert len(found) == 3 and np.isfinite(found["cosine"]).all()

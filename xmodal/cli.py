@@ -143,30 +143,28 @@ def index(line: CommandLine) -> None:
     """Embed clips once, to be searched at once: writes the index of a run."""
     from xmodal.search import IndexConfig, build_index
 
-    print(build_index(line.read(IndexConfig, "run")).described())
+    print(build_index(line.read(IndexConfig, "run")))
 
 
 def search(line: CommandLine) -> None:
     """Find sounds for a silent video, or videos for a sound, among the clips of an index."""
     from xmodal.config import InputError
-    from xmodal.search import SIDE_OF, SIDES, Index, SearchConfig, read_query
+    from xmodal.search import SearchConfig, open_gallery, read_query
 
     given = line.read(SearchConfig, "run")
-    index, named = Index.open(given.run), given.model_dump(include={"video", "audio", "label"})
-    if [*named.values(), given.features, given.file].count(None) != 4:
+    gallery = open_gallery(given.run)
+    queries = (given.video, given.audio, given.label, given.features, given.file)
+    if queries.count(None) != 4:
         raise InputError("one query is needed: an id, a label, features, or a file")
-    if given.features is None and given.file is None:
-        found = index.search(**named, find=given.find, k=given.k)
-    else:
-        if given.file:
-            from xmodal.media.encoders import open_encoders
-            from xmodal.media.extract import embed_file
+    features = read_query(given.features) if given.features else None
+    if given.file:
+        from xmodal.media.encoders import open_encoders
+        from xmodal.media.extract import embed_file
 
-            encoders = open_encoders(given.encoders, given.encoder_files)
-            values = embed_file(given.file, SIDES[1 - SIDE_OF[given.find]], encoders)
-        else:
-            values = read_query(given.features)  # type: ignore[arg-type]
-        found = index.found(index.query(values, given.find), given.find, given.k)
+        modality = "visual" if given.find == "audio" else "audio"
+        encoders = open_encoders(given.encoders, given.encoder_files)
+        features = embed_file(given.file, modality, encoders)
+    found = gallery.search(given.video, given.audio, given.k, given.label, given.find, features)
     if given.youtube_ids:
         from xmodal.youtube8m.resolve import read_youtube_ids
 
