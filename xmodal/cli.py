@@ -60,16 +60,6 @@ class CommandLine(NamedTuple):
             said = str(error).removeprefix("error parsing CLI: ")
             raise InputError(f"{said}; see `xmodal {self.command} --help`") from None
 
-    def arguments(self, **about: str) -> list[str]:
-        """Return as many words as are described, for a command without options."""
-        from pydantic import Field, create_model
-
-        from xmodal.config import StageConfig
-
-        described: dict[str, Any] = {n: (str, Field(description=d)) for n, d in about.items()}
-        config = self.read(create_model("Arguments", __base__=StageConfig, **described), *about)
-        return [value for _, value in config]
-
 
 def spelled(word: str, fields: dict[str, Any], positional: tuple[str, ...]) -> str:
     """Return a word as the parser takes it: --some_name as --some-name, --flag=false as --no-flag.
@@ -195,17 +185,9 @@ def extract(line: CommandLine) -> None:
 
 def compatibility(line: CommandLine) -> None:
     """Say how far your own features lie from the statistics of a feature set's training clips."""
-    own, reference = line.arguments(
-        own="features as `extract` writes them", reference="feature set"
-    )
-    from pathlib import Path
+    from xmodal.media.yt8m import CompatibilityConfig, compatibility
 
-    from xmodal.data.features import open_features
-    from xmodal.data.pairs import read_pairs
-    from xmodal.media.yt8m import compatibility
-
-    pairs = read_pairs(Path(own))
-    found = compatibility(pairs.visual, pairs.audio, open_features(reference, "train"))
+    found = compatibility(line.read(CompatibilityConfig, "own", "reference"))
     print(found.round(4).to_string(index=False))
 
 
@@ -214,17 +196,23 @@ def download(line: CommandLine) -> None:
     from xmodal.config import InputError
     from xmodal.youtube8m.download import DownloadConfig, download
 
-    done = download(line.read(DownloadConfig, "folder", splits="split"))
-    print(done)
-    if done.failed:
-        raise InputError(f"{len(done.failed)} files could not be fetched: run the command again")
+    config = line.read(DownloadConfig, "folder", splits="split")
+    done = download(config)
+    fetched, present = (list(done.values()).count(what) for what in ("fetched", "present"))
+    failed = {path: what for path, what in done.items() if what not in ("fetched", "present")}
+    print(f"{config.folder}: {fetched} files fetched, {present} present, {len(failed)} failed")
+    for path, reason in failed.items():
+        print(f"failed: {path}: {reason}")
+    if failed:
+        raise InputError(f"{len(failed)} files could not be fetched: run the command again")
 
 
 def resolve(line: CommandLine) -> None:
     """Find the YouTube ids of clips; ids that are known already are not asked for."""
     from xmodal.youtube8m.resolve import ResolveConfig, resolve
 
-    print(resolve(line.read(ResolveConfig, "features", ids="id")))
+    config = line.read(ResolveConfig, "features", ids="id")
+    print(f"{config.cache}: {', '.join(f'{n} {what}' for what, n in resolve(config).items())}")
 
 
 COMMANDS = {

@@ -40,7 +40,7 @@ from xmodal.data.features import (
 )
 from xmodal.evaluation import hubness
 from xmodal.evaluation.recall import require_fit
-from xmodal.files import atomic, locked, require_empty
+from xmodal.files import atomic, locked, read_json, require_empty
 from xmodal.model import Embeddings, JointEmbedding
 
 CLIPS = "clips.safetensors"
@@ -251,7 +251,7 @@ def open_gallery(run: Path | str, names: Sequence[str] = ()) -> Gallery:
         folder = home / "index"
     if not (folder / NOTE).exists():
         raise InputError(f"{run} has no index: `xmodal index {run} --features ...` makes one")
-    about, parts = _read_note(folder), []
+    about, parts = read_json(folder / NOTE), []
     faiss = import_faiss() if about.get("found") else None
     try:
         names = [str(name) for name in about["label_names"]]
@@ -334,7 +334,7 @@ def build_index(config: IndexConfig) -> Gallery:
         "data": [clips.fingerprint for clips in sets],
         "config": config.model_dump(mode="json", exclude={"out", "features", "run"}),
     }
-    about = _read_note(folder)
+    about = read_json(folder / NOTE)
     if {name: about.get(name) for name in made_from} == made_from:
         return open_gallery(folder)
     if not (folder / NOTE).exists():
@@ -421,14 +421,6 @@ def write_parts(path: Path, vectors: np.ndarray, penalty: np.ndarray, queries: n
         found = float(np.mean([len(set(a) & set(b)) / 10 for a, b in zip(near, true, strict=True)]))
     faiss.write_index(index, str(path))
     return found
-
-
-def _read_note(folder: Path) -> dict[str, Any]:
-    """Return what is noted of an index; {} if there is none, or it is damaged."""
-    try:
-        return dict(json.loads((folder / NOTE).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        return {}
 
 
 def export(config: ExportConfig) -> str:

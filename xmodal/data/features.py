@@ -19,6 +19,7 @@ from scipy import sparse
 
 from xmodal.config import InputError
 from xmodal.data.schema import AUDIO_DIM, VISUAL_DIM
+from xmodal.files import read_json
 
 SPLITS = ("train", "validation", "evaluation")
 UNPAIRED = "unpaired"
@@ -130,10 +131,7 @@ def label_rows(starts: np.ndarray, indices: np.ndarray, classes: int) -> sparse.
 
 def read_manifest(folder: Path) -> dict[str, Any]:
     """Return the manifest of a feature set, also of an earlier layout; {} if there is none."""
-    try:
-        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
+    manifest = read_json(folder / "manifest.json")
     return manifest if str(manifest.get("format", "")).startswith("xmodal ") else {}
 
 
