@@ -98,12 +98,12 @@ def prepare(line: CommandLine) -> None:
 
 def inspect(line: CommandLine) -> int:
     """Say what shards hold and what is wrong with them; the exit status is 1 if anything is."""
-    from xmodal.youtube8m.inspect import InspectConfig, inspect
+    from xmodal.youtube8m.inspect import InspectConfig, inspect, summary
 
     given = line.read(InspectConfig, "shards")
     found = inspect(given)
-    print(found.to_json() if given.as_json else found)
-    return 1 if len(found.problems) else 0
+    print(found.to_json(orient="records", indent=1) if given.as_json else summary(found))
+    return int(found["problem"].notna().any())
 
 
 def train(line: CommandLine) -> None:
@@ -123,8 +123,7 @@ def evaluate(line: CommandLine) -> None:
     from xmodal.evaluation.recall import EvaluateConfig, evaluate
 
     frame = evaluate(line.read(EvaluateConfig, "run"))
-    bounds = zip(frame["recall"], frame["low"], frame["high"], strict=True)
-    frame["cell"] = [f"{recall:.1f} [{low:.1f}, {high:.1f}]" for recall, low, high in bounds]
+    frame["cell"] = frame.apply("{0.recall:.1f} [{0.low:.1f}, {0.high:.1f}]".format, axis=1)
     table = frame.pivot(index=["split", "direction", "gallery"], columns="k", values="cell")
     print(table.add_prefix("R@").reset_index().to_string(index=False))
 

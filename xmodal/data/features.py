@@ -122,10 +122,11 @@ def map_clips(
 
 def label_rows(starts: np.ndarray, indices: np.ndarray, classes: int) -> sparse.csr_array:
     """Return which clip carries which label, from compressed sparse rows; an error if damaged."""
-    ones = np.ones(len(indices), np.float32)
-    shape = (len(starts) - 1, classes)
+    ones, shape = np.ones(len(indices), np.float32), (len(starts) - 1, classes)
     labels = sparse.csr_array((ones, indices, starts.astype(indices.dtype)), shape)
     labels.check_format()  # scipy's C code trusts it
+    if starts[-1] != len(indices) or (np.diff(starts) < 0).any():
+        raise ValueError
     return labels
 
 
