@@ -247,12 +247,8 @@ def main() -> None:
     try:
         try:
             if name in ("-h", "--help"):
-                told = {
-                    name: str(command.__doc__).splitlines()[0] for name, command in COMMANDS.items()
-                }
-                print(
-                    HELP.format(commands="\n".join(f"  {n:15}{text}" for n, text in told.items()))
-                )
+                told = [f"  {name:15}{command.__doc__}" for name, command in COMMANDS.items()]
+                print(HELP.format(commands="\n".join(told)))
                 sys.exit()
             sys.exit(run(name, words))
         finally:

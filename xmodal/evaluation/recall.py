@@ -20,9 +20,6 @@ from xmodal.model import Embeddings
 
 AUDIO_TO_VIDEO, VIDEO_TO_AUDIO = "audio→video", "video→audio"
 KS = (1, 5, 10)
-COLUMNS = ["direction", "gallery", "galleries", "queries", "k"]
-COLUMNS += ["recall", "low", "high", "median_rank", "mean_rank"]
-"""The columns of `recall_of`, which those that tell models apart follow."""
 
 
 class EvaluateConfig(StageConfig):
@@ -112,7 +109,8 @@ def recall_of(ranked: pd.DataFrame, resamples: int = 1000, by: Sequence[str] = (
     frame = pd.concat(parts, ignore_index=True).rename(columns={"ks": "k"})
     frame["galleries"] = frame["queries"] // frame["gallery"]
     frame[["recall", "low", "high"]] *= 100
-    return frame[[*COLUMNS, *by]]
+    columns = "direction gallery galleries queries k recall low high median_rank mean_rank"
+    return frame[[*columns.split(), *by]]
 
 
 def recall_frame(
