@@ -143,15 +143,16 @@ rule train:
             overwrite=True,
             progress="lines",
         ),
-        measure=lambda wildcards: (
-            f"&& {XMODAL} measure {RUNS}/{wildcards.run} --features {DATA} > /dev/null"
+        evaluate=lambda wildcards: (
+            f"&& {XMODAL} evaluate {RUNS}/{wildcards.run} --features {DATA} --galleries 256,1024"
+            " > /dev/null"
             if wildcards.run in profile.study_runs()
             else ""
         ),
         version=TRAINING_VERSION,  # raised, all is trained again; the code itself may move
     threads: profile.threads
     shell:
-        "{XMODAL} train {params.options} {params.measure}"
+        "{XMODAL} train {params.options} {params.evaluate}"
 
 
 rule execute:

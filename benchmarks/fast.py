@@ -262,12 +262,13 @@ def start_part(rounds: int) -> list[dict[str, Any]]:
     ways = {
         "help": run("-m", "xmodal", "--help"),
         "python -c pass": run("-c", "pass"),
-        "measure": run("-m", "xmodal", "measure", "--run", "/nonexistent"),
+        "evaluate": run("-m", "xmodal", "evaluate", "/nonexistent"),
         "import torch": run("-c", "import torch"),
     }
     times = in_turns(ways, rounds)
     rows = rows_of("xmodal --help", times, "help", {"python -c pass": 2})
-    return rows + rows_of("xmodal measure, without a run", times, "measure", {"import torch": 1.2})
+    work = "xmodal evaluate, without a run"
+    return rows + rows_of(work, times, "evaluate", {"import torch": 1.2})
 
 
 def batch_part(work: Path) -> list[dict[str, Any]]:

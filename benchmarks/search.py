@@ -22,7 +22,7 @@ from side_by_side import machine
 
 from xmodal.config import TrainConfig
 from xmodal.data.prepare import PrepareConfig, prepare
-from xmodal.search import Index, IndexConfig, build_index
+from xmodal.search import IndexConfig, build_index, open_gallery
 from xmodal.train import train
 
 HERE = Path(__file__).parent
@@ -60,16 +60,16 @@ def main() -> None:
         build_index(IndexConfig(**made, out=given.work / name, exact=exact))
         seconds[f"seconds to build: {name}"] = round(time.perf_counter() - begun, 1)
         begun = time.perf_counter()
-        indexes[name] = Index.open(given.work / name)
+        indexes[name] = open_gallery(given.work / name)
         seconds[f"milliseconds to open: {name}"] = round(1000 * (time.perf_counter() - begun), 1)
-    visual, audio = indexes["exact"].sides
+    visual, audio = indexes["exact"].embedded[:2]
     flat = faiss.IndexFlatIP(given.dimension)
     flat.add(audio.numpy())
 
     ways: dict[str, Callable[[Any], Any]] = {
         "faiss flat, in memory, hubness not corrected": lambda q: flat.search(q[None].numpy(), 10),
         **{
-            f"index, {name}, memory-mapped": lambda q, index=index: index.found(q, "audio", 10)
+            f"index, {name}, memory-mapped": lambda q, index=index: index.nearest(q, "audio", 10)
             for name, index in indexes.items()
         },
     }

@@ -23,7 +23,7 @@ import psutil
 from xmodal.config import TrainConfig
 from xmodal.data.prepare import PrepareConfig, prepare
 from xmodal.data.sample import SampleConfig, write_sample
-from xmodal.evaluation.recall import MeasureConfig, measure_run
+from xmodal.evaluation.recall import EvaluateConfig, evaluate
 from xmodal.search import IndexConfig, build_index
 from xmodal.train import train
 
@@ -56,7 +56,7 @@ def round_of_work(work: Path, features: Path, seed: int) -> None:
     config = TrainConfig(**given, **steps, **sizes)
     train(config)
     train(config.model_copy(update={"steps": 20}))
-    measure_run(MeasureConfig(run=work / "run", features=features, resamples=20))
+    evaluate(EvaluateConfig(run=work / "run", features=features, resamples=20))
     index = build_index(IndexConfig(run=str(work / "run"), features=features))
     for clip in index.ids[:50]:
         index.search(video=str(clip), k=10)

@@ -1,6 +1,7 @@
 """The command line: what it takes, what it prints, and how it complains."""
 
 import io
+import itertools
 import json
 import os
 import re
@@ -18,7 +19,7 @@ from xmodal.cli import COMMANDS, CommandLine
 from xmodal.config import StageConfig
 from xmodal.data.prepare import PrepareConfig
 from xmodal.data.sample import SampleConfig
-from xmodal.evaluation.recall import EvaluateConfig, MeasureConfig
+from xmodal.evaluation.recall import EvaluateConfig
 from xmodal.media.extract import ExtractConfig
 from xmodal.search import ExportConfig, IndexConfig, SearchConfig
 from xmodal.train import TrainConfig, train
@@ -29,7 +30,7 @@ from xmodal.youtube8m.resolve import ResolveConfig
 Call = Callable[..., tuple[int, str, str]]
 CONFIGS: dict[str, type[StageConfig]] = {
     **{"sample": SampleConfig, "prepare": PrepareConfig, "inspect": InspectConfig},
-    **{"train": TrainConfig, "evaluate": EvaluateConfig, "measure": MeasureConfig},
+    **{"train": TrainConfig, "evaluate": EvaluateConfig},
     **{"index": IndexConfig, "search": SearchConfig, "export": ExportConfig},
     **{"extract": ExtractConfig, "download": DownloadConfig, "resolve": ResolveConfig},
 }
@@ -153,7 +154,7 @@ def test_some_options_have_no_name_or_two():
         (["train", "--variant", "[text]"], "variant"),
         (["train", "--mixup", "1"], "mixup"),
         (["train", "--features", "nowhere"], "nowhere"),
-        (["evaluate", "--galleries", "0"], "galleries.0"),
+        (["evaluate", "a", "--galleries", "0"], "galleries.0"),
         (["evaluate", "--features", "nowhere", "a"], "nowhere"),
         (["prepare"], "--shards"),
         (["download"], "FOLDER"),
@@ -212,18 +213,18 @@ def test_training_tells_where_it_came_to(call: Call, tmp_path: Path, related_fea
     assert status == 0 and "2 steps" in out and "at step 2" in out
 
 
-def test_evaluation_prints_a_line_a_direction_and_gallery(
+def test_evaluation_prints_a_line_a_split_direction_and_gallery(
     call: Call, tmp_path: Path, tiny: Callable[..., TrainConfig], related_features: Path
 ):
-    train(tiny(tmp_path / "dim8-seed0"))
+    train(tiny(tmp_path / "run"))
     given = ["--features", related_features, "--galleries", 32, "--resamples", 10]
-    status, out, err = call("evaluate", "--runs-folder", tmp_path, *given)
+    status, out, err = call("evaluate", tmp_path / "run", *given)
     assert (status, err) == (0, "")
     head, *lines = [line.split() for line in out.splitlines()]
-    assert head == ["embedding_dim", "direction", "gallery", "R@1", "R@5", "R@10"]
-    directions = ("audio→video", "video→audio")
-    assert [line[:3] for line in lines] == [["8", d, n] for d in directions for n in ("32", "64")]
-    assert call("evaluate", tmp_path / "dim8-seed0", *given)[1] == out
+    assert head == ["split", "direction", "gallery", "R@1", "R@5", "R@10"]
+    ways, sizes = ("audio→video", "video→audio"), ("32", "61")
+    expected = itertools.product(("evaluation", "validation"), ways, sizes)
+    assert [tuple(line[:3]) for line in lines] == list(expected)
 
 
 def test_compatibility_compares_own_features_with_a_feature_set(

@@ -15,8 +15,8 @@ from safetensors.numpy import save
 
 from xmodal.checkpoint import load_run, read_history
 from xmodal.config import InputError, TrainConfig
-from xmodal.data.features import SPLITS, open_features
-from xmodal.search import ARRAYS, Index, IndexConfig, build_index
+from xmodal.data.features import ARRAYS, SPLITS, open_features
+from xmodal.search import IndexConfig, build_index, open_gallery
 from xmodal.train import train
 
 OTHERS = {
@@ -46,15 +46,19 @@ def of_another_program(path: Path) -> None:
 
 
 HARMS = [emptied, cut, missing, of_another_program]
-FEATURES = [f"validation/{n}" for n in ("visual", "audio", "ids", "label_indptr", "label_indices")]
+PENALTIES = ["visual_penalty", "audio_penalty"]
 CHECKPOINT = ["state.json", "model.safetensors", "optimizer.bin", "random_states_0.pkl"]
 #: What each folder holds that cannot be missed.
 FILES = {
     "run": ["config.json", "result.json", "model.safetensors"],
     "history": ["history.jsonl"],
     "checkpoint": ["config.json", *(f"checkpoint/{name}" for name in CHECKPOINT)],
-    "features": ["manifest.json", "label_names.json", *(f"{name}.npy" for name in FEATURES)],
-    "index": ["index.json", *(f"{name}.npy" for name in ARRAYS)],
+    "features": [
+        "manifest.json",
+        "label_names.json",
+        *(f"validation/{name}.npy" for name in ARRAYS),
+    ],
+    "index": ["index.json", *(f"{name}.npy" for name in (*ARRAYS, *PENALTIES))],
 }
 EACH = [(kind, name, harm) for kind, names in FILES.items() for name in names for harm in HARMS]
 
@@ -93,7 +97,7 @@ def read(tiny: Callable[..., TrainConfig]) -> dict[str, Callable[[Path], Any]]:
         return rows + [[s.labels.toarray().tolist(), s.label_names] for s in sets]
 
     def index(folder: Path) -> list:
-        opened = Index.open(folder)
+        opened = open_gallery(folder)
         some = opened.search(video=str(opened.ids[5]), k=20)
         return [some.values.tolist(), opened.ids.tolist(), list(opened.labels.indices)]
 

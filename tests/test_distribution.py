@@ -37,7 +37,7 @@ COMMANDS = [
     " --evaluation_clips 300 --validation_clips 300",
     "train --features features --out tiny --steps 4 --validate_every 2 --progress false"
     " --batch_size 64 --visual_hidden [16] --audio_hidden [16]",
-    "measure --run tiny --features features",
+    "evaluate tiny --features features",
     "index tiny --features features",
     "search tiny --label Music -k 3",
 ]
@@ -108,12 +108,12 @@ def test_the_library_asks_for_little_and_pins_nothing():
 
 
 def use(python: str | Path, folder: Path, *missing: str, **variables: str) -> list[str]:
-    """Search the shipped clips; then train on a sample, measure and search: the lines told."""
+    """Search the shipped clips; then train on a sample, evaluate and search: the lines told."""
     env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | variables
     words = [python, "-c", SCRIPT, *missing]
     done = subprocess.run(words, cwd=folder, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert (folder / "tiny/result.json").exists() and "median_rank" in done.stdout
+    assert (folder / "tiny/result.json").exists() and "R@10" in done.stdout
     return done.stdout.splitlines()
 
 

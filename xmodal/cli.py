@@ -60,16 +60,6 @@ class CommandLine(NamedTuple):
             said = str(error).removeprefix("error parsing CLI: ")
             raise InputError(f"{said}; see `xmodal {self.command} --help`") from None
 
-    def arguments(self, **about: str) -> list[str]:
-        """Return as many words as are described, for a command without options."""
-        from pydantic import Field, create_model
-
-        from xmodal.config import StageConfig
-
-        described: dict[str, Any] = {n: (str, Field(description=d)) for n, d in about.items()}
-        config = self.read(create_model("Arguments", __base__=StageConfig, **described), *about)
-        return [value for _, value in config]
-
 
 def spelled(word: str, fields: dict[str, Any], positional: tuple[str, ...]) -> str:
     """Return a word as the parser takes it: --some_name as --some-name, --flag=false as --no-flag.
@@ -108,12 +98,12 @@ def prepare(line: CommandLine) -> None:
 
 def inspect(line: CommandLine) -> int:
     """Say what shards hold and what is wrong with them; the exit status is 1 if anything is."""
-    from xmodal.youtube8m.inspect import InspectConfig, inspect
+    from xmodal.youtube8m.inspect import InspectConfig, inspect, summary
 
     given = line.read(InspectConfig, "shards")
     found = inspect(given)
-    print(found.to_json() if given.as_json else found)
-    return 1 if len(found.problems) else 0
+    print(found.to_json(orient="records", indent=1) if given.as_json else summary(found))
+    return int(found["problem"].notna().any())
 
 
 def train(line: CommandLine) -> None:
@@ -129,51 +119,41 @@ def train(line: CommandLine) -> None:
 
 
 def evaluate(line: CommandLine) -> None:
-    """Print the recall of trained runs on the evaluation clips, with 95 % intervals."""
+    """Print the recall of a run with 95 % intervals; leave recall.csv in its folder."""
     from xmodal.evaluation.recall import EvaluateConfig, evaluate
 
-    frame = evaluate(line.read(EvaluateConfig, "runs"))
-    bounds = zip(frame["recall"], frame["low"], frame["high"], strict=True)
-    frame["cell"] = [f"{recall:.1f} [{low:.1f}, {high:.1f}]" for recall, low, high in bounds]
-    table = frame.pivot(index=["embedding_dim", "direction", "gallery"], columns="k", values="cell")
+    frame = evaluate(line.read(EvaluateConfig, "run"))
+    frame["cell"] = frame.apply("{0.recall:.1f} [{0.low:.1f}, {0.high:.1f}]".format, axis=1)
+    table = frame.pivot(index=["split", "direction", "gallery"], columns="k", values="cell")
     print(table.add_prefix("R@").reset_index().to_string(index=False))
-
-
-def measure(line: CommandLine) -> None:
-    """Measure one run on the clips that are not silent; leave recall.csv in its folder."""
-    from xmodal.evaluation.recall import MeasureConfig, measure_run
-
-    print(measure_run(line.read(MeasureConfig)).round(2).to_string(index=False))
 
 
 def index(line: CommandLine) -> None:
     """Embed clips once, to be searched at once: writes the index of a run."""
     from xmodal.search import IndexConfig, build_index
 
-    print(build_index(line.read(IndexConfig, "run")).described())
+    print(build_index(line.read(IndexConfig, "run")))
 
 
 def search(line: CommandLine) -> None:
     """Find sounds for a silent video, or videos for a sound, among the clips of an index."""
     from xmodal.config import InputError
-    from xmodal.search import SIDE_OF, SIDES, Index, SearchConfig, read_query
+    from xmodal.search import SearchConfig, open_gallery, read_query
 
     given = line.read(SearchConfig, "run")
-    index, named = Index.open(given.run), given.model_dump(include={"video", "audio", "label"})
-    if [*named.values(), given.features, given.file].count(None) != 4:
+    gallery = open_gallery(given.run)
+    queries = (given.video, given.audio, given.label, given.features, given.file)
+    if queries.count(None) != 4:
         raise InputError("one query is needed: an id, a label, features, or a file")
-    if given.features is None and given.file is None:
-        found = index.search(**named, find=given.find, k=given.k)
-    else:
-        if given.file:
-            from xmodal.media.encoders import open_encoders
-            from xmodal.media.extract import embed_file
+    features = read_query(given.features) if given.features else None
+    if given.file:
+        from xmodal.media.encoders import open_encoders
+        from xmodal.media.extract import embed_file
 
-            encoders = open_encoders(given.encoders, given.encoder_files)
-            values = embed_file(given.file, SIDES[1 - SIDE_OF[given.find]], encoders)
-        else:
-            values = read_query(given.features)  # type: ignore[arg-type]
-        found = index.found(index.query(values, given.find), given.find, given.k)
+        modality = "visual" if given.find == "audio" else "audio"
+        encoders = open_encoders(given.encoders, given.encoder_files)
+        features = embed_file(given.file, modality, encoders)
+    found = gallery.search(given.video, given.audio, given.k, given.label, given.find, features)
     if given.youtube_ids:
         from xmodal.youtube8m.resolve import read_youtube_ids
 
@@ -204,17 +184,9 @@ def extract(line: CommandLine) -> None:
 
 def compatibility(line: CommandLine) -> None:
     """Say how far your own features lie from the statistics of a feature set's training clips."""
-    own, reference = line.arguments(
-        own="features as `extract` writes them", reference="feature set"
-    )
-    from pathlib import Path
+    from xmodal.media.yt8m import CompatibilityConfig, compatibility
 
-    from xmodal.data.features import open_features
-    from xmodal.data.pairs import read_pairs
-    from xmodal.media.yt8m import compatibility
-
-    pairs = read_pairs(Path(own))
-    found = compatibility(pairs.visual, pairs.audio, open_features(reference, "train"))
+    found = compatibility(line.read(CompatibilityConfig, "own", "reference"))
     print(found.round(4).to_string(index=False))
 
 
@@ -223,23 +195,29 @@ def download(line: CommandLine) -> None:
     from xmodal.config import InputError
     from xmodal.youtube8m.download import DownloadConfig, download
 
-    done = download(line.read(DownloadConfig, "folder", splits="split"))
-    print(done)
-    if done.failed:
-        raise InputError(f"{len(done.failed)} files could not be fetched: run the command again")
+    config = line.read(DownloadConfig, "folder", splits="split")
+    done = download(config)
+    fetched, present = (list(done.values()).count(what) for what in ("fetched", "present"))
+    failed = {path: what for path, what in done.items() if what not in ("fetched", "present")}
+    print(f"{config.folder}: {fetched} files fetched, {present} present, {len(failed)} failed")
+    for path, reason in failed.items():
+        print(f"failed: {path}: {reason}")
+    if failed:
+        raise InputError(f"{len(failed)} files could not be fetched: run the command again")
 
 
 def resolve(line: CommandLine) -> None:
     """Find the YouTube ids of clips; ids that are known already are not asked for."""
     from xmodal.youtube8m.resolve import ResolveConfig, resolve
 
-    print(resolve(line.read(ResolveConfig, "features", ids="id")))
+    config = line.read(ResolveConfig, "features", ids="id")
+    print(f"{config.cache}: {', '.join(f'{n} {what}' for what, n in resolve(config).items())}")
 
 
 COMMANDS = {
     command.__name__: command
     for command in (
-        *(sample, prepare, inspect, train, evaluate, measure, index, search, export),
+        *(sample, prepare, inspect, train, evaluate, index, search, export),
         *(extract, compatibility, download, resolve),
     )
 }
@@ -269,12 +247,8 @@ def main() -> None:
     try:
         try:
             if name in ("-h", "--help"):
-                told = {
-                    name: str(command.__doc__).splitlines()[0] for name, command in COMMANDS.items()
-                }
-                print(
-                    HELP.format(commands="\n".join(f"  {n:15}{text}" for n, text in told.items()))
-                )
+                told = [f"  {name:15}{command.__doc__}" for name, command in COMMANDS.items()]
+                print(HELP.format(commands="\n".join(told)))
                 sys.exit()
             sys.exit(run(name, words))
         finally:

@@ -9,7 +9,7 @@ import json
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -32,13 +32,15 @@ from xmodal.data.features import (
     UNPAIRED,
     FeatureSet,
     begin_rows,
+    label_rows,
+    map_clips,
     open_features,
     read_chunks,
     read_manifest,
 )
 from xmodal.evaluation import hubness
-from xmodal.evaluation.recall import embed_run, require_fit
-from xmodal.files import atomic, locked, require_empty
+from xmodal.evaluation.recall import require_fit
+from xmodal.files import atomic, locked, read_json, require_empty
 from xmodal.model import Embeddings, JointEmbedding
 
 CLIPS = "clips.safetensors"
@@ -50,7 +52,6 @@ SAMPLES, FOUND = 256, 0.99
 SIDES, SIDE_OF = ("visual", "audio"), {"video": 0, "audio": 1}
 NOTE = "index.json"
 """Written last: what an index was made from, and how it is searched."""
-ARRAYS = (*SIDES, "visual_penalty", "audio_penalty", "ids", "label_indptr", "label_indices")
 Find = Literal["audio", "video"]
 
 
@@ -95,42 +96,46 @@ class Gallery:
     """Embedded clips to search among.
 
     ``embedded`` are unit vectors, float32 (clips, embedding_dim), 0 where a modality is missing;
-    ``ids`` texts, (clips,); ``labels`` ones, sparse (clips, classes), which go by their numbers
-    unless there are ``names``. ``penalty``, float32 (clips,) of each modality, is the hubness
-    correction, taken off a cosine: infinite where the modality is missing. ``parts`` are inverted
-    files of faiss, one of each modality, where there are very many clips.
+    ``ids`` texts, (clips,); ``labels`` ones, sparse (clips, classes), called by ``names``.
+    ``penalty``, float32 (clips,) of each modality, is the hubness correction, taken off a cosine:
+    infinite where the modality is missing. ``parts`` are inverted files of faiss, one of each
+    modality, where there are very many clips. ``run`` embeds queries that are features; ``about``
+    is what ``index.json`` says, such as the share of the true nearest that are ``found``.
     """
 
     embedded: Embeddings
     ids: np.ndarray
     labels: sparse.csr_array
-    names: Sequence[str] = ()
+    names: Sequence[str]
     penalty: Sequence[Tensor] = ()
     parts: Sequence[Any] = ()
+    run: Path = Path()
+    about: dict[str, Any] = field(default_factory=dict)
 
-    @property
-    def sides(self) -> tuple[Tensor, Tensor]:
-        """The embeddings of all videos and of all sounds."""
-        return self.embedded.visual, self.embedded.audio
+    def __str__(self) -> str:
+        """Say how many clips there are, and how well what is nearest to a query is found."""
+        share = 100 * min(self.about.get("found") or [1])
+        return f"{len(self.ids):,} clips; {share:.1f} % of the ten true nearest items are found"
 
-    def row(self, clip: str) -> int:
-        """Return the row of a clip; InputError if there is none of that id."""
-        found = np.flatnonzero(self.ids == clip)
-        if not len(found):
-            raise InputError(f"no clip has the id {clip!r}; ids are such as {str(self.ids[0])!r}")
-        return int(found[0])
+    @cached_property
+    def model(self) -> JointEmbedding:
+        """The model of the run, loaded when the first query needs it."""
+        return load_run(self.run)[0]
 
     def labels_of(self, row: int) -> list[str]:
-        """Return the labels of a clip, by name, or by number where names are not known."""
-        numbers = self.labels.indices[self.labels.indptr[row] : self.labels.indptr[row + 1]]
-        return [self.names[n] if self.names else str(n) for n in numbers]
+        """Return the labels of a clip."""
+        return [self.names[number] for number in self.labels[[row]].indices]
 
-    def carrying(self, label: str) -> np.ndarray:
-        """Return the rows of the clips that carry a label; InputError if no label is called so."""
-        known = list(self.names or map(str, range(self.labels.shape[1])))
-        if label not in known:
-            raise InputError(f"no label is called {label!r}; labels are such as {known[:3]}")
-        return self.labels[:, [known.index(label)]].nonzero()[0]
+    def rows(self, clip: str | None, label: str | None) -> np.ndarray:
+        """Return the rows of one clip, or of the clips that carry a label; InputError if none."""
+        if clip is not None:
+            found = np.flatnonzero(self.ids == clip)
+            if not len(found):
+                raise InputError(f"no clip has the id {clip!r}; ids are such as {self.ids[0]}")
+            return found
+        if label not in self.names:
+            raise InputError(f"no label is called {label!r}; labels are such as {self.names[:3]}")
+        return self.labels[:, [self.names.index(label)]].nonzero()[0]
 
     def search(
         self,
@@ -139,6 +144,7 @@ class Gallery:
         k: int = 10,
         label: str | None = None,
         find: Find = "audio",
+        features: np.ndarray | None = None,
     ) -> pd.DataFrame:
         """Find the sounds that fit a clip's video, or the videos that fit its sound.
 
@@ -152,41 +158,47 @@ class Gallery:
             Label whose clips are the query, by the mean of their embeddings: "any video of a
             guitar". Their other halves are among the items, which so carry the label more often.
         find
-            What is found for a label; the query is the mean of the other modality.
+            What is found for a label or features; the query is of the other modality.
+        features
+            Features that are the query, of one clip, (length,), or of several, whose mean is taken.
 
         Returns
         -------
         DataFrame
-            The nearest items, the best first: rank, id, labels (joined by "; "), cosine, own
-            (whether it is the query's own clip), shared (labels in common with the query, of which
-            several clips have those that all of them carry).
+            The nearest items, the best first: rank, id, labels (joined by "; "), cosine; and, but
+            for features, own (whether it is the query's own clip), shared (labels in common with
+            the query, of which several clips have those that all of them carry).
 
         Raises
         ------
         InputError
-            If not exactly one query is given, no clip has that id or label, or there are fewer
-            than k items.
+            If not exactly one query is given, no clip has that id or label, the features are not
+            finite or of another length, or there are fewer than k items.
         """
-        if [video, audio, label].count(None) != 2:
-            raise InputError("one query is needed: the id of a video, that of a sound, or a label")
-        if label is None:
-            rows, find = np.array([self.row(str(video or audio))]), "video" if audio else "audio"
+        if [one is None for one in (video, audio, label, features)].count(False) != 1:
+            raise InputError("one query is needed: the id of a video or a sound, a label, features")
+        if video is not None or audio is not None:
+            find = "audio" if audio is None else "video"
+        asked = 1 - SIDE_OF[find]
+        if features is None:
+            rows = self.rows(audio if video is None else video, label)
+            query = self.embedded[:2][asked][rows].mean(dim=0)
         else:
-            rows = self.carrying(label)
-        query = self.sides[1 - SIDE_OF[find]][rows].mean(dim=0)
-        found = self.found(normalize(query, dim=0), find, k)
+            query = self.embed(features, asked)
+        found, cosine = self.nearest(normalize(query, dim=0), find, k)
+        labels = ["; ".join(self.labels_of(row)) for row in found]
+        columns = {"id": self.ids[found].tolist(), "labels": labels, "cosine": cosine.numpy()}
+        frame = pd.DataFrame({"rank": range(1, k + 1), **columns})
+        if features is not None:
+            return frame
         wanted = self.labels[rows].sum(axis=0) == len(rows)
-        shared = (self.labels[found.index] @ wanted).astype(int)
-        own = found.index == rows[0] if label is None else False
-        return found.assign(own=own, shared=shared).reset_index(drop=True)
+        own = found == rows[0] if label is None else False
+        return frame.assign(own=own, shared=(self.labels[found] @ wanted).astype(int))
 
-    def found(self, query: Tensor, find: Find = "audio", k: int = 10) -> pd.DataFrame:
-        """Return the k items nearest to a query, a unit vector: rank, id, labels, cosine.
-
-        The index of the frame has the rows of the items.
-        """
+    def nearest(self, query: Tensor, find: Find, k: int) -> tuple[np.ndarray, Tensor]:
+        """Return the rows of the k items nearest to a unit vector, and their cosines."""
         side = SIDE_OF[find]
-        items, rows = self.sides[side], torch.tensor([-1])
+        items, rows = self.embedded[:2][side], torch.tensor([-1])
         if not query.norm() > 0:
             raise InputError(f"the query has no {SIDES[1 - side]} features: ask for another clip")
         if self.parts:
@@ -203,89 +215,11 @@ class Gallery:
             cosine = cosine[rows]
         if not cosine.isfinite().all():
             raise InputError("the vectors of the index are damaged: make it again")
-        labels = ["; ".join(self.labels_of(row)) for row in rows.tolist()]
-        columns = {
-            "id": self.ids[rows.numpy()].tolist(),
-            "labels": labels,
-            "cosine": cosine.numpy(),
-        }
-        return pd.DataFrame({"rank": range(1, len(rows) + 1), **columns}, index=rows.numpy())
+        return rows.numpy(), cosine
 
-
-@dataclass(frozen=True)
-class Index(Gallery):
-    """A `Gallery` whose queries may be features, too, which ``run`` embeds.
-
-    ``about`` is what ``index.json`` says, such as the share of the true nearest that are ``found``.
-    """
-
-    run: Path = Path()
-    about: dict[str, Any] = field(default_factory=dict)
-
-    @classmethod
-    def open(cls, run: Path | str) -> "Index":
-        """Open the index of a run, or that in a folder; of the package's weights, their clips.
-
-        Raises
-        ------
-        InputError
-            If there is none, it is damaged, or it was made with other weights.
-        """
-        folder, home = Path(run), None
-        if not (folder / NOTE).exists():
-            home = find_run(run)
-            if (home / CLIPS).exists():
-                return cls(**vars(open_gallery(home)), run=home)
-            folder = home / "index"
-        if not (folder / NOTE).exists():
-            raise InputError(f"{run} has no index: `xmodal index {run} --features ...` makes one")
-        about, parts = _read_note(folder), []
-        faiss = import_faiss() if about.get("found") else None
-        try:
-            arrays = [np.load(folder / f"{name}.npy", mmap_mode="c") for name in ARRAYS]
-            ids, indptr, indices = arrays[4:]
-            clips, size = arrays[0].shape
-            expected = [
-                ("<f4", shape) for shape in ((clips, size), (clips, size), (clips,), (clips,))
-            ]
-            sound = [(values.dtype, values.shape) for values in arrays[:4]] == expected
-            sound &= {clips, len(ids), len(indptr) - 1} == {about["clips"]}
-            if not sound or ids.view("u4").max(initial=0) > sys.maxunicode:
-                raise ValueError
-            labels = _rows_of_labels(indptr, indices, len(about["label_names"]))
-            labels.check_format()  # scipy's C code trusts it
-            if faiss:
-                files = [str(folder / f"{side}.faiss") for side in SIDES]
-                parts = [faiss.read_index(file, faiss.IO_FLAG_MMAP) for file in files]
-            visual, audio, *penalty = map(torch.from_numpy, arrays[:4])
-            embedded, names = Embeddings(visual, audio), about["label_names"]
-            index = cls(embedded, ids, labels, names, penalty, parts, Path(about["run"]), about)
-            "".join([*names, index.described(), about["weights"]])  # all texts
-        except Exception:  # numpy and faiss raise some ten kinds for a damaged file
-            raise InputError(f"{folder}: the index is damaged; make it again") from None
-        home = home or find_run(index.run)
-        weights = home / WEIGHTS
-        if not weights.is_file() or digest(weights) != about["weights"]:
-            raise InputError(f"{folder} was made with other weights of {home}: make it again")
-        return replace(index, run=home)
-
-    @cached_property
-    def model(self) -> JointEmbedding:
-        """The model of the run, loaded when the first query needs it."""
-        return load_run(self.run)[0]
-
-    def described(self) -> str:
-        """Say how many clips the index holds, and how well it finds what is nearest to a query."""
-        share = 100 * min(self.about.get("found") or [1])
-        return f"{len(self.ids):,} clips; {share:.1f} % of the ten true nearest items are found"
-
-    def query(self, features: np.ndarray, find: Find = "audio") -> Tensor:
-        """Embed features as a query: of one clip, (length,), or of several, whose mean is taken.
-
-        They are visual if audio is to be found, and audio if videos are; InputError if they are
-        not finite or of another length.
-        """
-        side, rows = 1 - SIDE_OF[find], np.atleast_2d(features)
+    def embed(self, features: np.ndarray, side: int) -> Tensor:
+        """Embed the features of a side (0: visual), and return their mean."""
+        rows = np.atleast_2d(features)
         stored = RunFolder(self.run).read("config.json")["sizes"]
         sizes = [stored[f"{name}_dim"] for name in SIDES]
         if rows.shape[1:] != (sizes[side],) or not np.isfinite(rows).all():
@@ -295,8 +229,63 @@ class Index(Gallery):
             )
         both = [np.zeros((len(rows), size), np.float32) for size in sizes]
         both[side][:] = rows
-        embedded = self.model.embed(both[0], both[1])
-        return normalize((embedded.visual, embedded.audio)[side].mean(dim=0), dim=0)
+        return self.model.embed(both[0], both[1])[:2][side].mean(dim=0)
+
+
+def open_gallery(run: Path | str, names: Sequence[str] = ()) -> Gallery:
+    """Open the index of a run, or that in a folder; of the package's weights, the clips with them.
+
+    Those of the package, such as "yt8m-recipe", come with the numbers of their labels alone, as the
+    names are YouTube-8M's: with its vocabulary at hand, give ``names=read_vocabulary(path)``.
+
+    Raises
+    ------
+    InputError
+        If there is none, it is damaged, or it was made with other weights.
+    """
+    folder, home = Path(run), None
+    if not (folder / NOTE).exists():
+        home = find_run(run)
+        if (home / CLIPS).exists():
+            return _clips_of_package(home, names)
+        folder = home / "index"
+    if not (folder / NOTE).exists():
+        raise InputError(f"{run} has no index: `xmodal index {run} --features ...` makes one")
+    about, parts = read_json(folder / NOTE), []
+    faiss = import_faiss() if about.get("found") else None
+    try:
+        names = [str(name) for name in about["label_names"]]
+        visual, audio, ids, labels = map_clips(folder, len(names), "c")
+        penalties = [np.load(folder / f"{side}_penalty.npy", mmap_mode="c") for side in SIDES]
+        numbers = [visual, audio, *penalties]
+        shapes = [(about["clips"], visual.shape[1])] * 2 + [(about["clips"],)] * 2
+        if [(x.shape, x.dtype.str) for x in numbers] != [(shape, "<f4") for shape in shapes]:
+            raise ValueError
+        if ids.view("u4").max(initial=0) > sys.maxunicode:
+            raise ValueError
+        if faiss:
+            files = [str(folder / f"{side}.faiss") for side in SIDES]
+            parts = [faiss.read_index(file, faiss.IO_FLAG_MMAP) for file in files]
+        made_by, noted = Path(about["run"]), about["weights"]
+        first, second, *penalty = map(torch.from_numpy, numbers)
+    except Exception:  # numpy and faiss raise some ten kinds for a damaged file
+        raise InputError(f"{folder}: the index is damaged; make it again") from None
+    home = home or find_run(made_by)
+    weights = home / WEIGHTS
+    if not weights.is_file() or digest(weights) != noted:
+        raise InputError(f"{folder} was made with other weights of {home}: make it again")
+    return Gallery(Embeddings(first, second), ids, labels, names, penalty, parts, home, about)
+
+
+def _clips_of_package(home: Path, names: Sequence[str]) -> Gallery:
+    """Open the embedded clips that come with the weights of a run."""
+    stored = load_file(home / CLIPS)
+    visual, audio = (normalize(stored[name].float(), dim=1) for name in SIDES)
+    ids = np.array(bytes(stored["ids"].numpy()).decode().split("\n"))
+    starts, indices = (stored[f"label_{name}"].numpy() for name in ("indptr", "indices"))
+    names = names or [str(number) for number in range(int(indices.max(initial=-1)) + 1)]
+    labels = label_rows(starts, indices, len(names))
+    return Gallery(Embeddings(visual, audio), ids, labels, names, run=home)
 
 
 def import_faiss() -> Any:
@@ -316,42 +305,7 @@ def read_query(path: Path) -> np.ndarray:
         raise InputError(f"{path}: cannot be read as an .npy array of features") from error
 
 
-def gallery_of(run: Path | str, features: Path | str) -> Gallery:
-    """Embed the evaluation clips of a feature set with a run, to search among them.
-
-    InputError if there is no such run or feature set, or the two do not fit.
-    """
-    clips = open_features(features, "evaluation")
-    embedded = embed_run(Path(run), clips)
-    return Gallery(embedded, np.asarray(clips.ids), clips.labels, clips.label_names)
-
-
-def open_gallery(run: Path | str, names: Sequence[str] = ()) -> Gallery:
-    """Open the embedded clips that come with the weights of a run, such as "yt8m-recipe".
-
-    They come with the numbers of their labels alone, as the names are YouTube-8M's: with its
-    vocabulary at hand, give ``names=read_vocabulary(path)``.
-
-    InputError if there is no such run, or none come with it.
-    """
-    path = find_run(run) / CLIPS
-    if not path.exists():
-        raise InputError(f"{run} comes with no embedded clips: name weights of the package")
-    stored = load_file(path)
-    visual, audio = (normalize(stored[name].float(), dim=1) for name in SIDES)
-    ids = np.array(bytes(stored["ids"].numpy()).decode().split("\n"))
-    indptr, indices = (stored[f"label_{name}"].numpy() for name in ("indptr", "indices"))
-    labels = _rows_of_labels(indptr, indices, len(names) or int(indices.max(initial=-1)) + 1)
-    return Gallery(Embeddings(visual, audio), ids, labels, names)
-
-
-def _rows_of_labels(indptr: np.ndarray, indices: np.ndarray, classes: int) -> sparse.csr_array:
-    """Return which clip carries which label, from compressed sparse rows."""
-    ones = np.ones(len(indices), np.float32)
-    return sparse.csr_array((ones, indices, indptr), (len(indptr) - 1, classes))
-
-
-def build_index(config: IndexConfig) -> Index:
+def build_index(config: IndexConfig) -> Gallery:
     """Embed clips with a run and write its index, unless the same index is there already.
 
     The hubness correction is that of `xmodal.evaluation.hubness`: training clips are the bank of
@@ -371,7 +325,8 @@ def build_index(config: IndexConfig) -> Index:
         raise InputError(f"{config.run} stays as it is: name a folder for the index with --out")
     folder = config.out or home / "index"
     splits = read_manifest(config.features).get("splits", {})
-    sets = [open_features(config.features, s) for s in config.splits if s in (*SPLITS, *splits)]
+    wanted = [split for split in config.splits if split != UNPAIRED or split in splits]
+    sets = [open_features(config.features, split) for split in wanted]
     require_fit(config.run, sets[0])
     made_from = {
         "run": str(config.run),
@@ -379,9 +334,9 @@ def build_index(config: IndexConfig) -> Index:
         "data": [clips.fingerprint for clips in sets],
         "config": config.model_dump(mode="json", exclude={"out", "features", "run"}),
     }
-    about = _read_note(folder)
+    about = read_json(folder / NOTE)
     if {name: about.get(name) for name in made_from} == made_from:
-        return Index.open(folder)
+        return open_gallery(folder)
     if not (folder / NOTE).exists():
         require_empty(folder, "an index")
     with locked(folder), atomic(folder) as work:
@@ -389,34 +344,34 @@ def build_index(config: IndexConfig) -> Index:
         about = made_from | _write(work, config, sets)
         text = json.dumps(about, indent=1, ensure_ascii=False)
         (work / NOTE).write_text(text + "\n", encoding="utf-8")
-    return Index.open(folder)
+    return open_gallery(folder)
 
 
 def _write(work: Path, config: IndexConfig, sets: list[FeatureSet]) -> dict[str, Any]:
     """Write the arrays of an index to an empty folder; return what is noted of them."""
-    clips = sum(map(len, sets))
     model, settings = load_run(config.run)
     correction, bank = hubness.Correction(0, 0), None
     if config.correct_hubs:
         train, validation = (open_features(config.features, split) for split in SPLITS[:2])
-        rows = np.linspace(0, len(train) - 1, min(len(train), BANK)).astype(int)
-        bank = model.embed(train.visual[rows], train.audio[rows])
+        some = train.take(np.linspace(0, len(train) - 1, min(len(train), BANK)).astype(int))
+        bank = model.embed(some.visual, some.audio)
         embedded = model.embed(validation.visual, validation.audio)
         correction = hubness.choose_correction(embedded, bank, validation)
+    clips = sum(map(len, sets))
+    shape, paths = (clips, settings.embedding_dim), [work / f"{side}.npy" for side in SIDES]
     penalties: list[list[Tensor]] = [[], []]
-    shape, (first, second) = (clips, settings.embedding_dim), (work / f"{s}.npy" for s in SIDES)
     bar = tqdm(desc="embedding", total=clips, unit="clip", disable=None)
-    with bar, begin_rows(first, "<f4", shape) as v, begin_rows(second, "<f4", shape) as a:
+    with bar, begin_rows(paths[0], "<f4", shape) as v, begin_rows(paths[1], "<f4", shape) as a:
         for visual, audio in (c for some in sets for c in read_chunks(some.visual, some.audio)):
             embedded = model.embed(visual, audio)
             attractions = [torch.zeros(len(visual), 1)] * 2
             if bank and correction.weight:
                 attractions = hubness.attraction(embedded, bank, correction.sharpness)
-            for side, (file, values) in enumerate(zip((v, a), embedded[:2], strict=True)):
-                present = values.isfinite().all(dim=1)
-                file.write(torch.where(present[:, None], values, 0).numpy().tobytes())
-                penalty = correction.weight * attractions[side][:, 0]
-                penalties[side].append(torch.where(present, penalty, math.inf))
+            each = zip(embedded[:2], attractions, (v, a), penalties, strict=True)
+            for values, attraction, file, penalty in each:
+                there = values.isfinite().all(dim=1, keepdim=True)
+                file.write(torch.where(there, values, 0).numpy().tobytes())
+                penalty.append(torch.where(there, correction.weight * attraction, math.inf)[:, 0])
             bar.update(len(visual))
     labels = sparse.vstack([some.labels for some in sets], format="csr")
     arrays = {
@@ -429,8 +384,8 @@ def _write(work: Path, config: IndexConfig, sets: list[FeatureSet]) -> dict[str,
         np.save(work / f"{name}.npy", values)
     found = []
     if clips > config.exact:
-        visual, audio = (np.load(path, mmap_mode="r") for path in (first, second))
-        for name, items, queries in (("visual", visual, audio), ("audio", audio, visual)):
+        sides = [np.load(path, mmap_mode="r") for path in paths]
+        for name, items, queries in zip(SIDES, sides, sides[::-1], strict=True):
             path, penalty = work / f"{name}.faiss", arrays[f"{name}_penalty"]
             found.append(write_parts(path, items, penalty, queries))
     note = {"clips": clips, "label_names": sets[0].label_names}
@@ -468,14 +423,6 @@ def write_parts(path: Path, vectors: np.ndarray, penalty: np.ndarray, queries: n
     return found
 
 
-def _read_note(folder: Path) -> dict[str, Any]:
-    """Return what is noted of an index; {} if there is none, or it is damaged."""
-    try:
-        return dict(json.loads((folder / NOTE).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        return {}
-
-
 def export(config: ExportConfig) -> str:
     """Write the embeddings of an index as NumPy arrays or Parquet; return a sentence on it.
 
@@ -484,14 +431,13 @@ def export(config: ExportConfig) -> str:
     """
     if config.out.suffix not in (".npz", ".parquet"):
         raise InputError(f"{config.out} ends neither in .npz nor in .parquet: name another file")
-    index = Index.open(config.run)
-    visual, audio = (side.numpy() for side in index.sides)
-    labels = ["|".join(index.labels_of(row)) for row in range(len(visual))]
-    with locked(config.out), atomic(config.out) as fresh:
+    gallery = open_gallery(config.run)
+    visual, audio = (side.numpy() for side in gallery.embedded[:2])
+    labels = np.array(["|".join(gallery.labels_of(row)) for row in range(len(visual))])
+    arrays = {"visual": visual, "audio": audio, "ids": gallery.ids, "labels": labels}
+    with locked(config.out), atomic(config.out) as fresh, fresh.open("wb") as file:
         if config.out.suffix == ".npz":
-            with fresh.open("wb") as file:
-                np.savez(file, visual=visual, audio=audio, ids=index.ids, labels=np.array(labels))
+            np.savez(file, **arrays)  # type: ignore[arg-type]
         else:
-            columns = {"visual": list(visual), "audio": list(audio)}
-            pd.DataFrame({**columns, "ids": index.ids, "labels": labels}).to_parquet(fresh)
+            pd.DataFrame({name: list(rows) for name, rows in arrays.items()}).to_parquet(file)
     return f"{config.out}: {len(visual):,} clips, {visual.shape[1]} dimensions"

@@ -1,9 +1,7 @@
 """From runs to frames of recall: by hand, and against the metrics they are made of."""
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,19 +9,15 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from xmodal.config import InputError
 from xmodal.data.features import open_features
 from xmodal.evaluation.recall import (
     AUDIO_TO_VIDEO,
     VIDEO_TO_AUDIO,
     EvaluateConfig,
-    MeasureConfig,
     embed_run,
-    embed_runs,
     ensemble,
     evaluate,
     mean_recall,
-    measure_run,
     rank_frame,
     recall_frame,
     recall_of,
@@ -31,8 +25,6 @@ from xmodal.evaluation.recall import (
 from xmodal.metrics import gallery_ranks, recall
 from xmodal.model import Embeddings
 from xmodal.train import TrainConfig, train
-
-Tiny = Callable[..., TrainConfig]
 
 
 def unit(n: int, seed: int, dim: int = 8) -> torch.Tensor:
@@ -125,48 +117,6 @@ def test_mean_recall_is_that_of_both_directions_without_silent_clips(
 # --- runs ----------------------------------------------------------------------------------------
 
 
-def test_all_finished_runs_of_a_folder_are_evaluated(runs: Path, related_features: Path):
-    (runs / "unfinished").mkdir(exist_ok=True)
-    given = {"features": related_features, "galleries": [16], "resamples": 20}
-    frame = evaluate(EvaluateConfig(runs_folder=runs, **given))
-    assert frame.groupby("embedding_dim")["gallery"].unique().map(list).to_dict() == {
-        4: [16, 64],
-        8: [16, 64],
-    }
-    seeds = [
-        embed_run(runs / f"dim8-seed{s}", open_features(related_features, "evaluation"))
-        for s in (0, 1)
-    ]
-    part = frame[frame["embedding_dim"] == 8].drop(columns="embedding_dim").reset_index(drop=True)
-    pd.testing.assert_frame_equal(part, recall_frame(seeds, [16, 64], resamples=20))
-    named = evaluate(EvaluateConfig(runs=[runs / "dim4-seed0"], **given))
-    assert set(named["embedding_dim"]) == {4}
-    with pytest.raises(InputError, match="no finished run"):
-        evaluate(EvaluateConfig(runs_folder=runs / "unfinished", **given))
-
-
-def test_runs_are_embedded_by_dimension(runs: Path, related_features: Path):
-    clips = open_features(related_features, "evaluation")
-    embedded = embed_runs(sorted(runs.glob("dim*")), clips)
-    assert {dimension: len(models) for dimension, models in embedded.items()} == {4: 1, 8: 2}
-    for dimension, models in embedded.items():
-        for model in models:
-            assert model.visual.shape == model.audio.shape == (64, dimension)
-            torch.testing.assert_close(model.visual.norm(dim=1), torch.ones(64))
-    assert embedded[8][1].visual.equal(embed_run(runs / "dim8-seed1", clips).visual)
-    assert not embedded[8][0].visual.equal(embedded[8][1].visual)
-
-
-@pytest.mark.parametrize("change", [{"margin": 0.3}, {"steps": 30}, {"variant": "authors"}])
-def test_other_configurations_are_not_averaged(
-    runs: Path, tiny: Tiny, tmp_path: Path, related_features: Path, change: dict[str, Any]
-):
-    other = tmp_path / "other"
-    train(tiny(other, seed=2, **change))
-    with pytest.raises(InputError, match=next(iter(change))):
-        embed_runs([runs / "dim8-seed0", other], open_features(related_features, "evaluation"))
-
-
 def test_an_ensemble_has_the_mean_of_its_members_cosines():
     members = [related(20, 0), related(20, 5), related(20, 9)]
     both = ensemble(members)
@@ -175,12 +125,12 @@ def test_an_ensemble_has_the_mean_of_its_members_cosines():
     torch.testing.assert_close(both.visual @ both.audio.T, mean)
 
 
-def test_a_run_is_measured_on_both_splits_without_silent_clips(
-    runs: Path, tmp_path: Path, related_features: Path
+def test_a_run_is_evaluated_on_both_splits_without_silent_clips(
+    tiny: Callable[..., TrainConfig], tmp_path: Path, related_features: Path
 ):
-    shutil.copytree(runs / "dim4-seed0", tmp_path / "run")
-    config = MeasureConfig(run=tmp_path / "run", features=related_features, galleries=[16])
-    frame = measure_run(config)
+    train(tiny(tmp_path / "run", embedding_dim=4))
+    config = EvaluateConfig(run=tmp_path / "run", features=related_features, galleries=[16])
+    frame = evaluate(config)
     pd.testing.assert_frame_equal(frame, pd.read_csv(tmp_path / "run" / "recall.csv"))
     for split in ("validation", "evaluation"):
         clips = open_features(related_features, split)

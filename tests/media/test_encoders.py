@@ -257,12 +257,14 @@ def test_a_matrix_goes_by_columns_unless_it_says_otherwise(tmp_path: Path):
 # --- compatibility -------------------------------------------------------------------------------
 
 
-def test_compatibility_with_a_feature_set(related_features: Path):
+def test_compatibility_with_a_feature_set(related_features: Path, tmp_path: Path):
     reference = open_features(related_features, "train")
     visual = 2 * reference.visual.astype(np.float64)
     audio = reference.audio + reference.audio.std(axis=0)  # each mean moves by a deviation
-    audio = np.vstack([audio, np.full(128, np.nan)])  # and a clip without sound
-    found = yt8m.compatibility(visual, audio, reference).set_index(["modality", "quantity"])
+    visual, audio = (np.vstack([x, np.full((1, x.shape[1]), np.nan)]) for x in (visual, audio))
+    config = yt8m.CompatibilityConfig(own=tmp_path / "own.npz", reference=related_features)
+    np.savez(config.own, visual=visual, audio=audio)
+    found = yt8m.compatibility(config).set_index(["modality", "quantity"])
     own, known = found["own"], found["reference"]
     norms = np.linalg.norm(reference.visual, axis=1)
     assert known["visual", "norm"] == pytest.approx(norms.mean(), rel=1e-5)
@@ -272,5 +274,6 @@ def test_compatibility_with_a_feature_set(related_features: Path):
     assert own["audio", "offset of means"] == pytest.approx(1, rel=1e-3)
     assert own["audio", "ratio of variances"] == pytest.approx(1, rel=1e-3)
     assert own["visual", "highest"] == pytest.approx(2 * reference.visual.max())
+    np.savez(config.own, visual=visual[:, :512], audio=audio)
     with pytest.raises(InputError, match="visual"):
-        yt8m.compatibility(np.zeros((2, 512)), audio, reference)
+        yt8m.compatibility(config)

@@ -1,16 +1,18 @@
 """Inspection: counts against hand-made shards, each fault found in the file where it was put."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from xmodal.config import InputError
 from xmodal.data.schema import AUDIO_DIM, VISUAL_DIM, Clip, encode_example, read_shard
 from xmodal.data.tfrecord import write_records
-from xmodal.youtube8m.inspect import InspectConfig, Inspection, inspect
+from xmodal.youtube8m.inspect import InspectConfig, inspect, summary
 
 Make = Callable[..., list[Clip]]
 
@@ -31,13 +33,13 @@ def write(path: Path, *clips: Clip) -> Path:
     return path
 
 
-def inspected(*paths: Path, **options: object) -> Inspection:
+def inspected(*paths: Path, **options: object) -> pd.DataFrame:
     return inspect(InspectConfig(shards=list(paths), **options))
 
 
-def problems(found: Inspection) -> dict[str, str]:
+def problems(found: pd.DataFrame) -> dict[str, str]:
     """The problem of each file that has one, by the file's name."""
-    bad = found.shards.dropna(subset="problem")
+    bad = found.dropna(subset="problem")
     return {Path(file).name: problem for file, problem in zip(bad["file"], bad["problem"])}
 
 
@@ -48,8 +50,8 @@ def test_contents_are_counted(tmp_path: Path) -> None:
     write(tmp_path / "a.tfrecord", clip("a", (1, 5), audio=0), clip("b", (), visual=-1.5))
     write(tmp_path / "b.tfrecord", clip("c", (5, 6, 90), audio=0), clip("d", audio=2.5))
     (tmp_path / "c.tfrecord").write_bytes(b"")
-    found = json.loads(inspected(tmp_path).to_json())
-    a, b, c = found["shards"]
+    found = inspected(tmp_path)
+    a, b, c = json.loads(found.to_json(orient="records"))
     assert a == {
         **{"file": str(tmp_path / "a.tfrecord"), "problem": None, "clips": 2, "labels": 2},
         **{"unlabelled": 1, "labels_max": 2, "visual_min": -1.5, "visual_max": 0.5},
@@ -57,10 +59,9 @@ def test_contents_are_counted(tmp_path: Path) -> None:
     }
     assert (b["clips"], b["labels_max"], b["audio_max"]) == (2, 3, 2.5)
     assert c.pop("problem") and set(c.values()) == {str(tmp_path / "c.tfrecord"), None}
-    assert found["totals"] == {
-        **{"files": 3, "problems": 1, "clips": 4, "labels": 6, "unlabelled": 1, "labels_max": 3},
-        **{"visual_min": -1.5, "visual_max": 0.5, "audio_min": 0, "audio_max": 2.5},
-    }
+    files, clips, labels, visual, audio = summary(found).splitlines()[:5]
+    assert re.findall(r"\d+", files + clips + labels) == ["3", "1", "4", "1", "6", "3"]
+    assert visual.endswith("-1.5 to 0.5") and audio.endswith("0 to 2.5")
 
 
 # --- what is wrong with them ---------------------------------------------------------------------
@@ -95,7 +96,7 @@ def test_the_first_fault_of_each_file_is_found(damaged: Path, shard_folder: Path
         assert name == "h" or f"record {record}" in told[f"{name}.tfrecord"]
     assert "vocabulary" in told["d.tfrecord"] and "a.tfrecord" in told["f.tfrecord"]
     # a has 3 clips, f and g are read to their end; nothing of the others counts
-    assert found.totals["clips"] == 3 + 3 + 2
+    assert found["clips"].sum() == 3 + 3 + 2
     assert "d.tfrecord" not in problems(inspected(damaged))  # no vocabulary, no label outside it
 
 
@@ -109,7 +110,7 @@ def test_the_command(call: Callable, damaged: Path, shard_folder: Path) -> None:
     status, out, _ = call("inspect", damaged, *words)
     assert status == 1 and out.count("\nproblem") == 7
     status, out, _ = call("inspect", damaged / "h.tfrecord", "--json")
-    assert status == 1 and json.loads(out)["totals"]["visual_min"] is None
+    assert status == 1 and json.loads(out)[0]["visual_min"] is None
 
 
 def test_what_cannot_be_inspected_is_refused(tmp_path: Path, shard_folder: Path) -> None:
@@ -122,8 +123,8 @@ def test_what_cannot_be_inspected_is_refused(tmp_path: Path, shard_folder: Path)
 
 def test_real_shards_are_good(real_shards: Path) -> None:
     found = inspected(real_shards, vocabulary=real_shards / "vocabulary.csv")
-    assert not found.problems
-    first = found.shards.iloc[0]
+    assert not problems(found)
+    first = found.iloc[0]
     clips = list(read_shard(first["file"]))
     assert first["clips"] == len(clips)
     assert first["labels"] == sum(len(clip.labels) for clip in clips)

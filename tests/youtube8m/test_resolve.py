@@ -17,7 +17,7 @@ from server import Fault, Server, serving
 from xmodal.config import InputError
 from xmodal.data.features import FeatureSet
 from xmodal.youtube8m import resolve as module
-from xmodal.youtube8m.resolve import ResolveConfig, Resolved, read_youtube_ids, resolve
+from xmodal.youtube8m.resolve import ResolveConfig, read_youtube_ids, resolve
 
 FOUND = {"nXSc": "abcdefghijk", "AB12": "-_-_-_-_-_0", "ab12": "ABCDEFGHIJK"}
 GONE, FORBIDDEN = "gone", "priv"
@@ -51,18 +51,22 @@ def config(site: Server, tmp_path: Path) -> ResolveConfig:
     return ResolveConfig(ids=(*FOUND, GONE, FORBIDDEN), cache=cache, server=site.address, rate=1e6)
 
 
+def counts(found: int, deleted: int, known: int) -> dict[str, int]:
+    return {"found": found, "deleted": deleted, "known": known}
+
+
 def changed(config: ResolveConfig, **changes: Any) -> ResolveConfig:
     return ResolveConfig(**{**config.model_dump(), **changes})
 
 
 def test_ids_are_found_noted_and_never_asked_for_again(site, config):
-    assert resolve(config) == Resolved(3, 2, 0, config.cache)
+    assert resolve(config) == counts(3, 2, 0)
     assert read_youtube_ids(config.cache) == {**FOUND, GONE: None, FORBIDDEN: None}
     assert config.cache.read_text().splitlines()[:2] == ["id,youtube_id", "nXSc,abcdefghijk"]
     assert site.asked == [path_of(clip) for clip in config.ids]
     site.asked.clear()
     site.files[path_of("more")] = b'i("more","00000000000");\n'
-    assert resolve(changed(config, ids=("more", "nXSc", "more"))) == Resolved(1, 0, 1, config.cache)
+    assert resolve(changed(config, ids=("more", "nXSc", "more"))) == counts(1, 0, 1)
     assert site.asked == [path_of("more")]
 
 
@@ -75,13 +79,13 @@ def test_ids_of_a_split_are_asked_for(site, config, monkeypatch):
 
     monkeypatch.setattr(module, "open_features", open_features)
     done = resolve(changed(config, features="some", split="validation", ids=(GONE,)))
-    assert done == Resolved(1, 1, 0, config.cache) and opened == [(Path("some"), "validation")]
+    assert done == counts(1, 1, 0) and opened == [(Path("some"), "validation")]
 
 
 @pytest.mark.parametrize("status", [408, 429, 503])
 def test_a_busy_server_is_asked_again(site, config, status):
     site.faults[path_of("nXSc")] = [Fault(status)] * 2
-    assert resolve(config).found == 3
+    assert resolve(config)["found"] == 3
     assert site.asked.count(path_of("nXSc")) == 3
 
 
@@ -110,7 +114,7 @@ def test_another_answer_is_no_deleted_video(site, config, fault):
         resolve(config)
     assert read_youtube_ids(config.cache) == {"nXSc": FOUND["nXSc"]}
     site.always.clear()
-    assert resolve(changed(config, ids=tuple(FOUND))) == Resolved(2, 0, 1, config.cache)
+    assert resolve(changed(config, ids=tuple(FOUND))) == counts(2, 0, 1)
 
 
 # --- the cache -----------------------------------------------------------------------------------
@@ -125,7 +129,7 @@ def test_a_killed_call_loses_nothing(site, config):
     killed.send_signal(signal.SIGKILL)
     killed.wait()
     assert read_youtube_ids(config.cache) == {clip: FOUND[clip] for clip in ("nXSc", "AB12")}
-    assert resolve(config) == Resolved(1, 2, 2, config.cache)
+    assert resolve(config) == counts(1, 2, 2)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,7 @@ from scipy import sparse
 
 from xmodal.config import InputError
 from xmodal.data.schema import AUDIO_DIM, VISUAL_DIM
+from xmodal.files import read_json
 
 SPLITS = ("train", "validation", "evaluation")
 UNPAIRED = "unpaired"
@@ -96,29 +97,42 @@ def open_features(folder: str | os.PathLike[str], split: str) -> FeatureSet:
     if manifest.get("format") != FORMAT:
         raise InputError(f"{folder}: holds no feature set; run `xmodal prepare` first.")
     try:
-        visual, audio, ids, indptr, indices = (
-            np.load(folder / split / f"{name}.npy", mmap_mode="r") for name in ARRAYS
-        )
         label_names = json.loads((folder / "label_names.json").read_text(encoding="utf-8"))
-        noted = manifest["splits"][split]
-        wanted = [(len(ids), dim) for dim in manifest.get("sizes", (VISUAL_DIM, AUDIO_DIM))]
-        if [visual.shape, audio.shape] != wanted or len(label_names) != manifest["classes"]:
+        arrays = map_clips(folder / split, len(label_names))
+        found = [*(values.shape[1] for values in arrays[:2]), len(label_names)]
+        if found != [*manifest.get("sizes", (VISUAL_DIM, AUDIO_DIM)), manifest["classes"]]:
             raise ValueError
-        ones, starts = np.ones(noted["labels"], np.float32), indptr.astype(indices.dtype)
-        labels = sparse.csr_array((ones, indices, starts), (noted["clips"], len(label_names)))
-        labels.check_format()  # scipy's C code trusts it
+        fingerprint = manifest["splits"][split]["fingerprint"]
     except Exception:  # numpy raises some ten kinds for a damaged file
         raise InputError(f"{folder}: the {split} split is damaged; prepare it again.") from None
-    arrays = (visual, audio, ids, labels, label_names)
-    return FeatureSet(*arrays, noted["fingerprint"], manifest["source"], split)
+    return FeatureSet(*arrays, label_names, fingerprint, manifest["source"], split)
+
+
+def map_clips(
+    folder: Path, classes: int, mode: Literal["r", "c"] = "r"
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, sparse.csr_array]:
+    """Map the `ARRAYS` of a folder: visual, audio, ids, labels; any error if they are damaged."""
+    visual, audio, ids, starts, indices = (
+        np.load(folder / f"{name}.npy", mmap_mode=mode) for name in ARRAYS
+    )
+    if not visual.shape[:1] == audio.shape[:1] == ids.shape == (len(starts) - 1,):
+        raise ValueError
+    return visual, audio, ids, label_rows(starts, indices, classes)
+
+
+def label_rows(starts: np.ndarray, indices: np.ndarray, classes: int) -> sparse.csr_array:
+    """Return which clip carries which label, from compressed sparse rows; an error if damaged."""
+    ones, shape = np.ones(len(indices), np.float32), (len(starts) - 1, classes)
+    labels = sparse.csr_array((ones, indices, starts.astype(indices.dtype)), shape)
+    labels.check_format()  # scipy's C code trusts it
+    if starts[-1] != len(indices) or (np.diff(starts) < 0).any():
+        raise ValueError
+    return labels
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
     """Return the manifest of a feature set, also of an earlier layout; {} if there is none."""
-    try:
-        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
+    manifest = read_json(folder / "manifest.json")
     return manifest if str(manifest.get("format", "")).startswith("xmodal ") else {}
 
 

@@ -17,7 +17,6 @@ from scipy.sparse.csgraph import connected_components
 from xmodal.config import InputError
 from xmodal.data.features import SPLITS, UNPAIRED, read_chunks, row_hashes
 
-SUFFIXES = (".npz", ".parquet")
 NAMES = ("visual", "audio", "ids", "labels", "group", "split")
 
 
@@ -56,7 +55,7 @@ def sparse_labels(labels: Sequence[list[str]], names: list[str]) -> tuple[np.nda
 
 def is_paired(path: Path) -> bool:
     """Tell whether a path names paired features, not a folder of shards."""
-    return path.suffix in SUFFIXES or (path / "visual.npy").exists()
+    return path.suffix in (".npz", ".parquet") or (path / "visual.npy").exists()
 
 
 def read_pairs(path: Path) -> Pairs:

@@ -13,36 +13,20 @@ from torch import Tensor
 
 from xmodal.checkpoint import RunFolder, find_run, load_run
 from xmodal.config import InputError, StageConfig
-from xmodal.data.features import FeatureSet, open_features
+from xmodal.data.features import SPLITS, FeatureSet, open_features
 from xmodal.files import atomic, locked
 from xmodal.metrics import Ranks, galleries, gallery_ranks, recall
 from xmodal.model import Embeddings
 
 AUDIO_TO_VIDEO, VIDEO_TO_AUDIO = "audio→video", "video→audio"
 KS = (1, 5, 10)
-COLUMNS = ["direction", "gallery", "galleries", "queries", "k"]
-COLUMNS += ["recall", "low", "high", "median_rank", "mean_rank"]
-"""The columns of `recall_of`, which those that tell models apart follow."""
-
-
-class MeasureConfig(StageConfig):
-    """What is measured of one run; all is our choice."""
-
-    run: Path = Field(description="Training run to measure")
-    features: Path = Field(description="Feature set with the validation and evaluation clips")
-    galleries: list[PositiveInt] = Field(
-        [256, 1024], description="Candidates per query; all clips together are a gallery too"
-    )
-    resamples: int = Field(1000, gt=0, description="Resamples of the bootstrap")
-    seed: int = Field(0, ge=0, description="Seed that draws the galleries")
 
 
 class EvaluateConfig(StageConfig):
-    """Which runs are evaluated, on which clips; all but the galleries is our choice."""
+    """Which run is evaluated, on which clips; all but the galleries is our choice."""
 
+    run: Path = Field(description="Training run, or weights of the package")
     features: Path = Field(Path("data/sample/features"), description="Feature set to evaluate on")
-    runs: list[Path] = Field([], description="Training runs; none: all in the folder of runs")
-    runs_folder: Path = Field(Path("runs/sample"), description="Folder of training runs")
     galleries: list[PositiveInt] = Field(
         [256, 512, 1024], description="Candidates per query, as the rows of Tables 1 and 2"
     )
@@ -125,7 +109,8 @@ def recall_of(ranked: pd.DataFrame, resamples: int = 1000, by: Sequence[str] = (
     frame = pd.concat(parts, ignore_index=True).rename(columns={"ks": "k"})
     frame["galleries"] = frame["queries"] // frame["gallery"]
     frame[["recall", "low", "high"]] *= 100
-    return frame[[*COLUMNS, *by]]
+    columns = "direction gallery galleries queries k recall low high median_rank mean_rank"
+    return frame[[*columns.split(), *by]]
 
 
 def recall_frame(
@@ -178,16 +163,17 @@ def require_fit(run: Path | str, features: FeatureSet) -> None:
         )
 
 
-def measure_run(config: MeasureConfig) -> pd.DataFrame:
-    """Measure a run on the clips that are not silent, and leave ``recall.csv`` in its folder.
+def evaluate(config: EvaluateConfig) -> pd.DataFrame:
+    """Measure the recall of a run on clips that are not silent, and leave ``recall.csv`` in it.
 
     Returns
     -------
     DataFrame
-        `recall_frame` with a column split ("validation" or "evaluation").
+        `recall_frame`, at each gallery size and among all clips, with a column split
+        ("validation" or "evaluation").
     """
     parts = []
-    for split in ("validation", "evaluation"):
+    for split in SPLITS[1:]:
         features = open_features(config.features, split)
         sizes = [*config.galleries, int((~features.silent).sum())]
         embedded = [embed_run(config.run, features)]
@@ -201,31 +187,6 @@ def measure_run(config: MeasureConfig) -> pd.DataFrame:
     return frame
 
 
-def evaluate(config: EvaluateConfig) -> pd.DataFrame:
-    """Measure the recall of runs on the evaluation clips; runs of one dimension are averaged.
-
-    Returns
-    -------
-    DataFrame
-        `recall_of` with a column embedding_dim, at each gallery size and among all clips.
-
-    Raises
-    ------
-    InputError
-        If there is no finished run, or two runs of a dimension differ in more than their seed.
-    """
-    runs = config.runs or sorted(p.parent for p in config.runs_folder.glob("*/result.json"))
-    if not runs:
-        raise InputError(f"{config.runs_folder} holds no finished run: `xmodal train` makes one")
-    clips = open_features(config.features, "evaluation")
-    sizes = [*config.galleries, len(clips)]
-    parts = [
-        rank_frame(models, sizes, seed=config.seed).assign(embedding_dim=dimension)
-        for dimension, models in sorted(embed_runs(runs, clips).items())
-    ]
-    return recall_of(pd.concat(parts), config.resamples, ["embedding_dim"])
-
-
 def ensemble(members: Sequence[Embeddings], weights: Sequence[float] = ()) -> Embeddings:
     """Combine several models into one whose cosine is the mean of theirs, or a weighted one."""
     shares = np.array(weights or [1.0] * len(members))
@@ -233,25 +194,3 @@ def ensemble(members: Sequence[Embeddings], weights: Sequence[float] = ()) -> Em
     sides = zip(*(member[:2] for member in members), strict=True)
     scaled = ([root * x for root, x in zip(roots, side, strict=True)] for side in sides)
     return Embeddings(*(torch.cat(side, dim=1) for side in scaled))
-
-
-def embed_runs(runs: Sequence[Path], features: FeatureSet) -> dict[int, list[Embeddings]]:
-    """Embed a split with several runs: embedding dimension → the embeddings of its runs.
-
-    InputError if two runs of one dimension differ in more than their seed, training data included.
-    """
-    first: dict[int, dict[str, Any]] = {}
-    embedded: dict[int, list[Embeddings]] = {}
-    for run in runs:
-        stored = RunFolder(find_run(run)).read("config.json")
-        ignored = ("seed", "out", "overwrite", "progress")
-        settings = {name: v for name, v in stored["config"].items() if name not in ignored}
-        settings["features"], dimension = stored["data"], settings["embedding_dim"]
-        same = first.setdefault(dimension, settings)
-        if differing := [name for name in settings if settings[name] != same.get(name)]:
-            raise InputError(
-                f"{run} differs from another run of {dimension} dimensions in "
-                f"{', '.join(differing)}, so they cannot be averaged: name the runs to compare"
-            )
-        embedded.setdefault(dimension, []).append(embed_run(run, features))
-    return embedded

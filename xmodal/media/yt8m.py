@@ -13,10 +13,12 @@ import numpy as np
 import pandas as pd
 import torch
 from google.protobuf.message import DecodeError
+from pydantic import Field
 from torch import nn
 
-from xmodal.config import InputError
-from xmodal.data.features import FeatureSet
+from xmodal.config import InputError, StageConfig
+from xmodal.data.features import open_features
+from xmodal.data.pairs import read_pairs
 from xmodal.data.schema import message_class
 from xmodal.data.statistics import moments
 from xmodal.media import optional
@@ -177,8 +179,15 @@ def read_matrix(path: Path, shape: tuple[int, int]) -> np.ndarray:
     return values.reshape(shape, order="C" if matrix.layout else "F")
 
 
-def compatibility(visual: np.ndarray, audio: np.ndarray, reference: FeatureSet) -> pd.DataFrame:
-    """Say how far features, (n, V) and (n, A), lie from the statistics of a feature set's split.
+class CompatibilityConfig(StageConfig):
+    """What is compared with what."""
+
+    own: Path = Field(description="Features as `extract` writes them")
+    reference: Path = Field(description="Feature set, with whose training clips they are compared")
+
+
+def compatibility(config: CompatibilityConfig) -> pd.DataFrame:
+    """Say how far own features lie from the statistics of a feature set's training clips.
 
     Rows of NaN are left out. There is a row for each modality and ``quantity``, with its value for
     ``own`` features and for the ``reference``; ``offset of means`` is the root mean square over
@@ -186,11 +195,12 @@ def compatibility(visual: np.ndarray, audio: np.ndarray, reference: FeatureSet) 
     ``ratio of variances`` an average over dimensions. InputError if the sizes differ, or no clip
     has a modality.
     """
+    own, reference = read_pairs(config.own), open_features(config.reference, "train")
     known = moments(reference)
     rows = []
     for modality, values, centre, covariance in (
-        ("visual", visual, known.visual_mean, known.visual),
-        ("audio", audio, known.audio_mean, known.audio),
+        ("visual", own.visual, known.visual_mean, known.visual),
+        ("audio", own.audio, known.audio_mean, known.audio),
     ):
         values = values[np.isfinite(values).all(axis=1)]
         other = getattr(reference, modality)

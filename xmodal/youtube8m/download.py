@@ -9,7 +9,7 @@ import os
 import re
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal
 
 import pooch
 import requests
@@ -52,33 +52,18 @@ class Plan(BaseModel):
     ]
 
 
-class Downloaded(NamedTuple):
-    """What a call of `download` did; ``failed`` maps paths below ``folder`` to reasons."""
-
-    folder: Path
-    fetched: int
-    present: int
-    failed: dict[str, str]
-
-    def __str__(self) -> str:
-        """Sum it up, with a line for each file that failed."""
-        counts = f"{self.fetched} files fetched, {self.present} already there"
-        lines = [f"failed: {path}: {reason}" for path, reason in self.failed.items()]
-        return "\n".join([f"{self.folder}: {counts}, {len(self.failed)} failed", *lines])
-
-
-def download(config: DownloadConfig) -> Downloaded:
+def download(config: DownloadConfig) -> dict[str, str]:
     """Fetch shards and the vocabulary, or what is missing or damaged of them.
 
     A shard has its name, ``folder/split/name`` as `safe_name` gives it, only when its MD5 is that
-    of the plan; after an interruption of any kind the same call goes on.
+    of the plan; after an interruption of any kind the same call goes on. Returns what became of
+    each path below ``folder``: "fetched", "present", or why it failed.
 
     InputError if there is no plan, the part of the shards is empty, the disk is full, or another
     process fills the folder. What was fetched until then is kept.
     """
     pooch.get_logger().setLevel("WARNING")  # else it prints a line for each file
     files = pooch.create(config.folder, "", retry_if_failed=1)
-    failed: dict[str, str] = {}
     with open_session(config.jobs) as session, locked(config.folder):
         _choose(files, session, config)
         for split in config.splits:
@@ -95,20 +80,18 @@ def download(config: DownloadConfig) -> Downloaded:
             if url == files.urls[VOCABULARY]:
                 read_vocabulary(path)
 
-        def fetch(path: str) -> str:
-            """Fetch a file where needed; return what was done, in pooch's words."""
+        def fetch(path: str) -> tuple[str, str]:
+            """Fetch a file where needed; return what became of it."""
             try:
-                return files.fetch(path, lambda _, action, __: action, save)
+                action = files.fetch(path, lambda _, action, __: action, save)
             except (requests.RequestException, ValueError) as error:
-                failed[path] = str(error)
-                return "failed"
+                return path, str(error)
+            return path, "present" if action == "fetch" else "fetched"
 
         with ThreadPool(config.jobs) as pool:  # its threads are daemons: nothing waits for them
             run = pool.imap_unordered(fetch, files.urls)
-            done = list(tqdm(run, "fetching", len(files.urls), unit="file", disable=None))
-    present = done.count("fetch")
-    failed = dict(sorted(failed.items()))
-    return Downloaded(config.folder, len(done) - present - len(failed), present, failed)
+            done = dict(tqdm(run, "fetching", len(files.urls), unit="file", disable=None))
+    return dict(sorted(done.items()))
 
 
 def _choose(files: pooch.Pooch, session: requests.Session, config: DownloadConfig) -> None:

@@ -1,8 +1,7 @@
 """What shards hold, and the first fault of each file, before `prepare` stops at one."""
 
-import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 from pydantic import Field
@@ -32,40 +31,11 @@ class InspectConfig(StageConfig):
     as_json: bool = Field(False, alias="json", description="Print what was found as JSON")
 
 
-class Inspection(NamedTuple):
-    """What shards hold, and what is wrong with them.
-
-    ``shards`` has a row a file: ``file``; ``problem``, a sentence about its first fault, or None;
-    and, if it can be read to its end, what `TOTALS` names.
-    """
-
-    shards: pd.DataFrame
-
-    @property
-    def problems(self) -> list[str]:
-        """The sentences about files that have a fault."""
-        return self.shards["problem"].dropna().tolist()
-
-    @property
-    def totals(self) -> dict[str, float]:
-        """The same over all files, and the numbers of ``files`` and ``problems``."""
-        found = {"files": len(self.shards), "problems": len(self.problems)}
-        return found | {name: self.shards[name].agg(how) for name, how in TOTALS.items()}
-
-    def to_json(self) -> str:
-        """Return the totals and the row of each file as JSON, null for what is not known."""
-        frames = (pd.DataFrame([self.totals]), self.shards)
-        totals, shards = (json.loads(frame.to_json(orient="records")) for frame in frames)
-        return json.dumps({"totals": totals[0], "shards": shards}, indent=1)
-
-    def __str__(self) -> str:
-        """Sum it up, with a line for each problem."""
-        lines = [f"problem  {problem}" for problem in self.problems]
-        return "\n".join([TEXT.format(**self.totals), *lines])
-
-
-def inspect(config: InspectConfig) -> Inspection:
+def inspect(config: InspectConfig) -> pd.DataFrame:
     """Read shards to their end, every checksum verified, and say what they hold.
+
+    There is a row for each file: ``file``; ``problem``, a sentence about its first fault, or None;
+    and, if it can be read to its end, what `TOTALS` names.
 
     A problem is what `prepare` refuses: damage, a record that is no YouTube-8M example, a label
     outside the vocabulary, an id that occurs again. InputError if a folder holds no shards, or the
@@ -92,4 +62,12 @@ def inspect(config: InspectConfig) -> Inspection:
         except InputError as error:
             rows[-1]["problem"] = str(error)
     shards = pd.DataFrame(rows, columns=["file", "problem", *TOTALS])
-    return Inspection(shards.astype(dict.fromkeys(COUNTS, "Int64")))
+    return shards.astype(dict.fromkeys(COUNTS, "Int64"))
+
+
+def summary(shards: pd.DataFrame) -> str:
+    """Sum up what was found in shards, with a line for each problem."""
+    problems = shards["problem"].dropna()
+    totals = {name: shards[name].agg(how) for name, how in TOTALS.items()}
+    told = TEXT.format(files=len(shards), problems=len(problems), **totals)
+    return "\n".join([told, *(f"problem  {problem}" for problem in problems)])

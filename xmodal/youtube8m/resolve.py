@@ -8,7 +8,7 @@ import os
 import re
 import time
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import requests
 from pydantic import Field
@@ -39,22 +39,10 @@ class ResolveConfig(StageConfig):
     server: str = Field("http://data.yt8m.org", description="Address of the lookup service")
 
 
-class Resolved(NamedTuple):
-    """How many ids `resolve` found, found deleted, and knew already."""
-
-    found: int
-    deleted: int
-    known: int
-    cache: Path
-
-    def __str__(self) -> str:
-        """Say it in a line."""
-        counts = f"{self.found} found, {self.deleted} deleted videos, {self.known} already known"
-        return f"{self.cache}: {counts}"
-
-
-def resolve(config: ResolveConfig) -> Resolved:
+def resolve(config: ResolveConfig) -> dict[str, int]:
     """Ask for the YouTube ids that the cache does not know, and add each answer to it at once.
+
+    Returns how many were found, are of deleted videos, and were already known.
 
     InputError if no ids are given or one is none of YouTube-8M's, the cache is another file or
     cannot be written, or the server does not answer as the lookup service does. What is known
@@ -78,7 +66,8 @@ def resolve(config: ResolveConfig) -> Resolved:
             found += youtube_id is not None
             cache.write(f"{clip},{youtube_id or ''}\n")
             cache.flush()
-    return Resolved(found, len(asked) - found, len(set(ids)) - len(asked), config.cache)
+    known_before = len(set(ids)) - len(asked)
+    return {"found": found, "deleted": len(asked) - found, "known": known_before}
 
 
 def read_youtube_ids(path: str | os.PathLike[str]) -> dict[str, str | None]:
