@@ -92,19 +92,6 @@ def test_only_what_is_missing_or_another_sample_is_written_again(
     assert content(tmp_path) == here
 
 
-def test_interrupted_rewrite_keeps_the_old_sample(tmp_path: Path, monkeypatch) -> None:
-    write_sample(SampleConfig(out=tmp_path, clips=20, clips_per_shard=10), progress=False)
-    before = content(tmp_path)
-
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("xmodal.data.sample.write_records", full)
-    with pytest.raises(InputError, match="space"):
-        write_sample(SampleConfig(out=tmp_path, clips=30), progress=False)
-    assert content(tmp_path) == before
-
-
 def test_as_few_classes_as_can_be_asked_for_make_a_sample(tmp_path: Path) -> None:
     """Their means must span the 128 audio dimensions, less one for each of the 12 topics."""
     (fewest,) = (m.ge for m in SampleConfig.model_fields["classes"].metadata if hasattr(m, "ge"))
@@ -168,17 +155,8 @@ def test_norms_of_the_modalities_correlate(drawn) -> None:
     assert np.corrcoef(logs)[0, 1] == pytest.approx(0.37, abs=0.06)
 
 
-def test_marginals_do_not_depend_on_shared(drawn, other) -> None:
-    for one, two in zip(drawn[2:], other[2:], strict=True):
-        norms = [np.linalg.norm(some, axis=1).mean() for some in (one, two)]
-        assert norms[0] == pytest.approx(norms[1], rel=0.03)
-        assert kurtosis(one) == pytest.approx(kurtosis(two), rel=0.08)
-        assert share_held(one, 50) == pytest.approx(share_held(two, 50), abs=0.02)
-
-
-@pytest.mark.parametrize("shared", [14.0, 60.0])
-def test_latents_are_white_and_correlate_as_stated(shared: float) -> None:
-    model = Generator(shared, 0, 3862)
+def test_latents_are_white_and_correlate_as_stated() -> None:
+    model = Generator(14.0, 0, 3862)
     subject, _ = model.draw_labels(10_000, np.random.default_rng(3))
     x, y, _ = model.draw_latents(subject, np.random.default_rng(4))
     x = x[:, : y.shape[1]]

@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from xmodal.config import InputError
-from xmodal.data.features import open_features
 from xmodal.data.schema import FEATURE_RANGE, message_class
 from xmodal.media import yt8m
 from xmodal.media.encoders import Encoders, magnitudes, mean, mel_filters, open_encoders, windows
@@ -51,11 +50,6 @@ def test_magnitudes_of_a_cosine():
     """
     assert np.allclose(magnitudes(np.ones(4), 4, 4, 4), [[2, 1, 0]])
     assert np.allclose(magnitudes(np.array([1, 0, -1, 0]), 4, 4, 4), [[1, 1, 1]])
-
-
-def test_frames_are_whole_and_filled_up_to_the_transform():
-    assert magnitudes(np.ones(11), 4, 3, 8).shape == (3, 5)  # they begin at 0, 3 and 6
-    assert magnitudes(np.ones(4), 4, 1, 8)[0, [0, 4]] == pytest.approx([2, 0])
 
 
 def test_mel_filters_are_triangles_on_the_mel_scale():
@@ -255,22 +249,3 @@ def test_a_matrix_goes_by_columns_unless_it_says_otherwise(tmp_path: Path):
 
 
 # --- compatibility -------------------------------------------------------------------------------
-
-
-def test_compatibility_with_a_feature_set(related_features: Path):
-    reference = open_features(related_features, "train")
-    visual = 2 * reference.visual.astype(np.float64)
-    audio = reference.audio + reference.audio.std(axis=0)  # each mean moves by a deviation
-    audio = np.vstack([audio, np.full(128, np.nan)])  # and a clip without sound
-    found = yt8m.compatibility(visual, audio, reference).set_index(["modality", "quantity"])
-    own, known = found["own"], found["reference"]
-    norms = np.linalg.norm(reference.visual, axis=1)
-    assert known["visual", "norm"] == pytest.approx(norms.mean(), rel=1e-5)
-    assert own["visual", "norm"] == pytest.approx(2 * norms.mean(), rel=1e-5)
-    assert own["visual", "ratio of variances"] == pytest.approx(4, rel=1e-3)
-    assert own["audio", "clips"] == known["audio", "clips"] == len(reference)
-    assert own["audio", "offset of means"] == pytest.approx(1, rel=1e-3)
-    assert own["audio", "ratio of variances"] == pytest.approx(1, rel=1e-3)
-    assert own["visual", "highest"] == pytest.approx(2 * reference.visual.max())
-    with pytest.raises(InputError, match="visual"):
-        yt8m.compatibility(np.zeros((2, 512)), audio, reference)
