@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from by_hand import by_hand
+from by_hand import by_hand, labels_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,7 +17,7 @@ from xmodal.evaluation.recall import mean_recall, nearest, rank_frame
 from xmodal.loss import objective
 from xmodal.metrics import galleries, ranks
 from xmodal.model import Embeddings, JointEmbedding
-from xmodal.negatives import Labels, draw_pairs
+from xmodal.negatives import draw_pairs
 
 # Few directions of few dimensions: equal rows, opposite rows, rows of zeros and ties are frequent.
 DIRECTIONS = torch.tensor([[1.0, 0, 0], [0, 1, 0], [-1, 0, 0], [0.6, 0.8, 0], [0, 0, 0]])
@@ -54,12 +54,6 @@ def test_no_clips_are_no_embeddings():
 labelled = st.lists(st.lists(st.integers(0, 2), max_size=2, unique=True), min_size=1, max_size=6)
 
 
-def as_labels(carried: list[list[int]]) -> Labels:
-    """Return labels as compressed sparse rows."""
-    indptr = np.cumsum([0, *map(len, carried)])
-    return Labels(torch.tensor(indptr), torch.tensor([c for row in carried for c in row]).long())
-
-
 @given(
     labelled,
     st.sampled_from(["paper", "infonce", "sigmoid", "triplet"]),
@@ -73,7 +67,7 @@ def test_losses_and_gradients_are_finite(carried, name, change, size):
     temperature = 0.07 if name in ("infonce", "sigmoid") else None
     layers = ModelConfig(visual_hidden=(8, 8), audio_hidden=(8,), embedding_dim=4)
     model = JointEmbedding(layers, 3, 2, classes=3, temperature=temperature)
-    labels, n = as_labels(carried), len(carried)
+    labels, n = labels_of(*carried), len(carried)
     pairs = draw_pairs(labels, 0.6, torch.Generator().manual_seed(0))
     embedded = model(torch.full((n, 3), size), torch.full((n, 2), size), classify=True)
     weights, learned = model.parameters(), model.scale_and_bias

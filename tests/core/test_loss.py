@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from by_hand import labels_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -11,12 +12,7 @@ from xmodal.config import VARIANTS, InputError, LossConfig, ModelConfig
 from xmodal.contrastive import contrastive_loss, info_nce, sigmoid_loss, triplet_loss
 from xmodal.loss import Losses, cosine_loss, cross_entropy, l2_term, objective
 from xmodal.model import Embeddings, JointEmbedding
-from xmodal.negatives import Labels, Pairs, draw_pairs
-
-
-def labels_of(*clips: list[int]) -> Labels:
-    indptr = torch.tensor([0, *(len(c) for c in clips)]).cumsum(0)
-    return Labels(indptr, torch.tensor([i for c in clips for i in c], dtype=torch.int64))
+from xmodal.negatives import Pairs, draw_pairs
 
 
 def seeded(seed: int = 0) -> torch.Generator:

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from xmodal import train as training
-from xmodal.checkpoint import GONE, SHIPPED, TRAINING_VERSION, digest, load_run, read_history
+from xmodal.checkpoint import GONE, TRAINING_VERSION, digest, load_run, read_history
 from xmodal.config import InputError, TrainConfig
 from xmodal.data.features import open_features
 from xmodal.data.prepare import PrepareConfig, prepare
@@ -77,21 +77,6 @@ def test_result_names_the_best_line(finished: Path, related_features: Path):
     assert not [path for path in finished.parent.iterdir() if path != finished]
 
 
-def test_a_training_can_be_watched(tiny: Tiny, finished: Path, tmp_path: Path):
-    """After each validation, and once more when the result is there; its course is the same."""
-    out, seen = tmp_path / "run", list[tuple[int, bool]]()
-    config = tiny(out)
-
-    def watch() -> None:
-        seen.append((len(read_history(out)), (out / "result.json").exists()))
-
-    train(config, watch)
-    assert seen == [(1, False), (2, False), (3, False), (4, False), (4, True)]
-    assert contents(out) == contents(finished)
-    train(config, watch)  # it is complete: nothing is trained
-    assert seen[5:] == [(4, True)]
-
-
 def test_the_weights_with_the_best_recall_are_kept(
     tiny: Tiny, tmp_path: Path, related_features: Path
 ) -> None:
@@ -143,20 +128,6 @@ def test_settings_that_are_gone_make_no_other_run(tiny: Tiny, copy: Path):
     train(tiny(copy))
     assert snapshot(copy) == before
     load_run(copy)
-
-
-def test_weights_of_the_package_are_loaded_by_name_and_verified(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    _, config = load_run("yt8m-recipe")
-    assert config.recipe == "best"
-    shutil.copytree(SHIPPED / "yt8m-recipe", tmp_path / "mine")
-    monkeypatch.setattr("xmodal.checkpoint.SHIPPED", tmp_path)
-    assert load_run("mine")[1] == config
-    for name in ("README.md", "config.json"):
-        (tmp_path / "mine" / name).write_bytes(b"{}")
-        with pytest.raises(InputError, match=name):
-            load_run("mine")
 
 
 # --- a step --------------------------------------------------------------------------------------
@@ -379,17 +350,6 @@ def test_a_training_that_diverges_is_told_and_its_checkpoint_kept(
     with pytest.raises(InputError, match="finite"):
         train(tiny(copy, steps=60))
     assert contents(copy) == before
-
-
-def test_features_that_do_not_vary_cannot_be_standardised(
-    tiny: Tiny, tmp_path: Path, related_features: Path
-):
-    folder = Path(shutil.copytree(related_features, tmp_path / "features"))
-    np.load(folder / "train" / "audio.npy", mmap_mode="r+")[:64] = 0.5
-    config = tiny(tmp_path / "run", features=folder, standardise=True)
-    with pytest.raises(InputError, match="vary"):
-        train(config.model_copy(update={"training_clips": 64}))
-    train(config.model_copy(update={"out": tmp_path / "all"}))
 
 
 # --- several processes ---------------------------------------------------------------------------

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from xmodal.config import InputError
 from xmodal.data.features import SPLITS, FeatureSet, open_features
 from xmodal.data.prepare import PrepareConfig, prepare
-from xmodal.data.schema import Clip, _Example, encode_example, read_shard
-from xmodal.data.tfrecord import read_records, write_records
+from xmodal.data.schema import Clip, encode_example, read_shard
+from xmodal.data.tfrecord import write_records
 from xmodal.data.vocabulary import write_vocabulary
 
 MakeClips = Callable[..., list[Clip]]
@@ -142,13 +142,6 @@ def test_a_video_with_a_second_id_is_in_one_split_only(
     assert splits["evaluation"]["clips"] == 20  # what is dropped is never of these
 
 
-def test_without_a_vocabulary_releases_may_be_joined_unlabelled(config: PrepareConfig) -> None:
-    of_release_1(config.shards / "part2.tfrecord")
-    prepare(changed(config, vocabulary=None))
-    for features in (open_features(config.out, name) for name in SPLITS):
-        assert features.label_names == [] and features.labels.shape == (len(features), 0)
-
-
 def test_shards_without_labels_go_with_those_that_have_labels(
     config: PrepareConfig, make_clips: MakeClips
 ) -> None:
@@ -259,17 +252,6 @@ def with_first(**values: Any) -> Callable[[Path], None]:
 def with_id_of_another_shard(path: Path) -> None:
     [*_, other] = read_shard(path.with_name("part6.tfrecord"))
     rewrite(path, lambda clips: [other, *clips[1:]])
-
-
-def of_release_1(path: Path) -> None:
-    """Move the ids to the key of release 1."""
-    payloads = []
-    for record in read_records(path):
-        example = _Example.FromString(record.payload)
-        example.features.feature["video_id"].CopyFrom(example.features.feature["id"])
-        del example.features.feature["id"]
-        payloads.append(example.SerializeToString(deterministic=True))
-    write_records(path, payloads)
 
 
 def vocabulary_of_release_1(path: Path) -> None:

@@ -141,15 +141,12 @@ def test_labels_come_ascending_and_once(clip: Clip, read: Callable) -> None:
 NAN_AT_5 = [0.0] * 5 + [float("nan")] + [0.0] * (VISUAL_DIM - 6)
 FAULTS: dict[str, tuple[str, bytes, str]] = {
     "no id": (ID, b"", "id"),
-    "no visual": (VISUAL, b"", "mean_rgb"),
     "short visual": (VISUAL, entry(VISUAL, 2, bytes(4 * 1023)), "1023"),
     "noise": (ID, b"\x0f", "origin"),
-    "number for id": (ID, entry(ID, 3, b"\x01"), "id"),
     "two ids": (ID, single(ID, 1, [delimited(1, b"a")] * 2), "id"),
     "unprintable id": (ID, entry(ID, 1, b"a\0"), "id"),
     "not a number": (VISUAL, entry(VISUAL, 2, packed(NAN_AT_5)), "mean_rgb"),
     "infinite": (AUDIO, entry(AUDIO, 2, packed([-np.inf] * AUDIO_DIM)), "mean_audio"),
-    "floats for labels": (LABELS, entry(LABELS, 2, bytes(4)), "labels"),
     "negative label": (LABELS, entry(LABELS, 3, b"\x03" + varint(2**64 - 1)), "-1"),
     "huge label": (LABELS, entry(LABELS, 3, varint(2**40)), "1099511627776"),
     "unknown label": (LABELS, entry(LABELS, 3, b"\x01\x07"), "7"),

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from by_hand import unit
 from torch.nn.functional import normalize
 
 from xmodal.config import InputError
@@ -33,10 +34,6 @@ from xmodal.model import Embeddings
 from xmodal.train import TrainConfig, train
 
 Tiny = Callable[..., TrainConfig]
-
-
-def unit(n: int, seed: int, dim: int = 8) -> torch.Tensor:
-    return normalize(torch.randn(n, dim, generator=torch.Generator().manual_seed(seed)), dim=1)
 
 
 def related(n: int, seed: int) -> Embeddings:
