@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -34,17 +35,23 @@ def origin(notebook: str, commit: str, fingerprint: str = "f" * 64) -> Provenanc
     )
 
 
-@pytest.fixture
-def figures(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("figures")
     for name in re.findall(r'table\("(\w+)"\)', PLAIN + REST):
         note = origin("06_beyond", "bbb") if name == "cca" else origin("03_recall", "aaa")
-        save_table(FRAME, tmp_path / name, note, f"Caption of {name}")
-    (tmp_path / "verdict.md").write_text("They differ by 3.0 points.\n")
-    (tmp_path / "level.md").write_text("Ours is 0.4 of theirs.\n")
+        save_table(FRAME, folder / name, note, f"Caption of {name}")
+    (folder / "verdict.md").write_text("They differ by 3.0 points.\n")
+    (folder / "level.md").write_text("Ours is 0.4 of theirs.\n")
     drawn = origin("04_umap", "ccc", "e" * 64).model_copy(update={"caption": "A map of three"})
-    save_figure(Figure((1, 1)), tmp_path / "umap", drawn)
-    save_figure(Figure((1, 1)), tmp_path / "architecture", origin("00_paper", "ccc", ""))
-    return tmp_path
+    save_figure(Figure((1, 1)), folder / "umap", drawn)
+    save_figure(Figure((1, 1)), folder / "architecture", origin("00_paper", "ccc", ""))
+    return folder
+
+
+@pytest.fixture
+def figures(made: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(made, tmp_path, dirs_exist_ok=True))
 
 
 def test_the_page_holds_tables_verdict_protocol_and_the_pictures_that_are_there(figures: Path):
