@@ -263,7 +263,7 @@ def test_an_index_of_other_weights_or_damaged_is_refused_and_made_again(
 ) -> None:
     config = IndexConfig(run=str(run), features=features, out=tmp_path / "index")
     made = build_index(config)
-    for wrong, word in (({"weights": "others"}, "weights"), ({"clips": 7}, "damaged")):
+    for wrong, word in (({"clips": 7}, "damaged"), ({"weights": "others"}, "weights")):
         (tmp_path / "index/index.json").write_text(json.dumps(made.about | wrong))
         with pytest.raises(InputError, match=word):
             Index.open(tmp_path / "index")
