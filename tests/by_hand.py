@@ -6,9 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from scipy import sparse
+from torch.nn.functional import normalize
 
 from xmodal.data.features import FeatureSet
+from xmodal.negatives import Labels
 
 
 def incidence(labels: Sequence[Sequence[int]], classes: int = 10) -> sparse.csr_array:
@@ -37,6 +40,17 @@ def by_hand(
         source="by hand",
         split="train",
     )
+
+
+def unit(n: int, seed: int = 0, dim: int = 8) -> torch.Tensor:
+    """Draw vectors of length one."""
+    return normalize(torch.randn(n, dim, generator=torch.Generator().manual_seed(seed)), dim=1)
+
+
+def labels_of(*clips: list[int]) -> Labels:
+    """Return the labels of some clips as the losses take them."""
+    indptr = torch.tensor([0, *map(len, clips)]).cumsum(0)
+    return Labels(indptr, torch.tensor([c for labels in clips for c in labels]).long())
 
 
 # The protocol-buffer wire format, byte by byte (protobuf encoding guide).

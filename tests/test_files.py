@@ -76,29 +76,19 @@ def test_a_link_is_kept_and_what_it_points_to_replaced(tmp_path: Path):
     assert link.is_symlink() and content(folder) == {"a": "new"}
 
 
-@pytest.mark.parametrize("killed_at", ["rename", "replace", "remove"])
+@pytest.mark.parametrize(
+    "killed_at", ["pathlib.Path.rename", "pathlib.Path.replace", "shutil.rmtree"]
+)
 def test_killed_while_replacing_one_of_the_two_is_there(
     tmp_path: Path, killed_at: str, monkeypatch: pytest.MonkeyPatch
 ):
-    folder = write(tmp_path / "out", "a", "old")
-    fresh = write(tmp_path / "fresh", "a", "new")
+    folder, fresh = write(tmp_path / "out", "a", "old"), write(tmp_path / "fresh", "a", "new")
 
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
 
-    where = "xmodal.files.remove" if killed_at == "remove" else f"pathlib.Path.{killed_at}"
-    calls = 1 if killed_at == "remove" else 0
-    real = sys.modules["xmodal.files"].remove if calls else None
-
-    def later(*arguments: object) -> None:
-        nonlocal calls
-        calls -= 1
-        if calls < 0 or real is None:
-            killed()
-        real(*arguments)  # type: ignore[arg-type]
-
     with monkeypatch.context() as patch:
-        patch.setattr(where, later)
+        patch.setattr(killed_at, killed)
         with pytest.raises(KeyboardInterrupt):
             replace(folder, fresh)
     recover(folder)

@@ -5,7 +5,6 @@ result or one of the package's own errors: no other exception, no hang, no memor
 Hypothesis draws the damage; in the long tests, atheris looks for bytes that reach further code.
 """
 
-import csv
 import io
 import multiprocessing
 import os
@@ -28,15 +27,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from xmodal.checkpoint import RunFolder, load_run, read_history
+from xmodal.checkpoint import load_run, read_history
 from xmodal.config import InputError, TrainConfig
 from xmodal.data.features import SPLITS, open_features, read_chunks
 from xmodal.data.pairs import read_pairs
 from xmodal.data.prepare import PrepareConfig, prepare
 from xmodal.data.schema import Clip, encode_example, read_columns, read_shard
 from xmodal.data.tfrecord import read_records, scan_records, write_records
-from xmodal.data.vocabulary import read_vocabulary, write_vocabulary
-from xmodal.search import ExportConfig, IndexConfig, build_index, export, open_gallery
+from xmodal.search import IndexConfig, build_index, open_gallery
 from xmodal.train import train
 from xmodal.youtube8m.inspect import InspectConfig, inspect, summary
 
@@ -212,15 +210,6 @@ def use_features(place: Path) -> None:
     assert clips.ids.dtype.kind == "U" and isinstance(clips.source + clips.fingerprint, str)
 
 
-@pytest.mark.slow
-@few(150)
-@given(name=st.deferred(lambda: st.sampled_from(names_in(features()))), damage=DAMAGE)
-def test_a_damaged_feature_set(name: str, damage: list[Change]) -> None:
-    with folder(features()) as place, bounded():
-        damage_file(place / name, damage)
-        use_features(place)
-
-
 def claiming(shape: Any, descr: Any) -> bytes:
     """Return an .npy file of 64 bytes of numbers whose header claims any shape and type."""
     content = io.BytesIO()
@@ -295,21 +284,6 @@ def test_a_damaged_run(name: str, damage: list[Change]) -> None:
             read(place)
 
 
-CHECKPOINT = ["state.json", "model.safetensors", "optimizer.bin", "random_states_0.pkl"]
-
-
-@pytest.mark.slow
-@few(60)
-@given(name=st.sampled_from(CHECKPOINT), damage=DAMAGE)
-def test_a_damaged_checkpoint(name: str, damage: list[Change]) -> None:
-    """The training goes on from it, or says what is wrong with which file."""
-    with folder(run()) as place, bounded():
-        (place / "result.json").unlink()
-        damage_file(place / "checkpoint" / name, damage)
-        train(TrainConfig(features=features(), out=place, steps=6, **SMALL))
-        assert RunFolder(place).state()["step"] == 6
-
-
 def use_index(place: Path) -> None:
     index = open_gallery(place)
     for find in ({"video": "clip1"}, {"audio": "clip1"}):
@@ -327,36 +301,6 @@ def test_a_damaged_index(name: str, damage: list[Change]) -> None:
 
 
 # --- texts and names -----------------------------------------------------------------------------
-
-
-@few(25)
-@given(damage=DAMAGE, text=st.text(st.sampled_from('019,"\n\r\0\ufeffaé²٣- '), max_size=40))
-def test_a_damaged_vocabulary(damage: list[Change], text: str) -> None:
-    with folder() as place:
-        write_vocabulary(place / "a", ["cat", 'a "dog", loud', "", "möwe\nx"], [3, 2, 1, 0])
-        whole = (place / "a").read_bytes()
-    for content in (damaged(whole, damage), whole.split(b"\n")[0] + b"\n" + text.encode()):
-        with folder() as place, bounded():
-            (place / "a.csv").write_bytes(content)
-            names = read_vocabulary(place / "a.csv")
-            rows = list(csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline="")))
-            assert len(names) == len(rows) and all(names)
-
-
-NAMES = ["../../up", "/etc/passwd", "..", "a/b", "C:\\x", "é\u202e\u2028", "<script>", "-rf", "~"]
-
-
-@pytest.mark.slow
-def test_no_id_and_no_label_is_the_name_of_a_file(tmp_path: Path) -> None:
-    values = paired() | {"labels": np.array((NAMES * 5)[:40])}
-    values["ids"] = np.array([f"{NAMES[row % 9]}{row}" for row in range(40)])
-    np.savez(tmp_path / "a.npz", **values)
-    prepare(PrepareConfig(shards=tmp_path / "a.npz", out=tmp_path / "features", **SIZES))
-    train(TrainConfig(features=tmp_path / "features", out=tmp_path / "run", steps=2, **SMALL))
-    index = build_index(IndexConfig(run=str(tmp_path / "run"), features=tmp_path / "features"))
-    export(ExportConfig(run=str(tmp_path / "run"), out=tmp_path / "out.parquet"))
-    assert all(re.fullmatch(r"[a-z0-9_./-]+", name) for name in names_in(tmp_path))
-    assert sorted(index.ids) == sorted(values["ids"])
 
 
 # --- guided --------------------------------------------------------------------------------------

@@ -150,7 +150,7 @@ def kill_and_go_on(name: str, moment: float, over: bool, stage, undisturbed, fol
     assert content(folder) == expected
 
 
-@pytest.mark.parametrize(("name", "moment", "over"), moments(2))
+@pytest.mark.parametrize(("name", "moment", "over"), moments(1))
 def test_killed_at_some_moment(
     name: str, moment: float, over: bool, stage, undisturbed, tmp_path: Path
 ) -> None:

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from by_hand import labels_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -11,12 +12,7 @@ from xmodal.config import VARIANTS, InputError, LossConfig, ModelConfig
 from xmodal.contrastive import contrastive_loss, info_nce, sigmoid_loss, triplet_loss
 from xmodal.loss import Losses, cosine_loss, cross_entropy, l2_term, objective
 from xmodal.model import Embeddings, JointEmbedding
-from xmodal.negatives import Labels, Pairs, draw_pairs
-
-
-def labels_of(*clips: list[int]) -> Labels:
-    indptr = torch.tensor([0, *(len(c) for c in clips)]).cumsum(0)
-    return Labels(indptr, torch.tensor([i for c in clips for i in c], dtype=torch.int64))
+from xmodal.negatives import Pairs, draw_pairs
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -213,29 +209,3 @@ def test_negatives_are_those_that_a_loop_over_rows_draws(clips, p, seed):
         drawn = chance[i] < p and others
         expected = others[int(choice[i] * len(others))] if drawn else i
         assert (pairs.audio[i], pairs.negative[i]) == (expected, bool(drawn))
-
-
-def test_a_batch_of_one_label_has_no_negative():
-    pairs = draw_pairs(labels_of(*[[3]] * 10), 1.0, seeded())
-    assert not pairs.negative.any()
-    assert pairs.audio.tolist() == list(range(10))
-
-
-def test_only_the_clips_without_a_candidate_stay_positive():
-    # clip 0 carries every label of the others, so it alone has no candidate
-    pairs = draw_pairs(labels_of([0, 1, 2], [0], [1], [2]), 1.0, seeded())
-    assert pairs.negative.tolist() == [False, True, True, True]
-
-
-def test_negatives_are_drawn_uniformly_and_at_the_asked_rate():
-    clips = [[0], [0], [1], [2], [3], [4]]
-    counts, negatives, draws = torch.zeros(6), 0, 6000
-    for seed in range(draws):
-        pairs = draw_pairs(labels_of(*clips), 0.6, seeded(seed))
-        if pairs.negative[0]:
-            negatives += 1
-            counts[pairs.audio[0]] += 1
-    assert negatives / draws == pytest.approx(0.6, abs=5 * math.sqrt(0.24 / draws))
-    assert counts[:2].tolist() == [0, 0]
-    share, error = 1 / 4, 5 * math.sqrt(3 / 16 / negatives)
-    assert (counts[2:] / negatives).tolist() == pytest.approx([share] * 4, abs=error)

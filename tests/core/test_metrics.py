@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from by_hand import unit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -20,10 +21,6 @@ from xmodal.metrics import (
     recall,
     uniformity,
 )
-
-
-def unit(n: int, dim: int = 8, seed: int = 0) -> torch.Tensor:
-    return normalize(torch.randn(n, dim, generator=torch.Generator().manual_seed(seed)), dim=1)
 
 
 def brute_force(query: np.ndarray, gallery: np.ndarray) -> list[tuple[int, int]]:
@@ -45,12 +42,6 @@ def test_ranks_equal_brute_force_at_any_chunk(n, chunk, seed, with_ties):
     found, back = (list(zip(*map(Tensor.tolist, way))) for way in ranks(query, gallery, chunk))
     assert found == brute_force(query.numpy(), gallery.numpy())
     assert back == brute_force(gallery.numpy(), query.numpy())
-
-
-def test_other_numbers_than_float32_are_ranked_too():
-    query, gallery = unit(90).double(), unit(90, seed=1).double()
-    for found, wanted in zip(ranks(query, gallery, 32), ranks(query, gallery)):
-        assert found.better.equal(wanted.better) and found.tied.dtype == torch.int64
 
 
 @pytest.mark.parametrize("rank", [ranks, lambda q, g: gallery_ranks(q, g, 3)])
@@ -95,28 +86,18 @@ def test_recall_equals_the_libraries(k):
 
 @pytest.mark.parametrize("n", [1, 7, 256, 1023])
 def test_a_constant_model_scores_chance(n):
-    same = unit(1, 250).expand(n, -1)
+    same = unit(1, dim=250).expand(n, -1)
     found, _ = ranks(same, same, chunk=100)
     assert found.average().tolist() == [(n + 1) / 2] * n
     for k in (1, 5, 10):
         assert found.hits(k).mean().item() == pytest.approx(min(1, k / n))
 
 
-@settings(max_examples=30, deadline=None)
-@given(st.integers(2, 60), st.integers(0, 9))
-def test_ranks_do_not_depend_on_the_order_of_clips(n, seed):
-    query, gallery = unit(n, seed=seed), unit(n, seed=seed + 50)
-    order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
-    straight, _ = ranks(query, gallery)
-    shuffled, _ = ranks(query[order], gallery[order])
-    assert straight.average()[order].equal(shuffled.average())
-
-
 def test_galleries_are_disjoint_whole_and_of_their_size():
     """Clips are told apart by a basis: only members of the same gallery can be tied at zero."""
     found, _ = gallery_ranks(torch.zeros(25, 3), torch.zeros(25, 3), size=10)
     assert found.tied.tolist() == [10] * 20  # two whole galleries; five clips left out
-    query, gallery = unit(24, 4), unit(24, 4, seed=1)
+    query, gallery = unit(24, dim=4), unit(24, 1, dim=4)
     order = torch.randperm(24, generator=torch.Generator().manual_seed(3))
     found, back = gallery_ranks(query, gallery, 8, seed=3)
     by_hand = [ranks(query[rows], gallery[rows]) for rows in order.split(8)]

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from xmodal import train as training
-from xmodal.checkpoint import GONE, SHIPPED, TRAINING_VERSION, digest, load_run, read_history
+from xmodal.checkpoint import GONE, TRAINING_VERSION, digest, load_run, read_history
 from xmodal.config import InputError, TrainConfig
 from xmodal.data.features import open_features
 from xmodal.data.prepare import PrepareConfig, prepare
@@ -77,21 +77,6 @@ def test_result_names_the_best_line(finished: Path, related_features: Path):
     assert not [path for path in finished.parent.iterdir() if path != finished]
 
 
-def test_a_training_can_be_watched(tiny: Tiny, finished: Path, tmp_path: Path):
-    """After each validation, and once more when the result is there; its course is the same."""
-    out, seen = tmp_path / "run", list[tuple[int, bool]]()
-    config = tiny(out)
-
-    def watch() -> None:
-        seen.append((len(read_history(out)), (out / "result.json").exists()))
-
-    train(config, watch)
-    assert seen == [(1, False), (2, False), (3, False), (4, False), (4, True)]
-    assert contents(out) == contents(finished)
-    train(config, watch)  # it is complete: nothing is trained
-    assert seen[5:] == [(4, True)]
-
-
 def test_the_weights_with_the_best_recall_are_kept(
     tiny: Tiny, tmp_path: Path, related_features: Path
 ) -> None:
@@ -143,27 +128,6 @@ def test_settings_that_are_gone_make_no_other_run(tiny: Tiny, copy: Path):
     train(tiny(copy))
     assert snapshot(copy) == before
     load_run(copy)
-
-
-def test_weights_of_the_package_are_loaded_by_name_and_verified(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    _, config = load_run("yt8m-recipe")
-    assert config.recipe == "best"
-    shutil.copytree(SHIPPED / "yt8m-recipe", tmp_path / "mine")
-    monkeypatch.setattr("xmodal.checkpoint.SHIPPED", tmp_path)
-    assert load_run("mine")[1] == config
-    for name in ("README.md", "config.json"):
-        (tmp_path / "mine" / name).write_bytes(b"{}")
-        with pytest.raises(InputError, match=name):
-            load_run("mine")
-
-
-def test_loading_a_run_imports_neither_the_web_nor_pictures():
-    code = "import sys; from xmodal.checkpoint import load_run; load_run('yt8m-recipe')\n"
-    code += "print([m for m in ('requests', 'urllib3', 'matplotlib') if m in sys.modules])"
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert told.stdout == "[]\n", told.stderr
 
 
 # --- a step --------------------------------------------------------------------------------------
@@ -240,11 +204,9 @@ def test_averaged_weights_are_validated_and_kept(tiny: Tiny, tmp_path: Path):
     assert read_history(averaged.out) != read_history(two.out)
 
 
-@pytest.mark.parametrize("objective", ["infonce", "sigmoid", "triplet"])
-def test_the_recipe_learns_and_resumes_with_every_objective(
-    tiny: Tiny, tmp_path: Path, objective: str
-):
-    changes = {"objective": objective, "recipe": "best", "steps": 120, "validate_every": 40}
+def test_the_recipe_learns_and_resumes(tiny: Tiny, tmp_path: Path):
+    """With the objective that learns a scale and a bias."""
+    changes = {"objective": "sigmoid", "recipe": "best", "steps": 120, "validate_every": 40}
     changes |= {"schedule": "staircase", "average": 0.9, "class_weight": 0.0, "warmup_steps": 5}
     changes |= {"dropout": 0.2, "dropout_input": 0.1, "learning_rate": 1e-2}
     whole, halted = (tiny(tmp_path / name, **changes) for name in ("whole", "halted"))
@@ -306,9 +268,7 @@ def test_a_finished_run_is_left_alone(tiny: Tiny, copy: Path):
     assert snapshot(copy) == before
 
 
-@pytest.mark.parametrize(
-    "change", [{"seed": 1}, {"variant": "authors"}, {"steps": 20}, {"schedule": "cosine"}]
-)
+@pytest.mark.parametrize("change", [{"seed": 1}, {"steps": 20}])
 def test_another_or_a_shorter_run_is_refused(tiny: Tiny, copy: Path, change: dict[str, Any]):
     before = snapshot(copy)
     with pytest.raises(InputError, match=next(iter(change))):
@@ -360,12 +320,12 @@ def test_a_folder_that_holds_no_run_is_never_replaced(
         assert snapshot(tmp_path) == before
 
 
-@pytest.mark.parametrize("patience", [5, 10, 25])
+@pytest.mark.parametrize("patience", [5, 25])
 def test_patience_stops_at_a_validation(tiny: Tiny, tmp_path: Path, patience: int):
     """A learning rate of next to nothing: no validation is better than the first."""
     config = tiny(tmp_path / "run", learning_rate=1e-30, patience=patience, steps=100)
     result = train(config)
-    stop = {5: 20, 10: 20, 25: 40}[patience]
+    stop = {5: 20, 25: 40}[patience]
     assert (result["best_step"], result["step"]) == (10, stop)
     assert read_history(config.out)[-1]["step"] == stop
     load_run(config.out)
@@ -378,11 +338,10 @@ def test_too_few_clips_are_told(tiny: Tiny, tmp_path: Path, changes: dict[str, i
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("validate_every", [1, 10])
 def test_a_training_that_diverges_is_told_and_its_checkpoint_kept(
-    tiny: Tiny, copy: Path, tmp_path: Path, validate_every: int, monkeypatch: pytest.MonkeyPatch
+    tiny: Tiny, copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    config = tiny(tmp_path / "new", learning_rate=1e38, validate_every=validate_every)
+    config = tiny(tmp_path / "new", learning_rate=1e38)
     with pytest.raises(InputError, match="finite"):
         train(config)
     assert not (config.out / "result.json").exists()
@@ -391,17 +350,6 @@ def test_a_training_that_diverges_is_told_and_its_checkpoint_kept(
     with pytest.raises(InputError, match="finite"):
         train(tiny(copy, steps=60))
     assert contents(copy) == before
-
-
-def test_features_that_do_not_vary_cannot_be_standardised(
-    tiny: Tiny, tmp_path: Path, related_features: Path
-):
-    folder = Path(shutil.copytree(related_features, tmp_path / "features"))
-    np.load(folder / "train" / "audio.npy", mmap_mode="r+")[:64] = 0.5
-    config = tiny(tmp_path / "run", features=folder, standardise=True)
-    with pytest.raises(InputError, match="vary"):
-        train(config.model_copy(update={"training_clips": 64}))
-    train(config.model_copy(update={"out": tmp_path / "all"}))
 
 
 # --- several processes ---------------------------------------------------------------------------
@@ -429,14 +377,3 @@ def test_two_processes_train_one_model(tiny: Tiny, tmp_path: Path, changes: dict
     one, two = (read_history(config.out)[-1] for config in (single, straight))
     assert two["loss"] == pytest.approx(one["loss"], rel=0.2)
     assert two["loss"] != pytest.approx(one["loss"], rel=1e-4)
-
-
-def test_a_set_larger_than_the_buffer_is_trained_on_and_resumed(
-    tiny: Tiny, tmp_path: Path, finished: Path
-):
-    """In windows of 64 of 256 clips, interrupted inside one of them."""
-    whole, halted = (tiny(tmp_path / n, buffer_clips=64) for n in ("whole", "halted"))
-    train(whole)
-    train(halted.model_copy(update={"steps": 10}))
-    train(halted)
-    assert contents(halted.out) == contents(whole.out) != contents(finished)

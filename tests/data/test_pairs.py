@@ -187,13 +187,6 @@ def test_a_fault_is_told_in_one_sentence(
     assert not configured(path).out.exists()
 
 
-@pytest.mark.parametrize("name", ["mine.npz", "mine.parquet"])
-def test_a_file_that_is_none_is_named(tmp_path: Path, name: str) -> None:
-    (tmp_path / name).write_bytes(b"nonsense" * 9)
-    with pytest.raises(InputError, match=f"{name}: .*read"):
-        read_pairs(tmp_path / name)
-
-
 def test_ids_and_labels_may_be_bytes_or_numbers(tmp_path: Path) -> None:
     ids = np.array([f"clip{row}".encode() for row in range(CLIPS)])
     labels = np.arange(CLIPS) % 3

@@ -37,13 +37,6 @@ def test_canonical_correlations_of_a_known_model():
     assert found == pytest.approx(truth, abs=0.03)
 
 
-def test_unrelated_modalities_do_not_correlate_on_clips_held_out():
-    train, held_out = (Split(**vars(clips(200, (0.0,) * 20, seed))) for seed in (0, 1))
-    inflated = canonical_correlations(moments(train), train, ridge=1e-6)
-    assert inflated[0] > 0.3  # on the clips it was fitted to, chance looks like a relation
-    assert np.abs(canonical_correlations(moments(train), held_out, ridge=1e-6)).mean() < 0.15
-
-
 def test_spectrum_is_the_variance_along_the_axes_of_an_ellipsoid():
     assert spectrum(np.diag([1.0, 9.0, 4.0])) == pytest.approx([9, 4, 1])
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from by_hand import by_hand
+from by_hand import by_hand, unit
 from torch.nn.functional import normalize
 
 from xmodal.data.features import FeatureSet
@@ -22,10 +22,6 @@ from xmodal.evaluation.hubness import (
 from xmodal.evaluation.recall import nearest
 from xmodal.metrics import ranks
 from xmodal.model import Embeddings
-
-
-def unit(n: int, seed: int) -> torch.Tensor:
-    return normalize(torch.randn(n, 6, generator=torch.Generator().manual_seed(seed)), dim=1)
 
 
 def test_occurrences_by_hand():
@@ -61,7 +57,7 @@ def test_products_are_cosines_less_both_attractions():
 
 def test_hubs_lose_their_lead():
     """All vectors share a direction; the nearer an item lies to it, the more it is found."""
-    shared = torch.tensor([2.0, 0, 0, 0, 0, 0])
+    shared = 2 * torch.eye(8)[0]
     videos = unit(400, 0) + shared
     visual, audio = normalize(videos, dim=1), normalize(videos + 0.3 * unit(400, 1), dim=1)
     clips, bank = (Embeddings(visual[part], audio[part]) for part in (slice(200), slice(200, 400)))

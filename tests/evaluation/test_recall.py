@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from by_hand import unit
 from torch.nn.functional import normalize
 
 from xmodal.data.features import open_features
@@ -25,10 +26,6 @@ from xmodal.evaluation.recall import (
 from xmodal.metrics import gallery_ranks, recall
 from xmodal.model import Embeddings
 from xmodal.train import TrainConfig, train
-
-
-def unit(n: int, seed: int, dim: int = 8) -> torch.Tensor:
-    return normalize(torch.randn(n, dim, generator=torch.Generator().manual_seed(seed)), dim=1)
 
 
 def related(n: int, seed: int) -> Embeddings:

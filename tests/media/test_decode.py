@@ -64,7 +64,7 @@ def test_a_photo_taken_on_its_side_is_turned(tmp_path: Path):
     assert picture[:16].mean() < 10 and picture[16:].mean() > 245
 
 
-@pytest.mark.parametrize("name", ["a.wav", "a.ogg", "a.mp4"])
+@pytest.mark.parametrize("name", ["a.wav", "a.mp4"])
 def test_a_tone_keeps_its_pitch_and_loudness(tmp_path: Path, name: str):
     path = write_media(tmp_path / name, tone=sine(1, 8000), rate=8000)  # 8 kHz, mono
     samples = heard(path, 16_000)

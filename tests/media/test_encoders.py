@@ -53,11 +53,6 @@ def test_magnitudes_of_a_cosine():
     assert np.allclose(magnitudes(np.array([1, 0, -1, 0]), 4, 4, 4), [[1, 1, 1]])
 
 
-def test_frames_are_whole_and_filled_up_to_the_transform():
-    assert magnitudes(np.ones(11), 4, 3, 8).shape == (3, 5)  # they begin at 0, 3 and 6
-    assert magnitudes(np.ones(4), 4, 1, 8)[0, [0, 4]] == pytest.approx([2, 0])
-
-
 def test_mel_filters_are_triangles_on_the_mel_scale():
     """One band between 0 Hz and 700 Hz: mel is 1127 ln(1 + f / 700), so its top is at ln √2.
 

@@ -4,8 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from by_hand import by_hand
-from torch.nn.functional import normalize
+from by_hand import by_hand, unit
 
 from xmodal.config import InputError
 from xmodal.data.features import FeatureSet
@@ -29,10 +28,6 @@ def clips(n: int, silent: tuple[int, ...] = ()) -> FeatureSet:
     audio = np.arange(1.0, n + 1)[:, None]
     audio[list(silent)] = 0
     return by_hand([[i % 3] for i in range(n)], np.zeros((n, 1)), audio)
-
-
-def unit(n: int, seed: int) -> torch.Tensor:
-    return normalize(torch.randn(n, 6, generator=torch.Generator().manual_seed(seed)), dim=1)
 
 
 def test_best_median_and_worst_by_hand():

@@ -1,6 +1,5 @@
 """The explorer: what the page holds, and what a reader can do with it in a real browser."""
 
-import base64
 import csv
 import json
 import re
@@ -16,7 +15,6 @@ from axe_playwright_python.sync_playwright import Axe
 from matplotlib.image import imsave
 from playwright.sync_api import expect
 
-from xmodal.config import InputError
 from xmodal_suite.explorer import explorer_page
 from xmodal_suite.kept import read_frame
 
@@ -51,24 +49,6 @@ def data_of(page: str) -> dict:
     return json.loads(text)
 
 
-def unpacked(text: str, kind: str) -> list:
-    return np.frombuffer(base64.b64decode(text), kind).tolist()
-
-
-def test_numbers_are_kept_in_few_bytes():
-    data = data_of(explorer_page(**frames(), source="by hand"))
-    assert data["ids"][:2] == ["0000", "0001"] and data["k"] == K
-    assert unpacked(data["near"]["video→audio"], "<u2")[3:6] == [2, 3, 1]
-    cosines = np.array(unpacked(data["cosine"]["audio→video"], "<u2")[:3]) / 65535 * 2 - 1
-    np.testing.assert_allclose(cosines, [0.9, 0.7, 0.5], atol=2e-5)
-    assert unpacked(data["rank"]["audio→video"], "<f4")[:2] == [25.5, 3]
-    places = np.reshape(unpacked(data["places"], "<u2"), (2, 40, 2)) / 65535 * 39
-    np.testing.assert_allclose(places[0, 7], [7, 0], atol=1e-3)
-    np.testing.assert_allclose(places[1, 7], [7, 20], atol=1e-3)  # both axes have one scale
-    assert [one["name"] for one in data["legend"]] == ["Guitar", "Cat"]
-    assert unpacked(data["group"], "u1")[:4] == [0, 1, 2, 0]
-
-
 def test_text_from_data_is_no_html():
     page = explorer_page(**frames(), source=EVIL)
     assert EVIL not in page and "<img" not in page
@@ -80,12 +60,6 @@ def test_only_ids_that_youtube_could_have_given_are_kept():
     ids = {"0001": "abcdefghij_", "0002": None, "0003": '"><script>', "none": "abcdefghijk"}
     data = data_of(explorer_page(**frames(), source="a", youtube_ids=ids))
     assert data["youtube"] == {"0001": "abcdefghij_"}
-
-
-def test_too_many_clips_are_refused():
-    found = frames()
-    with pytest.raises(InputError, match="65,535"):
-        explorer_page(pd.concat([found["points"]] * 2000), found["neighbours"], "a")
 
 
 def test_the_committed_page_is_that_of_the_committed_measurements():

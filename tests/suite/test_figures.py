@@ -11,7 +11,6 @@ import pandas as pd
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyBboxPatch
 from matplotlib.text import Text
 
 from xmodal_suite import figures
@@ -151,23 +150,6 @@ def test_clips_without_labels_are_no_fault():
         assert "No clip has a label." in words(figure)
 
 
-def test_architecture_shows_the_numbers_of_the_paper():
-    shown = words(drawn("architecture"))
-    for units, times in {"2,000": 2, "700": 2, "450": 2, "200": 2, "250": 2, "1,024": 1}.items():
-        assert shown.count(units) == times
-    assert "3,862 sigmoids" in shown
-
-
-def test_labels_and_norms_are_described_in_numbers():
-    per_clip = pd.DataFrame({"labels": [1, 2, 19], "clips": [2, 1, 1]})
-    labels = pd.DataFrame({"name": ["$x^", "b"], "clips": [3, 1]})
-    shown = words(figures.label_frequencies(labels, per_clip))
-    assert {"$x^", "mean 5.8"} <= set(shown)  # (1 + 1 + 2 + 19) / 4 = 5.75
-    norms = figures.feature_norms(np.array([1, 2, 3, 4]), np.array([-1, -2, -3, -4]))
-    assert "b   the same clips: correlation −1.00" in words(norms)
-    assert "b   the same clips: norms do not vary" in words(figures.feature_norms([1, 1], [2, 3]))
-
-
 def test_the_spectrum_ends_with_all_variance_in_any_order():
     values = {"canonical": [0.5], "visual": [1, 3], "audio": [0, 1, 0, 0]}
     parts = [pd.DataFrame({"kind": kind, "value": value}) for kind, value in values.items()]
@@ -175,23 +157,6 @@ def test_the_spectrum_ends_with_all_variance_in_any_order():
     curves = {line.get_label(): line.get_xydata() for line in figure.axes[1].lines}
     np.testing.assert_allclose(curves["visual (2 dimensions)"], [[0, 0], [50, 75], [100, 100]])
     np.testing.assert_allclose(curves["audio (4 dimensions)"][1], [25, 100])
-
-
-def test_the_easiest_category_stands_on_top():
-    frame = pd.DataFrame({"label": ["hard", "easy"], "clips": [900, 898], "recall": [0, 6]})
-    axis = figures.categories(frame.assign(relevant=9)).axes[0]
-    assert [label.get_text() for label in axis.get_yticklabels()] == ["easy (898)", "hard (900)"]
-    assert axis.yaxis_inverted()
-    assert markers(axis)["o"].tolist() == [[6, 0], [0, 1]]
-
-
-def test_methods_stand_one_below_the_other_each_k_with_its_marker():
-    names, parts = list(methods()["model"].unique()), methods().groupby("direction", sort=False)
-    for axis, (_, part) in zip(drawn("methods").axes, parts, strict=True):
-        points = [line for line in axis.lines if line.get_marker() in "os^"]
-        seen = {(line.get_marker(), *point) for line in points for point in line.get_xydata()}
-        kind = {1: "o", 5: "s", 10: "^"}
-        assert seen == {(kind[r.k], r.recall, names.index(r.model)) for r in part.itertuples()}
 
 
 def test_intervals_reach_from_low_to_high():
@@ -203,24 +168,6 @@ def test_intervals_reach_from_low_to_high():
     np.testing.assert_allclose(seen["o"][:, 0], ours["recall"])
     intervals = np.array(axis.collections[-1].get_segments())[:, :, 0]
     np.testing.assert_allclose(intervals, ours[["low", "high"]])
-
-
-def test_the_law_tells_models_and_rows_apart_without_colour():
-    chance, *lines = drawn("recall_law").axes[0].lines
-    np.testing.assert_allclose(chance.get_ydata(), 100 * chance.get_xdata())
-    forms = {(line.get_markerfacecolor() == "white", line.get_marker()) for line in lines}
-    assert len(forms) == len(lines) == 6  # two models, three rows
-    frame = readings().query("direction == 'audio→video'")
-    frame = frame[frame["reading"].isin(["published", "rows are galleries"])]
-    points = {tuple(point) for line in lines for point in line.get_xydata()}
-    assert points == {(row.k / row.row, row.recall) for row in frame.itertuples()}
-
-
-def test_chance_is_k_of_n_and_models_differ_in_more_than_colour():
-    for axis, k in zip(drawn("recall_against_gallery").axes, (1, 5, 10, 1, 5, 10), strict=True):
-        chance, *models = axis.lines
-        np.testing.assert_allclose(chance.get_ydata(), 100 * k / chance.get_xdata())
-        assert len({line.get_marker() for line in models}) == len(models) == 2
 
 
 def test_a_study_shows_every_run_its_mean_and_standard_deviation():
@@ -244,26 +191,6 @@ def test_a_learning_curve_is_solid_as_far_as_clips_were_measured():
     np.testing.assert_allclose(dashed.get_xydata(), [[4000, 40], [10_000, 100]])
     low, high = figure.axes[0].get_ylim()
     assert 0.1 < low < 0.2 and high == 100 and dashed.is_dashed()
-
-
-def test_each_measure_of_a_training_has_its_panel():
-    frame = pd.DataFrame({"step": [0, 1000, 2000] * 2, "run": list("aaabbb"), "loss": [9.0] * 6})
-    names = ["cosine", "learning_rate", "recall_at_1", "recall_at_5", "recall_at_10"]
-    frame = frame.assign(classification=12.0, **{name: np.arange(6.0) for name in names})
-    figure = figures.training_curves(frame, 1000)
-    panels = [["loss"], ["cosine"], ["classification"], ["learning_rate"], names[2:]]
-    for axis, measures in zip(figure.axes, panels, strict=True):
-        *lines, switch = axis.lines
-        assert list(switch.get_xdata()) == [1000, 1000]
-        expected = [part[m].tolist() for m in measures for _, part in frame.groupby("run")]
-        assert sorted(list(line.get_ydata()) for line in lines) == sorted(expected)
-    assert {"R@1", "λ switched on"} <= set(words(figure))
-
-
-def test_without_the_labels_the_loss_is_the_cosine_loss_alone():
-    shown = words(drawn("training_curves"))
-    assert "a   cosine loss" in shown and "0.0001" in shown and "λ switched on" not in shown
-    assert not [text for text in shown if "total loss" in text or "cross entropy" in text]
 
 
 def some_points(clips: int) -> pd.DataFrame:
@@ -309,10 +236,3 @@ def test_cards_put_shared_labels_first_and_bold_and_count_those_without_room():
     assert [text.get_weight() for text in shown] == [*["normal"] * 3, "bold", "bold", "normal"]
     full = figures.retrieval(frame.assign(query_labels=wide, match_labels=wide))
     assert [text for text in words(full) if text.startswith("+")] == ["+2", "+2"]
-
-
-def test_cards_mark_the_own_clip_in_words_and_shade():
-    own, figure = measured("05_retrieval/examples")["own"].sum(), drawn("retrieval")
-    faces = [patch.get_facecolor() for patch in figure.findobj(FancyBboxPatch)]
-    assert words(figure).count("own clip") == own == min(map(faces.count, {*faces}))
-    assert figure.get_figheight() <= 9

@@ -14,7 +14,6 @@ from xmodal.checkpoint import WEIGHTS
 from xmodal.config import InputError
 from xmodal.data.features import FORMAT
 from xmodal_suite import notebook
-from xmodal_suite.batch import run_notebook
 from xmodal_suite.kept import LONG, read_frame, write_frame
 from xmodal_suite.notebook import BROKEN, start
 from xmodal_suite.parameters import declared, require_parameters
@@ -93,15 +92,6 @@ def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Page:
     return Page(tmp_path)
 
 
-def test_a_parameter_that_a_notebook_lacks_stops_it_at_once(tmp_path: Path):
-    book = nbformat.read(NOTEBOOKS / "00_paper.ipynb", as_version=4)
-    parameters, begin = (cell for cell in book.cells[:3] if cell.cell_type == "code")
-    book.cells = [parameters, begin, nbformat.v4.new_code_cell("1 / 0  # never reached")]
-    nbformat.write(book, tmp_path / "book.ipynb")
-    with pytest.raises(SystemExit, match="InputError.*figures"):
-        run_notebook(tmp_path / "book.ipynb", tmp_path / "out.ipynb", {"figurs": "elsewhere"})
-
-
 def test_a_parameter_has_the_type_of_its_default_or_annotation(page: Page):
     known = declared(Path("notebooks/made_up.ipynb"))
     assert known["clips"] == (int, 3) and known["rows"] == (list[int], [1, 2])
@@ -147,13 +137,6 @@ def test_only_parameters_that_a_frame_uses_matter(page: Page):
     page.measured(POINTS)
     assert page.measured("margin = 0.5", POINTS) == []
     assert page.measured("clips = 4", POINTS) == ["points"]
-
-
-def test_an_attribute_is_no_use_of_a_parameter(page: Page):
-    cell = POINTS.replace("range(clips)", "range(SimpleNamespace(clips=2).clips)")
-    page.run("from types import SimpleNamespace", cell)
-    notes = json.loads(Path("results/made_up/manifest.json").read_text())
-    assert notes["frames"]["points"]["parameters"] == {"features": "data/features"}
 
 
 def test_other_code_is_other_work_and_a_remark_is_none(page: Page):

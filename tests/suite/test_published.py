@@ -10,7 +10,6 @@ from xmodal_suite.published import (
     compare_readings,
     published,
     same_share,
-    with_published,
 )
 
 
@@ -36,14 +35,6 @@ def test_readings_stand_beside_the_published_numbers_and_chance(rows: pd.DataFra
         "chance, all clips": pytest.approx(100 * 5 / 6000),
     }
     assert len(frame) == 5 * 18 and set(rows["row"]) == {256, 512, 1024}
-
-
-def test_published_recalls_stand_above_measured_ones_as_galleries():
-    ours = pd.DataFrame({"gallery": [64], "k": [1], "recall": [9.5], "model": ["ours"]})
-    frame = with_published(ours)
-    assert frame["model"].tolist() == ["published"] * 18 + ["ours"]
-    assert frame["gallery"].tolist()[-4:] == [1024, 1024, 1024, 64]
-    assert frame[["low", "direction"]].iloc[-1].isna().all()
 
 
 def test_pairs_of_the_same_share_by_hand(rows: pd.DataFrame):

@@ -9,14 +9,11 @@ from xmodal.evaluation.cca import LINEAR
 from xmodal_suite.scaling import (
     choose_law,
     clips_for,
-    continued,
-    curve,
     curve_table,
     extrapolate,
     hold_back,
     learning_points,
     points_of,
-    published_level,
 )
 from xmodal_suite.tables import scaling_layout
 
@@ -43,11 +40,6 @@ def test_rows_with_fewer_clips_join_their_row_and_linear_cca_comes_last():
     cca = pd.DataFrame({"clips": [100, 400], "recall": [1.0, 3.0]})
     points = learning_points([RUNS], cca, 16)
     assert points["method"].tolist()[-2:] == [LINEAR, LINEAR] and len(points) == 4 + 2
-
-
-def test_the_published_level_is_the_mean_of_both_directions():
-    assert published_level(1024) == ("published, N = 1,024", pytest.approx(10.0))
-    assert published_level(100) is None
 
 
 @pytest.mark.parametrize(
@@ -98,24 +90,6 @@ def test_no_recall_is_above_a_hundred_percent():
     assert extrapolate(clips, np.array([20.0, 41.0, 80.0]), 10_000, "power law")[0] == 100
 
 
-def test_the_table_says_what_the_curve_does():
-    points = pd.DataFrame(
-        {"method": "a", "clips": [100, 200, 400, 800], "seed": 0, "recall": [2.0, 4.1, 5.9, 8.0]}
-    )
-    table = curve_table(points, [1600], ("published", 10.0)).set_index("law")
-    (line,) = curve(points, "logarithm", [1600]).itertuples()
-    found = table.loc["logarithm"]
-    assert (found["recall"], found["low"], found["high"]) == (line.recall, line.low, line.high)
-    assert found["sizes"] == 4
-    assert found["scatter"] < 0.1 < table.loc["power law", "scatter"]
-    assert found["clips_needed"] == clips_for(points, "logarithm", 10)
-    shown = scaling_layout(table.reset_index()).set_index("law").loc["logarithm"]
-    assert shown["1,600 clips"] == f"{line.recall:.1f} [{line.low:.1f}, {line.high:.1f}]"
-    assert shown["clips for 10.0 (published)"] == "1,600"
-    drawn = curve(points, "power law")
-    assert drawn["clips"].min() == 100 and drawn["clips"].max() == pytest.approx(4e6)
-
-
 @pytest.mark.parametrize(
     "law, grown", [("power law", lambda n: 0.2 * n**0.3), ("logarithm", lambda n: 2 * np.log(n))]
 )
@@ -131,14 +105,3 @@ def test_the_law_that_made_the_points_is_chosen(law: str, grown):
     assert choose_law(points) == law
     few = points[points["clips"] > 1000]
     assert hold_back(few).empty  # three sizes: two are left, through which any law goes
-
-
-def test_the_interval_holds_that_of_every_law():
-    rng = np.random.default_rng(0)
-    clips = np.array([1000, 2000, 4000, 8000] * 3)
-    recall = 1 + 0.8 * np.log(clips) + 0.1 * rng.standard_normal(12)
-    points = pd.DataFrame({"method": "a", "clips": clips, "seed": 0, "recall": recall})
-    (both,) = continued(points, [64_000]).itertuples()
-    each = pd.concat([curve(points, law, [64_000]) for law in ("power law", "logarithm")])
-    assert (both.low, both.high) == (each["low"].min(), each["high"].max())
-    assert both.recall == each.set_index("law")["recall"][choose_law(points)]

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xmodal_suite.provenance import Provenance
-from xmodal_suite.tables import as_html, methods_layout, recall_layout, save_table, splits_layout
+from xmodal_suite.tables import as_html, methods_layout, recall_layout, save_table
 
 NOTE = Provenance(
     source="synthetic sample",
@@ -116,25 +116,6 @@ def test_recalls_are_laid_out_by_hand():
     }
     without = recall_layout(RECALLS.drop(columns=["low", "high"]))
     assert without["audio→video R@1"].tolist() == ["12.3", "20.0"]
-
-
-def test_methods_are_laid_out_by_candidates():
-    sizes = RECALLS.assign(gallery=[64, 64, 16, 16]).rename(columns={"reading": "model"})
-    shown = methods_layout(sizes)
-    assert shown["candidates"].tolist() == [16, 64]
-    assert shown["method"].tolist() == ["theirs", "ours"]
-
-
-def test_splits_are_laid_out_by_hand():
-    row: dict = {"split": "train", "clips": 2, "silent clips": 1, "repeated clips": 0}
-    row["labels per clip"] = 1.5
-    for modality in ("visual", "audio"):
-        row |= {f"{modality} norm": 3.04, f"{modality} norm deviation": 2.0}
-        row |= {f"{modality} lowest": -1.987, f"{modality} highest": 3.0}
-    (shown,) = splits_layout(pd.DataFrame([row])).to_dict("records")
-    assert shown["visual norm"] == "3.0 ± 2.0" and shown["audio range"] == "-1.99 to 3.00"
-    names = ["split", "clips", "silent clips", "repeated clips", "labels per clip"]
-    assert list(shown)[:5] == names
 
 
 def test_html_shows_groups_once_marks_the_best_and_escapes():
