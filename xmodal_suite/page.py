@@ -8,7 +8,7 @@ import pandas as pd
 
 from xmodal.config import InputError
 from xmodal.files import atomic
-from xmodal_suite.provenance import read_provenance
+from xmodal_suite.provenance import read_origin
 from xmodal_suite.tables import methods_layout, recall_layout, without_tags
 
 TEMPLATE = Path(__file__).with_name("page.md")
@@ -19,14 +19,14 @@ def write_report(figures: Path) -> str:
 
     A picture may be missing; InputError if a table is, or the note of where it comes from.
     """
-    origin = read_provenance(figures / "table1.json")
-    card = origin.protocol or {}
+    origin = read_origin(figures / "table1.json")
+    card = origin["protocol"]
     sizes = sorted((int(size), count) for size, count in card["galleries"].items())
 
     def picture(name: str, title: str) -> str:
         if not (figures / f"{name}.png").exists():
             return ""
-        caption = read_provenance(figures / f"{name}.json").caption or title
+        caption = read_origin(figures / f"{name}.json").get("caption", title)
         files = f"[PDF]({name}.pdf) · [SVG]({name}.svg) · [origin]({name}.json)"
         return f"### {title}\n\n![{caption}]({name}.png)\n\n{files}\n"
 
@@ -37,7 +37,7 @@ def write_report(figures: Path) -> str:
         undefined=jinja2.StrictUndefined,
     )
     page = template.render(
-        source=without_tags(origin.source),
+        source=without_tags(origin["source"]),
         text=lambda name: _read(figures / f"{name}.md"),
         table=lambda name: _read(figures / f"{name}.md"),
         picture=picture,
@@ -48,7 +48,7 @@ def write_report(figures: Path) -> str:
     )
     with atomic(figures / "README.md") as fresh:
         fresh.write_text(re.sub(r"\n{3,}", "\n\n", page), encoding="utf-8")
-    return _summary(figures, origin.source)
+    return _summary(figures, origin["source"])
 
 
 def _runs(figures: Path) -> pd.DataFrame:
@@ -56,9 +56,10 @@ def _runs(figures: Path) -> pd.DataFrame:
     made = [path for kind in ("tex", "png", "html") for path in figures.glob(f"*.{kind}")]
     notes = []
     for path in sorted(made):
-        note = read_provenance(path.with_suffix(".json"))
-        run = note.command.partition("notebooks/")[2].partition(".")[0]
-        notes.append((run, note.commit, note.fingerprint[:16], f"[{path.stem}]({path.stem}.json)"))
+        note = read_origin(path.with_suffix(".json"))
+        run = note["command"].partition("notebooks/")[2].partition(".")[0]
+        link = f"[{path.stem}]({path.stem}.json)"
+        notes.append((run, note["commit"], note["fingerprint"][:16], link))
     frame = pd.DataFrame(notes, columns=["run", "commit", "features", "made"])
     return frame.groupby(["run", "commit", "features"], as_index=False).agg(", ".join)
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from pandas.io.formats.style import Styler
 
-from xmodal_suite.provenance import Provenance, write_together
+from xmodal_suite.provenance import Origin, write_together
 
 #: What `recall_layout` spreads; every other column names a row of the table.
 RECALL_COLUMNS = ["direction", "k", "recall", "low", "high"]
@@ -44,7 +44,7 @@ class Table(Styler):
 def save_table(
     tidy: pd.DataFrame,
     stem: Path,
-    provenance: Provenance,
+    origin: Origin,
     caption: str,
     decimals: int | Mapping[str, int] = 1,
     layout: Callable[[pd.DataFrame], pd.DataFrame] | None = None,
@@ -57,14 +57,13 @@ def save_table(
     all or by column (1 where not named); ``layout`` turns ``tidy`` into the table as shown.
     """
     table = layout(tidy) if layout else tidy
-    sentence = f"{caption.rstrip('. ')}. Source: {provenance.source}."
+    sentence = f"{caption.rstrip('. ')}. Source: {origin['source']}."
     files = {
         ".md": as_markdown(table, sentence, decimals),
         ".tex": as_latex(table, sentence, decimals, f"tab:{stem.name}"),
         ".csv": tidy.to_csv(index=False, lineterminator="\n", float_format=_six_digits),
-        ".json": provenance.as_json(),
     }
-    write_together(stem, {suffix: text.encode() for suffix, text in files.items()})
+    write_together(stem, origin, files)
     return as_html(table, sentence, decimals, stem.name)
 
 

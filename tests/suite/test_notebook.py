@@ -18,7 +18,7 @@ from xmodal_suite.batch import run_notebook
 from xmodal_suite.kept import LONG, read_frame, write_frame
 from xmodal_suite.notebook import BROKEN, start
 from xmodal_suite.parameters import declared, require_parameters
-from xmodal_suite.provenance import read_provenance
+from xmodal_suite.provenance import read_origin
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 PARAMETERS = """
@@ -219,9 +219,9 @@ def test_a_figure_and_a_table_are_saved_with_their_origin(page: Page):
     figure, protocol = Figure(), {"seeds": "one"}
     book.show("drawn", figure, "Points.")
     book.show("listed", page.names["points"], "Points", protocol=protocol)
-    drawn, listed = (read_provenance(Path(f"figures/{stem}.json")) for stem in ("drawn", "listed"))
-    assert (drawn.caption, drawn.source, drawn.protocol) == ("Points.", "made-up clips", None)
-    assert listed.protocol == protocol and '"clips": 2' in listed.command
+    drawn, listed = (read_origin(Path(f"figures/{stem}.json")) for stem in ("drawn", "listed"))
+    assert (drawn["caption"], drawn["source"]) == ("Points.", "made-up clips")
+    assert listed["protocol"] == protocol and '"clips": 2' in listed["command"]
     assert "made-up clips" in [text.get_text() for text in figure.texts]
     assert pd.read_csv("figures/listed.csv")["clip"].tolist() == [0, 1]
     assert {path.suffix for path in Path("figures").glob("drawn.*")} >= {".png", ".pdf", ".svg"}

@@ -10,7 +10,13 @@ from matplotlib.figure import Figure
 
 from xmodal.config import InputError
 from xmodal_suite.page import TEMPLATE, fill_page, write_report
-from xmodal_suite.provenance import Provenance, read_provenance, recall_protocol, save_figure
+from xmodal_suite.provenance import (
+    Origin,
+    read_origin,
+    recall_protocol,
+    save_figure,
+    write_together,
+)
 from xmodal_suite.tables import save_table
 
 ROOT = Path(__file__).parents[2]
@@ -21,17 +27,15 @@ FRAME = pd.DataFrame(
 )
 
 
-def origin(notebook: str, commit: str, fingerprint: str = "f" * 64) -> Provenance:
+def origin(notebook: str, commit: str, fingerprint: str = "f" * 64) -> Origin:
     measured = pd.DataFrame({"gallery": [1024, 256], "galleries": [5, 23]})
-    return Provenance(
-        source="three clips",
-        fingerprint=fingerprint,
-        parameters={},
-        seeds={},
-        command=f"papermill notebooks/{notebook}.ipynb runs/{notebook}.ipynb",
-        commit=commit,
-        protocol=recall_protocol("three clips, no more", measured, "the galleries", 0.5),
-    )
+    return {
+        "source": "three clips",
+        "fingerprint": fingerprint,
+        "command": f"papermill notebooks/{notebook}.ipynb runs/{notebook}.ipynb",
+        "commit": commit,
+        "protocol": recall_protocol("three clips, no more", measured, "the galleries", 0.5),
+    }
 
 
 @pytest.fixture
@@ -41,7 +45,7 @@ def figures(tmp_path: Path) -> Path:
         save_table(FRAME, tmp_path / name, note, f"Caption of {name}")
     (tmp_path / "verdict.md").write_text("They differ by 3.0 points.\n")
     (tmp_path / "level.md").write_text("Ours is 0.4 of theirs.\n")
-    drawn = origin("04_umap", "ccc", "e" * 64).model_copy(update={"caption": "A map of three"})
+    drawn = origin("04_umap", "ccc", "e" * 64) | {"caption": "A map of three"}
     save_figure(Figure((1, 1)), tmp_path / "umap", drawn)
     save_figure(Figure((1, 1)), tmp_path / "architecture", origin("00_paper", "ccc", ""))
     return tmp_path
@@ -98,9 +102,7 @@ def test_the_name_of_the_data_is_no_html(figures: Path):
 def test_the_page_leads_to_the_explorer_if_there_is_one(figures: Path):
     write_report(figures)
     assert "explorer" not in (figures / "README.md").read_text()
-    note = origin("05_retrieval", "ddd")
-    (figures / "explorer.html").write_text("a page")
-    (figures / "explorer.json").write_text(note.as_json())
+    write_together(figures / "explorer", origin("05_retrieval", "ddd"), {".html": "a page"})
     write_report(figures)
     assert "[explorer.html](explorer.html)" in (figures / "README.md").read_text()
     assert told(figures / "README.md")["explorer"] == ("05_retrieval", "ddd", "f" * 16)
@@ -111,8 +113,8 @@ def test_the_committed_page_is_true_of_every_file_beside_it(tmp_path: Path):
     found = told(folder / "README.md")
     assert set(found) == {path.stem for path in folder.glob("*.json")}
     for name, (_, commit, features) in found.items():
-        note = read_provenance(folder / f"{name}.json")
-        expected = (note.commit or "none", note.fingerprint[:16] or "none")
+        note = read_origin(folder / f"{name}.json")
+        expected = (note["commit"] or "none", note["fingerprint"][:16] or "none")
         assert (commit, features) == expected, name
 
 

@@ -11,11 +11,11 @@ from matplotlib.figure import Figure
 import xmodal_suite.provenance
 from xmodal.config import InputError
 from xmodal_suite.provenance import (
-    Provenance,
     portable,
     project_commit,
-    read_provenance,
+    read_origin,
     save_figure,
+    write_together,
 )
 
 NOTE = {
@@ -36,7 +36,7 @@ def a_figure() -> Figure:
 
 def test_figure_leaves_every_kind_of_file_and_nothing_else(tmp_path):
     figure = a_figure()
-    shown = save_figure(figure, tmp_path / "deep" / "curve.v2", Provenance(**NOTE))
+    shown = save_figure(figure, tmp_path / "deep" / "curve.v2", NOTE)
     assert shown.data == (tmp_path / "deep" / "curve.v2.png").read_bytes()
     names = {"curve.v2.pdf", "curve.v2.svg", "curve.v2.png", "curve.v2.json"}
     assert {path.name for path in (tmp_path / "deep").iterdir()} == names
@@ -46,7 +46,7 @@ def test_figure_leaves_every_kind_of_file_and_nothing_else(tmp_path):
 
 
 def test_json_holds_the_note_with_sorted_keys(tmp_path):
-    save_figure(a_figure(), tmp_path / "f", Provenance(**NOTE))
+    save_figure(a_figure(), tmp_path / "f", NOTE)
     text = (tmp_path / "f.json").read_text()
     assert json.loads(text) == NOTE
     assert list(json.loads(text)) == sorted(NOTE)
@@ -58,11 +58,10 @@ def test_another_process_writes_the_same_bytes(tmp_path):
         "from pathlib import Path\n"
         "import pandas as pd\n"
         "from xmodal_suite.figures import correlations\n"
-        "from xmodal_suite.provenance import Provenance, save_figure\n"
-        f"note = Provenance(**{NOTE!r})\n"
+        "from xmodal_suite.provenance import save_figure\n"
         "kinds = dict(kind=['canonical', 'visual', 'audio'], value=[0.9, 2, 3])\n"
         "figure = correlations(pd.DataFrame(kinds))\n"
-        "save_figure(figure, Path(folder) / 'f', note)\n"
+        f"save_figure(figure, Path(folder) / 'f', {NOTE!r})\n"
     )
     here, there = tmp_path / "here", tmp_path / "there"
     exec(script, {"folder": here})
@@ -73,7 +72,7 @@ def test_another_process_writes_the_same_bytes(tmp_path):
 
 
 def test_failing_midway_keeps_the_old_files(tmp_path, monkeypatch):
-    save_figure(a_figure(), tmp_path / "f", Provenance(**NOTE))
+    save_figure(a_figure(), tmp_path / "f", NOTE)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     whole = Path.write_bytes
 
@@ -85,14 +84,14 @@ def test_failing_midway_keeps_the_old_files(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(InputError, match="space"):
-        save_figure(Figure(), tmp_path / "f", Provenance(**NOTE))
+        save_figure(Figure(), tmp_path / "f", NOTE)
     assert before == {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 
 
 def test_a_file_where_the_folder_should_be_is_refused(tmp_path):
     (tmp_path / "figures").write_text("in the way")
     with pytest.raises(InputError, match="figures"):
-        save_figure(a_figure(), tmp_path / "figures" / "f", Provenance(**NOTE))
+        save_figure(a_figure(), tmp_path / "figures" / "f", NOTE)
     assert (tmp_path / "figures").read_text() == "in the way"
 
 
@@ -111,12 +110,11 @@ def test_what_is_noted_names_no_place_of_one_machine(given, kept):
 
 
 def test_a_note_is_read_back_and_another_file_is_refused(tmp_path):
-    note = Provenance(**NOTE)
-    (tmp_path / "f.json").write_text(note.as_json())
-    assert read_provenance(tmp_path / "f.json") == note
+    write_together(tmp_path / "f", NOTE, {})
+    assert read_origin(tmp_path / "f.json") == NOTE
     (tmp_path / "f.json").write_text("{}")
     with pytest.raises(InputError, match=r"f\.json"):
-        read_provenance(tmp_path / "f.json")
+        read_origin(tmp_path / "f.json")
 
 
 def git(folder: Path, *words: str) -> str:

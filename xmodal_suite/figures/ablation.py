@@ -10,7 +10,6 @@ from xmodal_suite.figures import style
 from xmodal_suite.figures.style import DASHES, INK, PALETTE, QUIET, Look
 
 
-@style.figure
 def study_rows(frame: pd.DataFrame) -> Figure:
     """Draw the recall of each row of a study, one below the other; the first is the reference.
 
@@ -39,7 +38,6 @@ def study_rows(frame: pd.DataFrame) -> Figure:
     return figure
 
 
-@style.figure
 def learning_curve(
     points: pd.DataFrame, lines: pd.DataFrame, target: tuple[str, float] | None = None
 ) -> Figure:

@@ -14,7 +14,6 @@ from xmodal_suite.published import DIMENSIONS, GALLERIES
 _CHANCE: Look = {"color": QUIET, "linewidth": 0.7}
 
 
-@style.figure
 def recall_readings(frame: pd.DataFrame) -> Figure:
     """Draw the recall of each table row under each reading of the row label (paper, Tables 1, 2).
 
@@ -40,7 +39,6 @@ def recall_readings(frame: pd.DataFrame) -> Figure:
     return figure
 
 
-@style.figure
 def recall_law(rows: pd.DataFrame, clips: int) -> Figure:
     """Draw recall against K/N: on one curve if rows are galleries, on three if dimensions.
 
@@ -80,7 +78,6 @@ def recall_law(rows: pd.DataFrame, clips: int) -> Figure:
     return figure
 
 
-@style.figure
 def recall_against_gallery(frame: pd.DataFrame) -> Figure:
     """Draw recall against the number of candidates ranked, on logarithmic axes.
 
@@ -108,7 +105,6 @@ def recall_against_gallery(frame: pd.DataFrame) -> Figure:
     return figure
 
 
-@style.figure
 def methods(frame: pd.DataFrame) -> Figure:
     """Draw Recall@K of each method, one below the other, with its interval.
 
@@ -131,7 +127,6 @@ def methods(frame: pd.DataFrame) -> Figure:
     return figure
 
 
-@style.figure
 def categories(frame: pd.DataFrame) -> Figure:
     """Draw, label by label, how often the match is found and how much else is relevant.
 
