@@ -9,7 +9,7 @@ import pandas as pd
 from xmodal.config import InputError
 from xmodal.files import atomic
 from xmodal_suite.provenance import read_origin
-from xmodal_suite.tables import methods_layout, recall_layout, without_tags
+from xmodal_suite.tables import methods_layout, without_tags
 
 TEMPLATE = Path(__file__).with_name("page.md")
 
@@ -39,7 +39,6 @@ def write_report(figures: Path) -> str:
     page = template.render(
         source=without_tags(origin["source"]),
         text=lambda name: _read(figures / f"{name}.md"),
-        table=lambda name: _read(figures / f"{name}.md"),
         picture=picture,
         exists=lambda name: any(figures.glob(f"{name}.*")),
         card=card,
@@ -48,7 +47,11 @@ def write_report(figures: Path) -> str:
     )
     with atomic(figures / "README.md") as fresh:
         fresh.write_text(re.sub(r"\n{3,}", "\n\n", page), encoding="utf-8")
-    return _summary(figures, origin["source"])
+    headline = methods_layout(pd.read_csv(figures / "headline.csv")).to_string(index=False)
+    return (
+        f"Recall in percent, on {origin['source']}:\n\n{headline}\n\n"
+        f"{_read(figures / 'verdict.md')}\n\nAll tables and pictures are in {figures}/README.md."
+    )
 
 
 def _runs(figures: Path) -> pd.DataFrame:
@@ -75,19 +78,6 @@ def _read(path: Path, heading: str | None = None) -> str:
         if not text:
             raise InputError(f"{path} has nothing under the heading {heading!r}: name another")
     return text.strip()
-
-
-def _summary(figures: Path, source: str) -> str:
-    """Return the recall tables as plain text, and where to look next."""
-    shown = {
-        "audio → video": recall_layout(pd.read_csv(figures / "table1.csv")),
-        "video → audio": recall_layout(pd.read_csv(figures / "table2.csv")),
-        "all methods": methods_layout(pd.read_csv(figures / "headline.csv")),
-    }
-    tables = [f"{title}\n{table.to_string(index=False)}" for title, table in shown.items()]
-    head = f"Recall in percent, on {source}:"
-    end = f"All tables and pictures are in {figures}/README.md."
-    return "\n\n".join([head, *tables, _read(figures / "verdict.md"), end])
 
 
 def fill_page(page: Path) -> None:

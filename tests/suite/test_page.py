@@ -40,7 +40,7 @@ def origin(notebook: str, commit: str, fingerprint: str = "f" * 64) -> Origin:
 
 @pytest.fixture
 def figures(tmp_path: Path) -> Path:
-    for name in re.findall(r'table\("(\w+)"\)', PLAIN + REST):
+    for name in set(re.findall(r'text\("(\w+)"\)', PLAIN + REST)) - {"verdict", "level"}:
         note = origin("06_beyond", "bbb") if name == "cca" else origin("03_recall", "aaa")
         save_table(FRAME, tmp_path / name, note, f"Caption of {name}")
     (tmp_path / "verdict.md").write_text("They differ by 3.0 points.\n")
@@ -119,7 +119,7 @@ def test_the_committed_page_is_true_of_every_file_beside_it(tmp_path: Path):
 
 
 def test_a_study_is_part_of_the_page_where_there_is_one(figures: Path):
-    tables = re.findall(r'table\("(\w+)"\)', STUDY)
+    tables = re.findall(r'text\("(\w+)"\)', STUDY)
     for name in tables:
         save_table(FRAME, figures / name, origin("07_study", "ddd"), f"Table of study {name[-4:]}")
     write_report(figures)

@@ -32,15 +32,6 @@ STUDY = Study(**SETTINGS)
 CLIPS = by_hand([[0]] * 16)
 
 
-def test_every_row_is_trained_with_every_seed_the_first_seed_first():
-    assert list(Study(**{**SETTINGS, "seeds": [3, 4]}).runs().items()) == [
-        ("text-seed3", {"steps": 10, "seed": 3}),
-        ("wide-seed3", {"steps": 10, "margin": 0.5, "seed": 3}),
-        ("text-seed4", {"steps": 10, "seed": 4}),
-        ("wide-seed4", {"steps": 10, "margin": 0.5, "seed": 4}),
-    ]
-
-
 def test_what_was_measured_is_gathered_in_the_order_of_the_rows(tmp_path: Path):
     leave_run(tmp_path / "wide-seed1", 20)
     leave_run(tmp_path / "text-seed0", 10)
