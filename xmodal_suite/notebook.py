@@ -18,12 +18,12 @@ from IPython.display import Markdown, display
 from matplotlib.figure import Figure
 
 from xmodal.checkpoint import SHIPPED, WEIGHTS, digest
-from xmodal.config import InputError
+from xmodal.config import InputError, validated
 from xmodal.data.features import read_manifest
 from xmodal.files import atomic
 from xmodal_suite.figures import style
 from xmodal_suite.kept import read_frame, read_notes, write_frame
-from xmodal_suite.parameters import declared, require_parameters
+from xmodal_suite.parameters import declared
 from xmodal_suite.provenance import Origin, portable, project_commit, save_figure, write_together
 from xmodal_suite.tables import save_table, without_tags
 
@@ -52,14 +52,14 @@ def start(notebook: str, namespace: dict[str, Any]) -> "Book":
     """
     os.chdir(PROJECT)
     parameters = declared(PROJECT / "notebooks" / f"{notebook}.ipynb")
-    given = set(parameters)
+    given = set(parameters.model_fields)
     if "_book" not in namespace:  # later, and by hand, cells have set other names
         plain = (bool, int, float, str, list, dict, type(None))
         given |= {n for n, v in namespace.items() if isinstance(v, plain) and n[0].islower()}
-    require_parameters(notebook, parameters, {name: namespace[name] for name in given})
-    book = Book(notebook, namespace, {name: default for name, (_, default) in parameters.items()})
-    namespace["_book"] = book
-    return book
+    validated(parameters, {name: namespace[name] for name in given})
+    defaults = {name: field.default for name, field in parameters.model_fields.items()}
+    namespace["_book"] = Book(notebook, namespace, defaults)
+    return namespace["_book"]
 
 
 class Book:
