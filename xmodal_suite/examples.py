@@ -124,8 +124,8 @@ def match_frame(embedded: Embeddings) -> pd.DataFrame:
     """Return the cosine of each clip's own pair, and the rank of its match in both directions."""
     cosine = (embedded.visual * embedded.audio).sum(dim=1).numpy().round(4)
     both = ranks(embedded.audio, embedded.visual)
-    ways = (direction for direction, *_ in directions(embedded))
-    places = {way: own.average().numpy() for way, own in zip(ways, both, strict=True)}
+    ways = zip(directions(embedded), both, strict=True)
+    places = {direction: own.average().numpy() for (direction, *_), own in ways}
     return pd.DataFrame({"cosine": cosine, **places})
 
 

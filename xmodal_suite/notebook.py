@@ -105,7 +105,8 @@ class Book:
         used, code = self._used(measure)
         parameters = {name: self._namespace[name] for name in self._defaults if name in used}
         texts = [v for v in pd.Series(parameters, dtype=object).explode() if isinstance(v, str)]
-        inputs = {portable(text): _mark(text) for text in texts if _is_input(text)}
+        marks = {portable(text): _mark(text) for text in texts}
+        inputs = {name: mark for name, mark in marks.items() if mark is not None}
         frames = read_notes(self.folder)["frames"]
         inputs |= {name: frames[name]["sha256"] for name in sorted(self._kept & used)}
         return {"parameters": portable(parameters), "inputs": inputs, "code": code}
@@ -218,14 +219,14 @@ def _names(code: CodeType) -> set[str]:
     return {step.argval for step in steps if step.opname == "LOAD_GLOBAL"}.union(*inner)
 
 
-def _is_input(place: str) -> bool:
-    """Tell whether a text names features, weights or media; a profile only says what to train."""
-    return ("/" in place and not place.endswith(".yaml")) or (SHIPPED / place).is_dir()
+def _mark(text: str) -> str | None:
+    """Return what tells features, weights or media from others: "" if they are not there.
 
-
-def _mark(place: str) -> str:
-    """Return what tells a feature set, a run or a file from another; "" if it is not there."""
-    path = Path(place) if "/" in place else SHIPPED / place
+    None if the text names none, as that of a profile, which only says what to train.
+    """
+    path = Path(text) if "/" in text else SHIPPED / text
+    if text.endswith(".yaml") or not ("/" in text or path.is_dir()):
+        return None
     for file in (path, path / WEIGHTS):
         if file.is_file():
             return digest(file)
