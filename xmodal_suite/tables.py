@@ -173,12 +173,11 @@ def _as_text(table: pd.DataFrame, decimals: int | Mapping[str, int]) -> pd.DataF
     return pd.DataFrame(texts)
 
 
-def intervals(frame: pd.DataFrame) -> list[str]:
+def intervals(frame: pd.DataFrame) -> pd.Series:
     """Write recalls in percent, a row each, with their intervals if known: "9.0 [8.3, 9.7]"."""
-    return [
-        f"{recall:.1f}" if np.isnan(low) else f"{recall:.1f} [{low:.1f}, {high:.1f}]"
-        for recall, low, high in frame[["recall", "low", "high"]].itertuples(index=False)
-    ]
+    one = "{:.1f}".format
+    ends = " [" + frame["low"].map(one) + ", " + frame["high"].map(one) + "]"
+    return frame["recall"].map(one) + ends.where(frame["low"].notna(), "")
 
 
 def recall_layout(tidy: pd.DataFrame) -> pd.DataFrame:
@@ -215,10 +214,8 @@ def splits_layout(tidy: pd.DataFrame) -> pd.DataFrame:
 
 def ablation_layout(frame: pd.DataFrame) -> pd.DataFrame:
     """Return `ablation_table` with a line a change: mean ± standard deviation over its seeds."""
-    cells = [
-        f"{mean:.1f}" if np.isnan(std) else f"{mean:.1f} ± {std:.1f}"
-        for mean, std in zip(frame["mean"], frame["std"], strict=True)
-    ]
+    spreads = frame["std"].map(" ± {:.1f}".format, na_action="ignore").fillna("")
+    cells = frame["mean"].map("{:.1f}".format) + spreads
     return spread(frame.assign(cell=cells), ["change", "seeds", "step"], "measure", "cell")
 
 

@@ -138,12 +138,12 @@ def categories(frame: pd.DataFrame) -> Figure:
     figure, axes = style.sheet(0.9 + 0.155 * len(ordered))
     axis, places = axes[0, 0], range(len(ordered))
     style.rows(axis, [f"{style.shorten(r.label, 34)} ({r.clips:,})" for r in ordered.itertuples()])
-    for column, label, look, face in (
-        ("relevant", "of the first 10, those that share a label", 1, "white"),
-        ("recall", "queries whose own clip is among the first 10", 0, PALETTE[0]),
-    ):
-        kind: Look = {"color": PALETTE[look], "marker": MARKERS[look], "markerfacecolor": face}
-        style.dots(axis, ordered, places, column, markersize=4.2, label=label, **kind)
+    share: Look = {"color": PALETTE[1], "marker": "s", "markerfacecolor": "white"}
+    share["label"] = "of the first 10, those that share a label"
+    own: Look = {"color": PALETTE[0], "marker": "o"}
+    own["label"] = "queries whose own clip is among the first 10"
+    style.dots(axis, ordered, places, "relevant", markersize=4.2, **share)
+    style.dots(axis, ordered, places, "recall", markersize=4.2, **own)
     axis.set(xlabel="%", xlim=(0, 100))
     style.legend(figure, 2)
     return figure
