@@ -14,7 +14,7 @@ from xmodal.data.features import read_manifest
 from xmodal.data.prepare import PrepareConfig
 from xmodal.files import locked
 from xmodal_suite.kept import read_frame, read_notes
-from xmodal_suite.parameters import declared, require_parameters
+from xmodal_suite.parameters import declared
 from xmodal_suite.profile import Profile
 
 profile = validated(Profile, dict(config))
@@ -64,12 +64,16 @@ def parameters(notebook):
     """The parameters of a notebook, those of the profile last."""
     common = {"features": DATA, "results": RESULTS, "figures": FIGURES}
     common["measure"] = "read" if profile.draw else "again"
-    known = declared(Path("notebooks", f"{notebook}.ipynb"))
+    model = declared(Path("notebooks", f"{notebook}.ipynb"))
+    known = model.model_fields
     values = {name: value for name, value in common.items() if name in known}
     values |= NOTEBOOKS[notebook][1] | profile.parameters.get(notebook, {})
     if "settings" in known:  # of a training: those that are no parameters of their own
         values["settings"] = {name: values.pop(name) for name in TRAINED.keys() - known.keys()}
-    require_parameters(notebook, known, values)
+    try:
+        validated(model, values)
+    except InputError as error:
+        raise InputError(f"notebook {notebook}: {error}") from None
     return values
 
 

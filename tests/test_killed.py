@@ -19,7 +19,7 @@ from xmodal.data.sample import SampleConfig, write_sample
 from xmodal.files import locked
 from xmodal.search import IndexConfig, build_index
 from xmodal.train import train
-from xmodal_suite.provenance import Provenance, save_figure
+from xmodal_suite.provenance import save_figure
 
 STAGES = ["sample", "prepare", "train", "index", "extract", "figure"]
 
@@ -36,8 +36,7 @@ class Stage(NamedTuple):
 def draw(stem: Path, seed: int) -> None:
     figure = Figure()
     figure.subplots().plot(np.random.default_rng(seed).normal(size=9))
-    note = {"fingerprint": "", "parameters": {"seed": seed}, "seeds": {}, "command": "draw"}
-    save_figure(figure, stem, Provenance(source="by hand", commit="", **note))
+    save_figure(figure, stem, {"source": "by hand", "parameters": {"seed": seed}})
 
 
 def extract_tones(config: Any, length: int) -> None:

@@ -27,10 +27,10 @@ def run_notebook(notebook: Path, out: Path, values: dict[str, Any]) -> None:
     """Run a notebook and keep its executed copy; exit with source and error if a cell fails."""
     out.parent.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
-    short = "/tmp" if len(os.fsencode(tempfile.gettempdir())) > 60 else None  # sockets' names are
     try:
         with (
-            tempfile.TemporaryDirectory(prefix="xmodal-", dir=short) as sockets,
+            # not the folder that a user chose: the names of sockets are short
+            tempfile.TemporaryDirectory(prefix="xmodal-", dir="/tmp") as sockets,
             # this interpreter, whatever kernels and settings a site or a user has installed
             patch.dict(os.environ, {"JUPYTER_PATH": sockets, "IPYTHONDIR": sockets}),
         ):

@@ -1,7 +1,6 @@
 """What queries retrieve: examples to look at (paper, section 4.2), and the neighbours of clips."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -34,31 +33,29 @@ def examples(
     audible = np.flatnonzero(~clips.silent)
     if len(audible) < max(seeded, extremes):
         raise InputError(f"{len(audible)} clips with sound are too few: ask for fewer examples")
-    rows: list[dict] = []
-    both = ranks(embedded.audio, embedded.visual)
+    ids, names = _ids(clips), _names(clips)
+    both, parts = ranks(embedded.audio, embedded.visual), []
     for number, (direction, query, gallery) in enumerate(directions(embedded)):
         cosine, item = (x.numpy() for x in nearest(query, gallery, min(SHOWN, len(gallery))))
         rank = both[number].average().numpy()
         lead = np.where(item[:, 0] == np.arange(len(item)), cosine[:, 0] - cosine[:, :2][:, -1], -1)
         off_median = np.abs(rank - np.median(rank[audible]))
-        chosen = {
-            kind: audible[np.argsort(order[audible], kind="stable")][:extremes]
-            for kind, order in (("best", -lead), ("median", off_median), ("worst", -rank))
-        }
         drawn = np.random.default_rng([seed, number]).permutation(audible)
-        chosen["random"] = drawn[:seeded]
-        for kind, row in [(kind, row) for kind, some in chosen.items() for row in some]:
-            labels = clips.labels_of(row)
-            query_of: dict[str, Any] = {"kind": kind, "direction": direction}
-            query_of["query_id"] = str(clips.ids[row])
-            query_of |= {"query_labels": "; ".join(labels), "rank": float(rank[row])}
-            for place, match in enumerate(item[row]):
-                found: dict[str, Any] = {"candidates": len(item), "place": place + 1}
-                others = clips.labels_of(match)
-                found |= {"match_id": str(clips.ids[match]), "match_labels": "; ".join(others)}
-                found |= {"cosine": float(cosine[row, place]), "own": bool(match == row)}
-                rows.append(query_of | found | {"shared": len({*labels} & {*others})})
-    return pd.DataFrame(rows)
+        chosen = [
+            (kind, row)
+            for kind, order in (("best", -lead), ("median", off_median), ("worst", -rank))
+            for row in audible[np.argsort(order[audible], kind="stable")][:extremes]
+        ]
+        chosen += [("random", row) for row in drawn[:seeded]]
+        for kind, row in chosen:
+            matches = item[row]
+            shared = (clips.labels[matches] @ clips.labels[[row]].T).toarray()[:, 0]
+            part = {"kind": kind, "direction": direction, "query_id": ids[row]}
+            part |= {"query_labels": names[row], "rank": float(rank[row]), "candidates": len(item)}
+            part |= {"place": np.arange(len(matches)) + 1, "match_id": ids[matches]}
+            part |= {"match_labels": names[matches], "cosine": cosine[row].astype(float)}
+            parts.append(pd.DataFrame(part | {"own": matches == row, "shared": shared.astype(int)}))
+    return pd.concat(parts, ignore_index=True)
 
 
 def examples_table(
@@ -117,8 +114,7 @@ def points_frame(plane: np.ndarray, clips: FeatureSet, labels: int) -> pd.DataFr
     A row a clip: clip (id), labels (names, joined by "; "), label (a frequent one, or "other"),
     visual_x, visual_y, audio_x, audio_y.
     """
-    points = pd.DataFrame({"clip": [str(name) for name in clips.ids]})
-    points["labels"] = ["; ".join(clips.labels_of(row)) for row in range(len(clips))]
+    points = pd.DataFrame({"clip": _ids(clips), "labels": _names(clips)})
     points["label"] = frequent_labels(clips, labels)
     points[["visual_x", "visual_y", "audio_x", "audio_y"]] = np.hstack(np.split(plane, 2))
     return points
@@ -128,8 +124,8 @@ def match_frame(embedded: Embeddings) -> pd.DataFrame:
     """Return the cosine of each clip's own pair, and the rank of its match in both directions."""
     cosine = (embedded.visual * embedded.audio).sum(dim=1).numpy().round(4)
     both = ranks(embedded.audio, embedded.visual)
-    ways = (direction for direction, *_ in directions(embedded))
-    places = {way: own.average().numpy() for way, own in zip(ways, both, strict=True)}
+    ways = zip(directions(embedded), both, strict=True)
+    places = {direction: own.average().numpy() for (direction, *_), own in ways}
     return pd.DataFrame({"cosine": cosine, **places})
 
 
@@ -147,3 +143,13 @@ def neighbours_frame(embedded: Embeddings, k: int, rows: np.ndarray | None = Non
         columns |= {"rank": np.tile(np.arange(1, k + 1), len(rows)), "item": item}
         found.append(pd.DataFrame(columns | {"cosine": cosine.round(4)}))
     return pd.concat(found).sort_values(["direction", "query", "rank"], ignore_index=True)
+
+
+def _ids(clips: FeatureSet) -> np.ndarray:
+    """Return the ids of clips as text: object, (clips,)."""
+    return np.array([str(name) for name in clips.ids], object)
+
+
+def _names(clips: FeatureSet) -> np.ndarray:
+    """Return the label names of each clip, joined by "; ": object, (clips,)."""
+    return np.array(["; ".join(clips.labels_of(row)) for row in range(len(clips))], object)

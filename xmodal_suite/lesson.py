@@ -5,7 +5,8 @@ import inspect
 import textwrap
 from collections.abc import Callable
 
-from IPython.display import DisplayHandle, Markdown
+from IPython.core.pylabtools import print_figure
+from IPython.display import DisplayHandle, Image, Markdown
 
 from xmodal.checkpoint import RunFolder
 from xmodal.config import TrainConfig
@@ -52,7 +53,8 @@ def live_curves(config: TrainConfig) -> Callable[[], None]:
             class_start_step=config.class_start_step,
             gallery_size=config.validation_gallery,
         )
-        for handle, content in zip(handles, (Markdown(words), curves), strict=True):
+        contents = Markdown(words), Image(print_figure(curves))
+        for handle, content in zip(handles, contents, strict=True):
             (handle.update if shown else handle.display)(content)
         shown = True
 

@@ -7,7 +7,7 @@ import json
 import os
 import shlex
 import textwrap
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from hashlib import sha256
 from pathlib import Path
 from types import CodeType, FunctionType
@@ -18,18 +18,13 @@ from IPython.display import Markdown, display
 from matplotlib.figure import Figure
 
 from xmodal.checkpoint import SHIPPED, WEIGHTS, digest
-from xmodal.config import InputError
+from xmodal.config import InputError, validated
 from xmodal.data.features import read_manifest
-from xmodal_suite import figures
+from xmodal.files import atomic
+from xmodal_suite.figures import style
 from xmodal_suite.kept import read_frame, read_notes, write_frame
-from xmodal_suite.parameters import declared, require_parameters
-from xmodal_suite.provenance import (
-    Provenance,
-    portable,
-    project_commit,
-    save_figure,
-    write_together,
-)
+from xmodal_suite.parameters import declared
+from xmodal_suite.provenance import Origin, portable, project_commit, save_figure, write_together
 from xmodal_suite.tables import save_table, without_tags
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -57,14 +52,14 @@ def start(notebook: str, namespace: dict[str, Any]) -> "Book":
     """
     os.chdir(PROJECT)
     parameters = declared(PROJECT / "notebooks" / f"{notebook}.ipynb")
-    given = set(parameters)
+    given = set(parameters.model_fields)
     if "_book" not in namespace:  # later, and by hand, cells have set other names
         plain = (bool, int, float, str, list, dict, type(None))
         given |= {n for n, v in namespace.items() if isinstance(v, plain) and n[0].islower()}
-    require_parameters(notebook, parameters, {name: namespace[name] for name in given})
-    book = Book(notebook, namespace, {name: default for name, (_, default) in parameters.items()})
-    namespace["_book"] = book
-    return book
+    validated(parameters, {name: namespace[name] for name in given})
+    defaults = {name: field.default for name, field in parameters.model_fields.items()}
+    namespace["_book"] = Book(notebook, namespace, defaults)
+    return namespace["_book"]
 
 
 class Book:
@@ -109,8 +104,9 @@ class Book:
         """Return what a function uses: parameters, code, and by name features, weights, frames."""
         used, code = self._used(measure)
         parameters = {name: self._namespace[name] for name in self._defaults if name in used}
-        places = [v for value in parameters.values() for v in _texts(value)]
-        inputs = {portable(place): _mark(place) for place in places if _is_input(place)}
+        texts = [v for v in pd.Series(parameters, dtype=object).explode() if isinstance(v, str)]
+        marks = {portable(text): _mark(text) for text in texts}
+        inputs = {name: mark for name, mark in marks.items() if mark is not None}
         frames = read_notes(self.folder)["frames"]
         inputs |= {name: frames[name]["sha256"] for name in sorted(self._kept & used)}
         return {"parameters": portable(parameters), "inputs": inputs, "code": code}
@@ -134,22 +130,22 @@ class Book:
         return read_notes(self.folder)["source"] or "the paper"
 
     @property
-    def origin(self) -> Provenance:
-        """Where what the notebook shows comes from."""
+    def origin(self) -> Origin:
+        """Where what the notebook shows comes from, and the command that makes it again."""
         manifest = read_notes(self.folder)
         parameters = {name: self._namespace[name] for name in self._defaults if name != "measure"}
         differing = {n: v for n, v in parameters.items() if v != self._defaults[n]}
         command = ["papermill", f"notebooks/{self.name}.ipynb", f"runs/{self.name}.ipynb"]
         command += ["-y", json.dumps(portable(differing))] if differing else []
         commits = {manifest["frames"][name]["commit"] for name in self._kept}
-        return Provenance(
-            source=self.source,
-            fingerprint=manifest["fingerprint"],
-            parameters=portable(parameters),
-            seeds={name: value for name, value in parameters.items() if name.endswith("seed")},
-            command=shlex.join(command),
-            commit=", ".join(sorted(commits)),
-        )
+        return {
+            "source": self.source,
+            "fingerprint": manifest["fingerprint"],
+            "parameters": portable(parameters),
+            "seeds": {name: value for name, value in parameters.items() if name.endswith("seed")},
+            "command": shlex.join(command),
+            "commit": ", ".join(sorted(commits)),
+        }
 
     def show(
         self,
@@ -175,12 +171,14 @@ class Book:
         protocol : dict, optional
             How recalls were measured: see `recall_protocol`.
         """
-        origin, path = self.origin.model_copy(update={"protocol": protocol}), self.figures / stem
+        path, origin = self.figures / stem, self.origin
+        if protocol:
+            origin["protocol"] = protocol
         if isinstance(shown, Figure):
-            figures.style.sign(shown, origin.source)
-            image = save_figure(shown, path, origin.model_copy(update={"caption": caption}))
+            style.sign(shown, self.source)
+            image = save_figure(shown, path, origin | {"caption": caption})
             image.alt = caption
-            words = f"*{caption.rstrip('.')}. Source: {origin.source}.*"
+            words = f"*{caption.rstrip('.')}. Source: {self.source}.*"
             display(image, Markdown(without_tags(words)))
         else:
             display(save_table(shown, path, origin, caption, decimals, layout))
@@ -194,13 +192,14 @@ class Book:
         """
         sentence = without_tags(sentence if holds else f"*{BROKEN}* {sentence}")
         if stem:
-            write_together(self.figures / stem, {".md": f"{sentence}\n".encode()})
+            with atomic(self.figures / f"{stem}.md") as fresh:
+                fresh.write_text(f"{sentence}\n", encoding="utf-8")
         display(Markdown(sentence))
 
     def page(self, stem: str, page: str, words: str) -> None:
         """Save a page as ``<figures>/<stem>.html`` with its origin, and show a link to it."""
         path = self.figures / stem
-        write_together(path, {".html": page.encode(), ".json": self.origin.as_json().encode()})
+        write_together(path, self.origin, {".html": page})
         display(Markdown(f"[{words}]({os.path.relpath(path, 'notebooks')}.html)"))
 
 
@@ -220,21 +219,15 @@ def _names(code: CodeType) -> set[str]:
     return {step.argval for step in steps if step.opname == "LOAD_GLOBAL"}.union(*inner)
 
 
-def _texts(value: Any) -> Iterable[str]:
-    """Yield the texts of a parameter: itself, or those in a list."""
-    return [v for v in (value if isinstance(value, list) else [value]) if isinstance(v, str)]
+def _mark(text: str) -> str | None:
+    """Return what tells features, weights or media from others: "" if they are not there.
 
-
-def _is_input(place: str) -> bool:
-    """Tell whether a text names features, weights or media; a profile only says what to train."""
-    return ("/" in place and not place.endswith(".yaml")) or (SHIPPED / place).is_dir()
-
-
-def _mark(place: str) -> str:
-    """Return what tells a feature set, a run or a file from another; "" if it is not there."""
-    path = Path(place) if "/" in place else SHIPPED / place
-    if (path / WEIGHTS).exists():
-        return digest(path / WEIGHTS)
-    return str(read_manifest(path).get("fingerprint", "")) or (
-        digest(path) if path.is_file() else ""
-    )
+    None if the text names none, as that of a profile, which only says what to train.
+    """
+    path = Path(text) if "/" in text else SHIPPED / text
+    if text.endswith(".yaml") or not ("/" in text or path.is_dir()):
+        return None
+    for file in (path, path / WEIGHTS):
+        if file.is_file():
+            return digest(file)
+    return str(read_manifest(path).get("fingerprint", ""))

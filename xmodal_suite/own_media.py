@@ -43,10 +43,9 @@ def write_fold(pairs: Pairs, split: np.ndarray, folder: Path, shuffle: int | Non
         training = np.flatnonzero(split == "train")
         audio[training] = audio[np.random.default_rng(shuffle).permutation(training)]
     folder.mkdir(parents=True, exist_ok=True)
-    arrays = {"visual": pairs.visual, "audio": audio, "ids": pairs.ids, "split": split}
-    np.savez(folder / "pairs.npz", **arrays)  # type: ignore[arg-type]
-    features = folder / "features"
-    prepare(PrepareConfig(shards=folder / "pairs.npz", out=features, source="a fold"))
+    file, features = folder / "pairs.npz", folder / "features"
+    np.savez(file, visual=pairs.visual, audio=audio, ids=pairs.ids, split=split)
+    prepare(PrepareConfig(shards=file, out=features, source="a fold"))
     return features
 
 

@@ -8,8 +8,8 @@ import pandas as pd
 
 from xmodal.config import InputError
 from xmodal.files import atomic
-from xmodal_suite.provenance import read_provenance
-from xmodal_suite.tables import methods_layout, recall_layout, without_tags
+from xmodal_suite.provenance import read_origin
+from xmodal_suite.tables import methods_layout, without_tags
 
 TEMPLATE = Path(__file__).with_name("page.md")
 
@@ -19,14 +19,14 @@ def write_report(figures: Path) -> str:
 
     A picture may be missing; InputError if a table is, or the note of where it comes from.
     """
-    origin = read_provenance(figures / "table1.json")
-    card = origin.protocol or {}
+    origin = read_origin(figures / "table1.json")
+    card = origin["protocol"]
     sizes = sorted((int(size), count) for size, count in card["galleries"].items())
 
     def picture(name: str, title: str) -> str:
         if not (figures / f"{name}.png").exists():
             return ""
-        caption = read_provenance(figures / f"{name}.json").caption or title
+        caption = read_origin(figures / f"{name}.json").get("caption", title)
         files = f"[PDF]({name}.pdf) · [SVG]({name}.svg) · [origin]({name}.json)"
         return f"### {title}\n\n![{caption}]({name}.png)\n\n{files}\n"
 
@@ -37,9 +37,8 @@ def write_report(figures: Path) -> str:
         undefined=jinja2.StrictUndefined,
     )
     page = template.render(
-        source=without_tags(origin.source),
+        source=without_tags(origin["source"]),
         text=lambda name: _read(figures / f"{name}.md"),
-        table=lambda name: _read(figures / f"{name}.md"),
         picture=picture,
         exists=lambda name: any(figures.glob(f"{name}.*")),
         card=card,
@@ -48,7 +47,11 @@ def write_report(figures: Path) -> str:
     )
     with atomic(figures / "README.md") as fresh:
         fresh.write_text(re.sub(r"\n{3,}", "\n\n", page), encoding="utf-8")
-    return _summary(figures, origin.source)
+    headline = methods_layout(pd.read_csv(figures / "headline.csv")).to_string(index=False)
+    return (
+        f"Recall in percent, on {origin['source']}:\n\n{headline}\n\n"
+        f"{_read(figures / 'verdict.md')}\n\nAll tables and pictures are in {figures}/README.md."
+    )
 
 
 def _runs(figures: Path) -> pd.DataFrame:
@@ -56,9 +59,10 @@ def _runs(figures: Path) -> pd.DataFrame:
     made = [path for kind in ("tex", "png", "html") for path in figures.glob(f"*.{kind}")]
     notes = []
     for path in sorted(made):
-        note = read_provenance(path.with_suffix(".json"))
-        run = note.command.partition("notebooks/")[2].partition(".")[0]
-        notes.append((run, note.commit, note.fingerprint[:16], f"[{path.stem}]({path.stem}.json)"))
+        note = read_origin(path.with_suffix(".json"))
+        run = note["command"].partition("notebooks/")[2].partition(".")[0]
+        link = f"[{path.stem}]({path.stem}.json)"
+        notes.append((run, note["commit"], note["fingerprint"][:16], link))
     frame = pd.DataFrame(notes, columns=["run", "commit", "features", "made"])
     return frame.groupby(["run", "commit", "features"], as_index=False).agg(", ".join)
 
@@ -74,19 +78,6 @@ def _read(path: Path, heading: str | None = None) -> str:
         if not text:
             raise InputError(f"{path} has nothing under the heading {heading!r}: name another")
     return text.strip()
-
-
-def _summary(figures: Path, source: str) -> str:
-    """Return the recall tables as plain text, and where to look next."""
-    shown = {
-        "audio → video": recall_layout(pd.read_csv(figures / "table1.csv")),
-        "video → audio": recall_layout(pd.read_csv(figures / "table2.csv")),
-        "all methods": methods_layout(pd.read_csv(figures / "headline.csv")),
-    }
-    tables = [f"{title}\n{table.to_string(index=False)}" for title, table in shown.items()]
-    head = f"Recall in percent, on {source}:"
-    end = f"All tables and pictures are in {figures}/README.md."
-    return "\n\n".join([head, *tables, _read(figures / "verdict.md"), end])
 
 
 def fill_page(page: Path) -> None:

@@ -26,14 +26,6 @@ class Study(StageConfig):
     rows: dict[FolderName, Row] = Field(min_length=1, description="By name; the base line first.")
     seeds: list[int] = Field([0], min_length=1, description="Each row is trained once a seed.")
 
-    def runs(self) -> dict[str, dict[str, Any]]:
-        """Return the settings of every run, by its name; the first seed first."""
-        return {
-            f"{name}-seed{seed}": {**self.base, **row.change, "seed": seed}
-            for seed in self.seeds
-            for name, row in self.rows.items()
-        }
-
 
 class Profile(StageConfig):
     """Every choice of a batch, as a file in ``profiles/`` writes it down."""
@@ -81,9 +73,10 @@ class Profile(StageConfig):
     def study_runs(self) -> dict[str, dict[str, Any]]:
         """Return the settings of every run of every study, by ``study/row-seed``."""
         return {
-            f"{name}/{run}": settings
+            f"{name}/{row}-seed{seed}": {**study.base, **change.change, "seed": seed}
             for name, study in self.studies.items()
-            for run, settings in study.runs().items()
+            for seed in study.seeds
+            for row, change in study.rows.items()
         }
 
     def trainings(self) -> dict[str, dict[str, Any]]:

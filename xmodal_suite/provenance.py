@@ -12,21 +12,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import matplotlib.style
 import pandas as pd
 from IPython.display import Image
 from matplotlib.figure import Figure
-from pydantic import Field, ValidationError
 
-from xmodal.config import InputError, StageConfig
+from xmodal.config import InputError
 from xmodal.files import atomic, locked
+from xmodal_suite.figures import style
 
 _ROOT = Path(__file__).resolve().parents[1]
 
-# Unless told not to, matplotlib stamps its files with a date and names SVG parts by chance.
+# Unless told not to, matplotlib stamps these files with a date.
 _UNDATED: dict[str, dict[str, None]] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
-_SAVING = {"svg.hashsalt": "xmodal", "savefig.dpi": 140}
-_SAVING |= {"pdf.fonttype": 42}  # TrueType: journals refuse Type 3
 SHOWN = 110
 """Pixels to an inch of a figure as a notebook shows it."""
 
@@ -49,25 +46,8 @@ def project_commit() -> str:
     return f"{commit}-dirty" if changed else commit
 
 
-class Provenance(StageConfig):
-    """Where a figure or a table comes from."""
-
-    source: str = Field(min_length=1, description="The data, as a reader knows them.")
-    fingerprint: str = Field(description="Fingerprint of the features.")
-    parameters: dict[str, Any] = Field(description="What was chosen, by name.")
-    seeds: dict[str, int] = Field(description="Every seed, by what it governs.")
-    command: str = Field(description="The command that makes it again.")
-    commit: str = Field(default_factory=project_commit, description="State of the project's code.")
-    protocol: dict[str, Any] | None = Field(
-        None, exclude_if=lambda card: card is None, description="How recalls were measured."
-    )
-    caption: str = Field(
-        "", exclude_if=lambda text: not text, description="What a figure shows, in a sentence."
-    )
-
-    def as_json(self) -> str:
-        """Return the note as JSON text, keys sorted."""
-        return json.dumps(self.model_dump(), sort_keys=True, indent=2, ensure_ascii=False) + "\n"
+Origin = dict[str, Any]
+"""Where a figure or a table comes from, as `xmodal_suite.notebook.Book.origin` tells it."""
 
 
 def recall_protocol(
@@ -92,32 +72,34 @@ def recall_protocol(
     }
 
 
-def read_provenance(path: Path) -> Provenance:
+def read_origin(path: Path) -> Origin:
     """Read the note beside a figure or a table; InputError if the file is no such note."""
     try:
-        return Provenance.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError):
+        origin = dict(json.loads(path.read_bytes()))
+        return origin | {name: origin[name] for name in ("source", "fingerprint", "commit")}
+    except (OSError, ValueError, KeyError):
         raise InputError(f"{path} is no note of where something comes from: restore it") from None
 
 
-def save_figure(figure: Figure, stem: Path, provenance: Provenance) -> Image:
+def save_figure(figure: Figure, stem: Path, origin: Origin) -> Image:
     """Write ``stem``.pdf, .svg, .png and .json, and return the PNG for a notebook to show."""
+    style.settle(figure)
     files = {}
-    with matplotlib.style.context(_SAVING, after_reset=True):
-        for kind in ("pdf", "svg", "png"):
-            buffer = io.BytesIO()
-            figure.savefig(buffer, format=kind, metadata=_UNDATED.get(kind))
-            files[f".{kind}"] = buffer.getvalue()
-    write_together(stem, files | {".json": provenance.as_json().encode()})
+    for kind in ("pdf", "svg", "png"):
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format=kind, metadata=_UNDATED.get(kind))
+        files[f".{kind}"] = buffer.getvalue()
+    write_together(stem, origin, files)
     return Image(files[".png"], width=round(figure.get_figwidth() * SHOWN))
 
 
-def write_together(stem: Path, files: Mapping[str, bytes]) -> None:
-    """Write every file, by suffix, before the first takes its place."""
+def write_together(stem: Path, origin: Origin, files: Mapping[str, str | bytes]) -> None:
+    """Write every file, by suffix, and the origin as JSON, before the first takes its place."""
+    note = json.dumps(origin, sort_keys=True, indent=2, ensure_ascii=False) + "\n"
     with locked(stem), contextlib.ExitStack() as waiting:
-        for suffix, content in files.items():
-            path = stem.with_name(stem.name + suffix)
-            waiting.enter_context(atomic(path)).write_bytes(content)
+        for suffix, content in {**files, ".json": note}.items():
+            fresh = waiting.enter_context(atomic(stem.with_name(stem.name + suffix)))
+            fresh.write_bytes(content if isinstance(content, bytes) else content.encode())
 
 
 def portable(value: Any) -> Any:

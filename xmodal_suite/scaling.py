@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from scipy import stats
 
 from xmodal.evaluation.cca import LINEAR
@@ -50,28 +51,18 @@ def published_level(gallery: int) -> tuple[str, float] | None:
     return (f"published, N = {gallery:,}", found.mean()) if len(found) else None
 
 
-def _fit(clips: np.ndarray, recall: np.ndarray, law: str) -> tuple[np.ndarray, np.ndarray, Any]:
-    """Return log clips, recall as the law makes it linear, and the line through them."""
-    x, y = np.log(clips), LAWS[law][0](recall)
-    return x, y, stats.linregress(x, y)
+def extrapolate(clips: ArrayLike, recall: ArrayLike, wanted: ArrayLike, law: str) -> np.ndarray:
+    """Continue one of `LAWS` by least squares, to one or several numbers of clips.
 
-
-def extrapolate(
-    clips: np.ndarray, recall: np.ndarray, wanted: float, law: str
-) -> tuple[float, float, float]:
-    """Continue one of `LAWS` by least squares: recall, its 95 % prediction interval, 0 to 100 %."""
-    x, y, line = _fit(clips, recall, law)
-    residual = y - line.intercept - line.slope * x
-    freedom = len(x) - 2
-    # two runs leave no scatter to judge by
-    scatter = np.sqrt((residual**2).sum() / freedom) if freedom else np.nan
-    spread = ((x - x.mean()) ** 2).sum()
-    at = np.log(wanted)
-    error = scatter * np.sqrt(1 + 1 / len(x) + (at - x.mean()) ** 2 / spread)
-    reach = stats.t.ppf(0.975, freedom) * error
+    Return recall and the ends of its 95 % prediction interval, (3, ...), all within 0 to 100 %.
+    """
+    linear, back = LAWS[law]
+    x, at = np.log(clips), np.log(wanted)
+    line = stats.linregress(x, linear(recall))
+    error = line.stderr * np.sqrt((len(x) + 1) * np.var(x) + (at - np.mean(x)) ** 2)
+    reach = stats.t.ppf(0.975, len(x) - 2) * error  # NaN with two runs: no scatter to judge by
     middle = line.intercept + line.slope * at
-    both = LAWS[law][1]([middle, middle - reach, middle + reach])
-    return tuple(both.clip(0, 100).tolist())
+    return back([middle, middle - reach, middle + reach]).clip(0, 100)
 
 
 def curve(points: pd.DataFrame, law: str, wanted: Sequence[float] | None = None) -> pd.DataFrame:
@@ -82,12 +73,14 @@ def curve(points: pd.DataFrame, law: str, wanted: Sequence[float] | None = None)
     prediction interval covers the scatter about the law, not whether the law goes on that far; with
     two runs it is NaN.
     """
-    lines = []
-    for method, part in points.groupby("method", sort=False):
-        known = part["clips"].to_numpy(), part["recall"].to_numpy()
-        for clips in wanted or np.geomspace(known[0].min(), REACH, 60):
-            lines.append((method, law, clips, *extrapolate(*known, clips, law)))
-    return pd.DataFrame(lines, columns=["method", "law", "clips", "recall", "low", "high"])
+    parts = []
+    for method, runs in points.groupby("method", sort=False):
+        clips = wanted or np.geomspace(runs["clips"].min(), REACH, 60)
+        found = extrapolate(runs["clips"], runs["recall"], clips, law)
+        part = pd.DataFrame(found.T, columns=["recall", "low", "high"])
+        parts.append(part.assign(method=method, law=law, clips=clips))
+    columns = ["method", "law", "clips", "recall", "low", "high"]
+    return pd.concat(parts, ignore_index=True)[columns]
 
 
 def hold_back(points: pd.DataFrame) -> pd.DataFrame:
@@ -102,11 +95,10 @@ def hold_back(points: pd.DataFrame) -> pd.DataFrame:
         smaller, held = part[part["clips"] < largest], part[part["clips"] == largest]
         if smaller["clips"].nunique() < 3:
             continue
-        known = smaller["clips"].to_numpy(), smaller["recall"].to_numpy()
-        measured = held["recall"].mean()
         for law in LAWS:
-            predicted = extrapolate(*known, largest, law)
-            lines.append((method, law, largest, *predicted, measured, smaller["clips"].max()))
+            predicted = extrapolate(smaller["clips"], smaller["recall"], largest, law)
+            measured = held["recall"].mean(), smaller["clips"].max()
+            lines.append((method, law, largest, *predicted, *measured))
     columns = ["method", "law", "clips", "recall", "low", "high", "measured", "fitted to"]
     return pd.DataFrame(lines, columns=columns)
 
@@ -128,10 +120,11 @@ def continued(points: pd.DataFrame, wanted: Sequence[float] | None = None) -> pd
 
 def clips_for(points: pd.DataFrame, law: str, level: float) -> float:
     """Return the number of clips at which one method's law reaches a recall; NaN if it falls."""
-    _, _, line = _fit(points["clips"].to_numpy(), points["recall"].to_numpy(), law)
+    linear, _ = LAWS[law]
+    line = stats.linregress(np.log(points["clips"]), linear(points["recall"]))
     if line.slope <= 0:
         return np.nan
-    return float(np.exp(min((LAWS[law][0](level) - line.intercept) / line.slope, 50)))
+    return float(np.exp(min((linear(level) - line.intercept) / line.slope, 50)))
 
 
 def curve_table(

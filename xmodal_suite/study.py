@@ -1,6 +1,5 @@
 """The ablation study: what was measured of its runs, and what each change does to recall."""
 
-import json
 from itertools import product
 from pathlib import Path
 
@@ -31,14 +30,14 @@ def study_frame(folder: Path, study: Study, clips: FeatureSet) -> pd.DataFrame:
         run = folder / f"{name}-seed{seed}"
         if not all((run / file).exists() for file in ("result.json", "recall.csv")):
             continue
-        found = pd.read_csv(run / "recall.csv")
-        if RunFolder(run).read("config.json")["config"]["joint_normalise"]:
+        found, read = pd.read_csv(run / "recall.csv"), RunFolder(run).read
+        if read("config.json")["config"]["joint_normalise"]:
             sizes = sorted(found.loc[found["split"] == "evaluation", "gallery"].unique())
             apart = recall_frame([embed_apart(run, clips)], sizes, ~clips.silent, resamples=0)
             found = pd.concat([found, apart.assign(split=APART)])
         keys = ["split", "gallery", "galleries", "k"]
         means = found.groupby(keys, sort=False)["recall"].mean().reset_index()
-        result = json.loads((run / "result.json").read_text())
+        result = read("result.json")
         about = {"clips": result["training_clips"], "step": result["best_step"]}
         parts.append(means.assign(row=name, seed=seed, **about)[COLUMNS])
     return pd.concat(parts[1:] or parts, ignore_index=True)

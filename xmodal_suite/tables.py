@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from pandas.io.formats.style import Styler
 
-from xmodal_suite.provenance import Provenance, write_together
+from xmodal_suite.provenance import Origin, write_together
 
 #: What `recall_layout` spreads; every other column names a row of the table.
 RECALL_COLUMNS = ["direction", "k", "recall", "low", "high"]
@@ -44,7 +44,7 @@ class Table(Styler):
 def save_table(
     tidy: pd.DataFrame,
     stem: Path,
-    provenance: Provenance,
+    origin: Origin,
     caption: str,
     decimals: int | Mapping[str, int] = 1,
     layout: Callable[[pd.DataFrame], pd.DataFrame] | None = None,
@@ -57,14 +57,13 @@ def save_table(
     all or by column (1 where not named); ``layout`` turns ``tidy`` into the table as shown.
     """
     table = layout(tidy) if layout else tidy
-    sentence = f"{caption.rstrip('. ')}. Source: {provenance.source}."
+    sentence = f"{caption.rstrip('. ')}. Source: {origin['source']}."
     files = {
         ".md": as_markdown(table, sentence, decimals),
         ".tex": as_latex(table, sentence, decimals, f"tab:{stem.name}"),
         ".csv": tidy.to_csv(index=False, lineterminator="\n", float_format=_six_digits),
-        ".json": provenance.as_json(),
     }
-    write_together(stem, {suffix: text.encode() for suffix, text in files.items()})
+    write_together(stem, origin, files)
     return as_html(table, sentence, decimals, stem.name)
 
 
@@ -174,12 +173,11 @@ def _as_text(table: pd.DataFrame, decimals: int | Mapping[str, int]) -> pd.DataF
     return pd.DataFrame(texts)
 
 
-def intervals(frame: pd.DataFrame) -> list[str]:
+def intervals(frame: pd.DataFrame) -> pd.Series:
     """Write recalls in percent, a row each, with their intervals if known: "9.0 [8.3, 9.7]"."""
-    return [
-        f"{recall:.1f}" if np.isnan(low) else f"{recall:.1f} [{low:.1f}, {high:.1f}]"
-        for recall, low, high in frame[["recall", "low", "high"]].itertuples(index=False)
-    ]
+    one = "{:.1f}".format
+    ends = " [" + frame["low"].map(one) + ", " + frame["high"].map(one) + "]"
+    return frame["recall"].map(one) + ends.where(frame["low"].notna(), "")
 
 
 def recall_layout(tidy: pd.DataFrame) -> pd.DataFrame:
@@ -216,10 +214,8 @@ def splits_layout(tidy: pd.DataFrame) -> pd.DataFrame:
 
 def ablation_layout(frame: pd.DataFrame) -> pd.DataFrame:
     """Return `ablation_table` with a line a change: mean ± standard deviation over its seeds."""
-    cells = [
-        f"{mean:.1f}" if np.isnan(std) else f"{mean:.1f} ± {std:.1f}"
-        for mean, std in zip(frame["mean"], frame["std"], strict=True)
-    ]
+    spreads = frame["std"].map(" ± {:.1f}".format, na_action="ignore").fillna("")
+    cells = frame["mean"].map("{:.1f}".format) + spreads
     return spread(frame.assign(cell=cells), ["change", "seeds", "step"], "measure", "cell")
 
 

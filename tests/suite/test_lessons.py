@@ -8,6 +8,7 @@ import nbformat
 import pytest
 import torch
 from IPython.display import DisplayHandle, Markdown
+from matplotlib.figure import Figure
 from torch import nn
 from torch.nn.functional import cosine_embedding_loss, cosine_similarity
 
@@ -15,6 +16,7 @@ from xmodal.config import TrainConfig
 from xmodal.loss import cosine_loss
 from xmodal.metrics import Ranks
 from xmodal.train import train
+from xmodal_suite import lesson
 from xmodal_suite.lesson import live_curves, source_of
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
@@ -34,6 +36,8 @@ def test_a_training_is_drawn_at_each_validation_and_once_complete_no_more(
     def display(handle: DisplayHandle, content: Any, update: bool = False) -> None:
         shown.setdefault(handle.display_id, []).append((update, content))
 
+    drawn_last: list[Figure] = []
+    monkeypatch.setattr(lesson, "print_figure", lambda figure: drawn_last.append(figure) or b"png")
     monkeypatch.setattr(DisplayHandle, "display", display)
     monkeypatch.setattr(DisplayHandle, "update", lambda *given: display(*given, update=True))
     config = tiny(tmp_path / "run")
@@ -42,7 +46,7 @@ def test_a_training_is_drawn_at_each_validation_and_once_complete_no_more(
     for drawn in (lines, pictures):
         assert [update for update, _ in drawn] == [False, True, True, True, True]
     assert isinstance(lines[0][1], Markdown) and "step 10 of 40" in lines[0][1].data
-    assert list(pictures[-1][1].axes[4].lines[0].get_xdata()) == [10, 20, 30, 40]
+    assert list(drawn_last[-1].axes[4].lines[0].get_xdata()) == [10, 20, 30, 40]
     shown.clear()
     train(config, live_curves(config))
     assert not shown

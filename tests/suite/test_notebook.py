@@ -11,13 +11,13 @@ import pytest
 from matplotlib.figure import Figure
 
 from xmodal.checkpoint import WEIGHTS
-from xmodal.config import InputError
+from xmodal.config import InputError, validated
 from xmodal.data.features import FORMAT
 from xmodal_suite import notebook
 from xmodal_suite.kept import LONG, read_frame, write_frame
 from xmodal_suite.notebook import BROKEN, start
-from xmodal_suite.parameters import declared, require_parameters
-from xmodal_suite.provenance import read_provenance
+from xmodal_suite.parameters import declared
+from xmodal_suite.provenance import read_origin
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 PARAMETERS = """
@@ -94,13 +94,15 @@ def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Page:
 
 def test_a_parameter_has_the_type_of_its_default_or_annotation(page: Page):
     known = declared(Path("notebooks/made_up.ipynb"))
-    assert known["clips"] == (int, 3) and known["rows"] == (list[int], [1, 2])
+    fields = known.model_fields
+    assert (fields["clips"].annotation, fields["clips"].default) == (int, 3)
+    assert (fields["rows"].annotation, fields["rows"].default) == (list[int], [1, 2])
     for given in ({"clips": 5, "margin": 1, "names": ["a"]}, {"margin": None, "rows": []}):
-        require_parameters("made_up", known, given)
+        validated(known, given)
     wrong = {"clip": 5, "clips": "5", "margin": "0.5", "rows": ["a"], "names": [1]}
     for name, value in wrong.items():
         with pytest.raises(InputError, match="clips" if name == "clip" else name):
-            require_parameters("made_up", known, {name: value})
+            validated(known, {name: value})
 
 
 def test_by_hand_a_notebook_starts_again_whatever_was_set_since(page: Page):
@@ -202,9 +204,9 @@ def test_a_figure_and_a_table_are_saved_with_their_origin(page: Page):
     figure, protocol = Figure(), {"seeds": "one"}
     book.show("drawn", figure, "Points.")
     book.show("listed", page.names["points"], "Points", protocol=protocol)
-    drawn, listed = (read_provenance(Path(f"figures/{stem}.json")) for stem in ("drawn", "listed"))
-    assert (drawn.caption, drawn.source, drawn.protocol) == ("Points.", "made-up clips", None)
-    assert listed.protocol == protocol and '"clips": 2' in listed.command
+    drawn, listed = (read_origin(Path(f"figures/{stem}.json")) for stem in ("drawn", "listed"))
+    assert (drawn["caption"], drawn["source"]) == ("Points.", "made-up clips")
+    assert listed["protocol"] == protocol and '"clips": 2' in listed["command"]
     assert "made-up clips" in [text.get_text() for text in figure.texts]
     assert pd.read_csv("figures/listed.csv")["clip"].tolist() == [0, 1]
     assert {path.suffix for path in Path("figures").glob("drawn.*")} >= {".png", ".pdf", ".svg"}

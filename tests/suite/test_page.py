@@ -11,7 +11,12 @@ from matplotlib.figure import Figure
 
 from xmodal.config import InputError
 from xmodal_suite.page import TEMPLATE, fill_page, write_report
-from xmodal_suite.provenance import Provenance, read_provenance, recall_protocol, save_figure
+from xmodal_suite.provenance import (
+    Origin,
+    read_origin,
+    recall_protocol,
+    save_figure,
+)
 from xmodal_suite.tables import save_table
 
 ROOT = Path(__file__).parents[2]
@@ -22,28 +27,26 @@ FRAME = pd.DataFrame(
 )
 
 
-def origin(notebook: str, commit: str, fingerprint: str = "f" * 64) -> Provenance:
+def origin(notebook: str, commit: str, fingerprint: str = "f" * 64) -> Origin:
     measured = pd.DataFrame({"gallery": [1024, 256], "galleries": [5, 23]})
-    return Provenance(
-        source="three clips",
-        fingerprint=fingerprint,
-        parameters={},
-        seeds={},
-        command=f"papermill notebooks/{notebook}.ipynb runs/{notebook}.ipynb",
-        commit=commit,
-        protocol=recall_protocol("three clips, no more", measured, "the galleries", 0.5),
-    )
+    return {
+        "source": "three clips",
+        "fingerprint": fingerprint,
+        "command": f"papermill notebooks/{notebook}.ipynb runs/{notebook}.ipynb",
+        "commit": commit,
+        "protocol": recall_protocol("three clips, no more", measured, "the galleries", 0.5),
+    }
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("figures")
-    for name in re.findall(r'table\("(\w+)"\)', PLAIN + REST):
+    for name in set(re.findall(r'text\("(\w+)"\)', PLAIN + REST)) - {"verdict", "level"}:
         note = origin("06_beyond", "bbb") if name == "cca" else origin("03_recall", "aaa")
         save_table(FRAME, folder / name, note, f"Caption of {name}")
     (folder / "verdict.md").write_text("They differ by 3.0 points.\n")
     (folder / "level.md").write_text("Ours is 0.4 of theirs.\n")
-    drawn = origin("04_umap", "ccc", "e" * 64).model_copy(update={"caption": "A map of three"})
+    drawn = origin("04_umap", "ccc", "e" * 64) | {"caption": "A map of three"}
     save_figure(Figure((1, 1)), folder / "umap", drawn)
     save_figure(Figure((1, 1)), folder / "architecture", origin("00_paper", "ccc", ""))
     return folder
@@ -107,8 +110,8 @@ def test_the_committed_page_is_true_of_every_file_beside_it(tmp_path: Path):
     found = told(folder / "README.md")
     assert set(found) == {path.stem for path in folder.glob("*.json")}
     for name, (_, commit, features) in found.items():
-        note = read_provenance(folder / f"{name}.json")
-        expected = (note.commit or "none", note.fingerprint[:16] or "none")
+        note = read_origin(folder / f"{name}.json")
+        expected = (note["commit"] or "none", note["fingerprint"][:16] or "none")
         assert (commit, features) == expected, name
 
 

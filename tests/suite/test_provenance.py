@@ -9,11 +9,11 @@ from matplotlib.figure import Figure
 import xmodal_suite.provenance
 from xmodal.config import InputError
 from xmodal_suite.provenance import (
-    Provenance,
     portable,
     project_commit,
-    read_provenance,
+    read_origin,
     save_figure,
+    write_together,
 )
 
 NOTE = {
@@ -29,7 +29,7 @@ NOTE = {
 def test_a_file_where_the_folder_should_be_is_refused(tmp_path):
     (tmp_path / "figures").write_text("in the way")
     with pytest.raises(InputError, match="figures"):
-        save_figure(Figure(), tmp_path / "figures" / "f", Provenance(**NOTE))
+        save_figure(Figure(), tmp_path / "figures" / "f", NOTE)
     assert (tmp_path / "figures").read_text() == "in the way"
 
 
@@ -46,12 +46,11 @@ def test_what_is_noted_names_no_place_of_one_machine(given, kept):
 
 
 def test_a_note_is_read_back_and_another_file_is_refused(tmp_path):
-    note = Provenance(**NOTE)
-    (tmp_path / "f.json").write_text(note.as_json())
-    assert read_provenance(tmp_path / "f.json") == note
+    write_together(tmp_path / "f", NOTE, {})
+    assert read_origin(tmp_path / "f.json") == NOTE
     (tmp_path / "f.json").write_text("{}")
     with pytest.raises(InputError, match=r"f\.json"):
-        read_provenance(tmp_path / "f.json")
+        read_origin(tmp_path / "f.json")
 
 
 def git(folder: Path, *words: str) -> str:

@@ -1,8 +1,8 @@
 """Pictures of the data, the training and the results: one function, one figure.
 
-Every function takes tidy frames, returns a matplotlib ``Figure`` in the house style, whatever
-matplotlib's settings are, and leaves these as they were. Room is kept at the bottom for the source
-of the data, which `style.sign` writes there.
+Every function takes tidy frames and returns a matplotlib ``Figure``. Importing this package sets
+matplotlib to the house style. Room is kept at the bottom of a figure for the source of the data,
+which `style.sign` writes there.
 """
 # ruff: noqa: F401
 

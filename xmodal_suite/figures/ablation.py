@@ -10,7 +10,6 @@ from xmodal_suite.figures import style
 from xmodal_suite.figures.style import DASHES, INK, PALETTE, QUIET, Look
 
 
-@style.figure
 def study_rows(frame: pd.DataFrame) -> Figure:
     """Draw the recall of each row of a study, one below the other; the first is the reference.
 
@@ -39,7 +38,6 @@ def study_rows(frame: pd.DataFrame) -> Figure:
     return figure
 
 
-@style.figure
 def learning_curve(
     points: pd.DataFrame, lines: pd.DataFrame, target: tuple[str, float] | None = None
 ) -> Figure:
@@ -60,9 +58,9 @@ def learning_curve(
         runs, fitted = points[points["method"] == method], lines[lines["method"] == method]
         band: Look = {"color": look["color"], "alpha": 0.13, "linewidth": 0}
         axis.fill_between(fitted["clips"], fitted["low"], fitted["high"], **band)
-        curve, last = fitted.set_index("clips")["recall"], runs["clips"].max()
-        end = np.exp(np.interp(np.log(last), np.log(curve.index), np.log(curve)))
-        curve = pd.concat([curve, pd.Series({last: end})]).sort_index()
+        curve, last = np.log(fitted.set_index("clips")["recall"]), runs["clips"].max()
+        curve[last] = np.interp(np.log(last), np.log(curve.index), curve)
+        curve = np.exp(curve).sort_index()
         axis.plot(curve.loc[:last], color=look["color"])
         axis.plot(curve.loc[last:], color=look["color"], linestyle=DASHES[1])
         label = style.shorten(method, 46)

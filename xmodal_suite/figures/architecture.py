@@ -30,7 +30,6 @@ _FEATURES = {
 _BRANCH = "4 fully connected layers, ReLU\nmap the features into the joint space"
 
 
-@style.figure
 def architecture() -> Figure:
     """Draw the two branches, the joint space and the shared classifier (paper, sections 2, 3.1).
 

@@ -25,7 +25,6 @@ _OWN: Look = {"face": HAIRLINE, "weight": "bold"}  # of the card of the query's 
 Point = tuple[float, float]
 
 
-@style.figure
 def retrieval(examples: pd.DataFrame) -> Figure:
     """Draw queries and what was retrieved for them as cards, one column for each direction.
 
@@ -50,7 +49,7 @@ def retrieval(examples: pd.DataFrame) -> Figure:
 
 def page(height: float) -> tuple[Figure, Axes]:
     """Return a figure of page width and its only axes, which cover it in inches."""
-    figure = style.PageFigure(figsize=(PAGE, height))
+    figure = Figure(figsize=(PAGE, height))
     axis = figure.add_axes((0, 0, 1, 1), xlim=(0, PAGE), ylim=(0, height))
     axis.set_axis_off()
     return figure, axis

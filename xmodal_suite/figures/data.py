@@ -10,7 +10,6 @@ from xmodal_suite.figures import style
 from xmodal_suite.figures.style import DASHES, INK, MODALITIES, PALETTE, QUIET, Look
 
 
-@style.figure
 def label_frequencies(labels: pd.DataFrame, labels_per_clip: pd.DataFrame) -> Figure:
     """Draw how often each label occurs, by rank, and how many labels a clip has.
 
@@ -49,7 +48,6 @@ def label_frequencies(labels: pd.DataFrame, labels_per_clip: pd.DataFrame) -> Fi
     return figure
 
 
-@style.figure
 def feature_norms(visual_norms: np.ndarray, audio_norms: np.ndarray) -> Figure:
     """Draw the L2 norms of both modalities, and one against the other.
 
@@ -79,7 +77,6 @@ def feature_norms(visual_norms: np.ndarray, audio_norms: np.ndarray) -> Figure:
     return figure
 
 
-@style.figure
 def correlations(components: pd.DataFrame) -> Figure:
     """Draw the canonical correlations, and how much variance the principal components hold.
 

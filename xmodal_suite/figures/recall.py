@@ -14,7 +14,6 @@ from xmodal_suite.published import DIMENSIONS, GALLERIES
 _CHANCE: Look = {"color": QUIET, "linewidth": 0.7}
 
 
-@style.figure
 def recall_readings(frame: pd.DataFrame) -> Figure:
     """Draw the recall of each table row under each reading of the row label (paper, Tables 1, 2).
 
@@ -40,7 +39,6 @@ def recall_readings(frame: pd.DataFrame) -> Figure:
     return figure
 
 
-@style.figure
 def recall_law(rows: pd.DataFrame, clips: int) -> Figure:
     """Draw recall against K/N: on one curve if rows are galleries, on three if dimensions.
 
@@ -80,7 +78,6 @@ def recall_law(rows: pd.DataFrame, clips: int) -> Figure:
     return figure
 
 
-@style.figure
 def recall_against_gallery(frame: pd.DataFrame) -> Figure:
     """Draw recall against the number of candidates ranked, on logarithmic axes.
 
@@ -108,7 +105,6 @@ def recall_against_gallery(frame: pd.DataFrame) -> Figure:
     return figure
 
 
-@style.figure
 def methods(frame: pd.DataFrame) -> Figure:
     """Draw Recall@K of each method, one below the other, with its interval.
 
@@ -131,7 +127,6 @@ def methods(frame: pd.DataFrame) -> Figure:
     return figure
 
 
-@style.figure
 def categories(frame: pd.DataFrame) -> Figure:
     """Draw, label by label, how often the match is found and how much else is relevant.
 
@@ -143,12 +138,12 @@ def categories(frame: pd.DataFrame) -> Figure:
     figure, axes = style.sheet(0.9 + 0.155 * len(ordered))
     axis, places = axes[0, 0], range(len(ordered))
     style.rows(axis, [f"{style.shorten(r.label, 34)} ({r.clips:,})" for r in ordered.itertuples()])
-    for column, label, look, face in (
-        ("relevant", "of the first 10, those that share a label", 1, "white"),
-        ("recall", "queries whose own clip is among the first 10", 0, PALETTE[0]),
-    ):
-        kind: Look = {"color": PALETTE[look], "marker": MARKERS[look], "markerfacecolor": face}
-        style.dots(axis, ordered, places, column, markersize=4.2, label=label, **kind)
+    share: Look = {"color": PALETTE[1], "marker": "s", "markerfacecolor": "white"}
+    share["label"] = "of the first 10, those that share a label"
+    own: Look = {"color": PALETTE[0], "marker": "o"}
+    own["label"] = "queries whose own clip is among the first 10"
+    style.dots(axis, ordered, places, "relevant", markersize=4.2, **share)
+    style.dots(axis, ordered, places, "recall", markersize=4.2, **own)
     axis.set(xlabel="%", xlim=(0, 100))
     style.legend(figure, 2)
     return figure

@@ -19,7 +19,6 @@ _LABEL_COLOURS = [PALETTE[n] for n in (2, 4, 9, 8, 5, 6)] + [INK, PALETTE[1]]  #
 _LETTERS = 20  # of a label, at most
 
 
-@style.figure
 def umap(points: pd.DataFrame, labels: int = 8, linked: int = 150, seed: int = 0) -> Figure:
     """Draw the map after training, coloured by label, and by modality with pairs linked.
 
@@ -55,7 +54,6 @@ def umap(points: pd.DataFrame, labels: int = 8, linked: int = 150, seed: int = 0
     return figure
 
 
-@style.figure
 def spaces(points: pd.DataFrame, labels: int = 8) -> Figure:
     """Draw all maps side by side: of both modalities coloured by modality, of one by label.
 

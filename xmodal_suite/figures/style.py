@@ -1,11 +1,9 @@
 """The house style: page width, type, colours, and what every figure has in common."""
 
-from collections.abc import Callable, Sequence
-from functools import wraps
-from io import BytesIO
+from collections.abc import Sequence
 from itertools import cycle
 from pathlib import Path
-from typing import Any, ParamSpec
+from typing import Any
 
 import matplotlib.style
 import numpy as np
@@ -14,7 +12,6 @@ import seaborn as sns
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
-from matplotlib.backend_bases import RendererBase
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 from numpy.typing import ArrayLike
@@ -37,59 +34,30 @@ MODALITIES: dict[str, Look] = {
 PLAIN = "{x:,.12g}"  # numbers at ticks: 1,000 rather than powers
 PUBLISHED = "published"  # what the paper reports; set apart, as is what begins with "chance"
 
-_HOUSE = Path(__file__).with_name("house.mplstyle")
-
-P = ParamSpec("P")
+matplotlib.style.use(["default", Path(__file__).with_name("house.mplstyle")])
 
 
-class PageFigure(Figure):
-    """A matplotlib figure that keeps the house style, and that a notebook shows by itself."""
-
-    def draw(self, renderer: RendererBase) -> None:
-        """Draw in the house style, which ticks made only now need too."""
-        with matplotlib.style.context(_HOUSE):
-            super().draw(renderer)
-
-    def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
-        width, height = (round(96 * inches) for inches in self.get_size_inches())
-        buffer = BytesIO()
-        self.savefig(buffer, format="png", dpi=2 * 96)  # two pixels to each of the screen's
-        return buffer.getvalue(), {"width": width, "height": height}
-
-
-def figure(draw: Callable[P, Figure]) -> Callable[P, Figure]:
-    """Make a function draw in the house style, and fix the layout at the end.
-
-    So every saving gives the same bytes.
-    """
-
-    @wraps(draw)
-    def styled(*args: P.args, **kwargs: P.kwargs) -> Figure:
-        with matplotlib.style.context(_HOUSE, after_reset=True):
-            page = draw(*args, **kwargs)
-            for _ in range(2):  # the first pass settles the ticks, the second their room
-                page.draw_without_rendering()
-            page.set_layout_engine("none")
-            for axis in page.axes:  # the layout's last digits differ from process to process
-                bounds = axis.get_position().bounds
-                axis.set_position(tuple(round(edge, 7) for edge in bounds))
-        return page
-
-    return styled
+def settle(page: Figure) -> None:
+    """Fix the layout of a figure, so that every saving gives the same bytes."""
+    for _ in range(2):  # the first pass settles the ticks, the second their room
+        page.draw_without_rendering()
+    page.set_layout_engine("none")
+    for axis in page.axes:  # the layout's last digits differ from process to process
+        bounds = axis.get_position().bounds
+        axis.set_position(tuple(round(edge, 7) for edge in bounds))
 
 
 def sign(page: Figure, source: str) -> None:
     """Write the source of the data into the lower right corner, where room is kept."""
     x, y = 1 - 0.04 / page.get_figwidth(), 0.04 / page.get_figheight()
-    with matplotlib.style.context(_HOUSE, after_reset=True):
-        page.text(x, y, source, color=QUIET, style="italic", ha="right", va="bottom")
+    page.text(x, y, source, color=QUIET, style="italic", ha="right", va="bottom")
 
 
 def sheet(
     height: float, rows: int = 1, columns: int = 1, **options: Any
 ) -> tuple[Figure, np.ndarray]:
     """Return an empty figure of page width, ``height`` inches high, and its panels."""
-    page = PageFigure(figsize=(PAGE, height))
+    page = Figure(figsize=(PAGE, height))
     strip = SIGNATURE / height
     page.set_layout_engine("constrained", rect=(0, strip, 1, 1 - strip), w_pad=0.06, h_pad=0.05)
     return page, page.subplots(rows, columns, squeeze=False, **options)

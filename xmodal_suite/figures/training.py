@@ -21,7 +21,6 @@ _PANELS = {  # the measures of each panel
 }
 
 
-@style.figure
 def training_curves(
     history: pd.DataFrame, class_start_step: int | None = None, gallery_size: int | None = None
 ) -> Figure:
@@ -99,7 +98,6 @@ def _name_ends(axis: Axes, history: pd.DataFrame, names: list[str]) -> None:
         at += line
 
 
-@style.figure
 def plain_curve(frame: pd.DataFrame) -> Figure:
     """Draw the loss of the plain loop by step, and say what recall it arrives at.
 
