@@ -16,11 +16,11 @@ import pandas as pd
 import torch
 from safetensors.torch import load_file, save
 
-from xmodal.checkpoint import WEIGHTS, RunFolder, digest
+from xmodal.checkpoint import WEIGHTS, RunFolder
 from xmodal.config import InputError
 from xmodal.data.features import FeatureSet, open_features
 from xmodal.evaluation.recall import embed_run, mean_recall, recall_frame
-from xmodal.files import atomic, locked
+from xmodal.files import atomic, digest, locked
 from xmodal.model import Embeddings
 from xmodal.search import CLIPS
 

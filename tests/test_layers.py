@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 ORDER = [
     {"config"},
-    {"kernels"},
+    {"kernels", "fourier"},
     {"model"},
     {"negatives", "loss", "contrastive", "metrics"},
     {"files"},

@@ -1,6 +1,5 @@
 """The folder of one training run: whose it is, what is complete in it, and how it is loaded."""
 
-import hashlib
 import json
 import os
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 from safetensors.torch import load_file, save
 
 from xmodal.config import InputError, TrainConfig, validated
-from xmodal.files import atomic, recover, remove, replace, require_empty
+from xmodal.files import atomic, digest, recover, remove, replace, require_empty
 from xmodal.model import JointEmbedding
 
 #: Version of what a training computes. Raise it when its numbers move: all is then trained anew.
@@ -109,11 +108,6 @@ class RunFolder:
         """Return the error of a file that is missing, or not as it was written."""
         file = f"{self.path / name} is missing, damaged or of another program"
         return InputError(f"{file}: restore it, or remove {self.path} and train again")
-
-
-def digest(path: Path) -> str:
-    """Return the SHA-256 of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def verify(folder: Path) -> Path:

@@ -1,5 +1,6 @@
 """A file or folder appears whole or not at all, and one process at a time writes it."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -111,3 +112,9 @@ def require_empty(folder: Path, what: str) -> None:
             f"{folder} holds something else than {what}, which is never replaced: choose another "
             "folder or remove it"
         )
+
+
+def digest(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

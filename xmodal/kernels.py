@@ -1,12 +1,15 @@
-"""Two operations of PyTorch, faster on a CPU and the same to the bit.
+"""What is fast rather than clear: two operations of PyTorch, and whether bfloat16 pays.
 
-Each stands beside its plain form, to which `tests/core/test_kernels.py` holds it.
+Each operation stands beside its plain form, to which `tests/core/test_kernels.py` holds it bit for
+bit.
 """
 
 import math
+import os
 from collections.abc import Callable
 from functools import cache
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -107,3 +110,11 @@ class Dropout(nn.Dropout):
         bits = torch.empty(values.shape, dtype=torch.int64).random_().bitwise_and_(2**53 - 1)
         kept = bits < math.ceil((1 - self.p) * 2**53)
         return values * kept.to(values.dtype).div_(1 - self.p)
+
+
+def bf16_is_fast() -> bool:
+    """Tell whether bfloat16 products are fast: in matrix units, and in AMD's vector units."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    about = Path("/proc/cpuinfo").read_text() if os.path.exists("/proc/cpuinfo") else ""
+    return "amx_bf16" in about or ("avx512_bf16" in about and "AuthenticAMD" in about)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from xmodal.config import InputError, ModelConfig
+from xmodal.fourier import KernelCCA
 from xmodal.kernels import Dropout
 
 
@@ -69,6 +70,8 @@ class JointEmbedding(nn.Module):
         Sizes of the features, and outputs of the classifier.
     temperature : float, optional
         Learn scale (1 / temperature at first) and bias of the similarities: not in the paper.
+    random_features, directions : int
+        Those of a kernel CCA whose embedding stands beside the network's; 0: there is none.
     """
 
     def __init__(
@@ -78,6 +81,8 @@ class JointEmbedding(nn.Module):
         audio_dim: int = 128,
         classes: int = 3862,
         temperature: float | None = None,
+        random_features: int = 0,
+        directions: int = 0,
     ) -> None:
         super().__init__()
         self.config = config = config or ModelConfig()
@@ -94,6 +99,8 @@ class JointEmbedding(nn.Module):
         if temperature is not None:
             self.log_scale = nn.Parameter(torch.tensor(-math.log(temperature)))
             self.bias = nn.Parameter(torch.tensor(0.0))
+        if directions:
+            self.kernel_cca = KernelCCA(visual_dim, audio_dim, random_features, directions)
 
     @property
     def scale_and_bias(self) -> tuple[Tensor, Tensor] | None:
@@ -106,6 +113,7 @@ class JointEmbedding(nn.Module):
         Each embedding has length 1 (0 where a ReLU silenced it), so that a dot product is the
         cosine similarity of section 3. The classifier sees the same unit vectors (our choice).
         """
+        features = visual, audio
         if self.config.joint_normalise:
             norm = torch.cat([visual, audio], dim=1).norm(dim=1, keepdim=True).clamp_min(1e-12)
             visual, audio = visual / norm, audio / norm
@@ -113,9 +121,11 @@ class JointEmbedding(nn.Module):
             visual, audio = self.visual_scaler(visual), self.audio_scaler(audio)
         visual = normalize(self.visual(visual).float(), dim=1)
         audio = normalize(self.audio(audio).float(), dim=1)
-        if not classify:
-            return Embeddings(visual, audio)
-        return Embeddings(visual, audio, *(self.classifier(x).float() for x in (visual, audio)))
+        if classify:
+            return Embeddings(visual, audio, *(self.classifier(x).float() for x in (visual, audio)))
+        if "kernel_cca" in self._modules:
+            visual, audio = self.kernel_cca(*features, visual, audio)
+        return Embeddings(visual, audio)
 
     @torch.no_grad()
     def embed(self, visual: np.ndarray, audio: np.ndarray, batch: int = 2048) -> Embeddings:

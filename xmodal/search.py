@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 from tqdm import tqdm
 
-from xmodal.checkpoint import WEIGHTS, RunFolder, digest, find_run, load_run
+from xmodal.checkpoint import WEIGHTS, RunFolder, find_run, load_run
 from xmodal.config import InputError, StageConfig
 from xmodal.data.features import (
     CHUNK,
@@ -40,7 +40,7 @@ from xmodal.data.features import (
 )
 from xmodal.evaluation import hubness
 from xmodal.evaluation.recall import require_fit
-from xmodal.files import atomic, locked, read_json, require_empty
+from xmodal.files import atomic, digest, locked, read_json, require_empty
 from xmodal.model import Embeddings, JointEmbedding
 
 CLIPS = "clips.safetensors"

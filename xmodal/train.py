@@ -4,7 +4,6 @@ import math
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,11 +14,12 @@ from safetensors import SafetensorError
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from xmodal.checkpoint import TRAINING_VERSION, WEIGHTS, RunFolder, build_model, digest
+from xmodal.checkpoint import TRAINING_VERSION, WEIGHTS, RunFolder, build_model
 from xmodal.config import TrainConfig
 from xmodal.data.batches import Batches
 from xmodal.data.features import FeatureSet, open_features
-from xmodal.files import hidden, locked
+from xmodal.files import digest, hidden, locked
+from xmodal.kernels import bf16_is_fast
 from xmodal.loss import objective
 from xmodal.metrics import alignment, gallery_ranks, recall, uniformity
 from xmodal.model import JointEmbedding
@@ -182,14 +182,6 @@ def save_checkpoint(accelerator: Accelerator, folder: RunFolder, state: dict[str
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         folder.keep(fresh, state)
-
-
-def bf16_is_fast() -> bool:
-    """Tell whether bfloat16 products are fast: in matrix units, and in AMD's vector units."""
-    if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    about = Path("/proc/cpuinfo").read_text() if os.path.exists("/proc/cpuinfo") else ""
-    return "amx_bf16" in about or ("avx512_bf16" in about and "AuthenticAMD" in about)
 
 
 @contextmanager

@@ -10,9 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from xmodal.checkpoint import digest
 from xmodal.config import InputError
-from xmodal.files import atomic, locked
+from xmodal.files import atomic, digest, locked
 
 LONG = 20_000
 """Rows from which on a frame is kept as Parquet."""

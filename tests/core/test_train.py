@@ -14,13 +14,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from xmodal import train as training
-from xmodal.checkpoint import GONE, TRAINING_VERSION, digest, load_run, read_history
+from xmodal import kernels
+from xmodal.checkpoint import GONE, TRAINING_VERSION, load_run, read_history
 from xmodal.config import InputError, TrainConfig
 from xmodal.data.features import open_features
 from xmodal.data.prepare import PrepareConfig, prepare
+from xmodal.files import digest
+from xmodal.kernels import bf16_is_fast
 from xmodal.metrics import alignment, gallery_ranks, recall, uniformity
-from xmodal.train import bf16_is_fast, learning_rate, make_optimiser, train
+from xmodal.train import learning_rate, make_optimiser, train
 
 Tiny = Callable[..., TrainConfig]
 FILES = ("model.safetensors", "history.jsonl", "checkpoint/model.safetensors")
@@ -247,7 +249,7 @@ def test_bf16_is_taken_where_it_is_known_to_be_fast(
 ) -> None:
     known = tmp_path / "cpuinfo"
     known.write_text(f"vendor_id\t: {vendor}\nflags\t\t: fpu {flags}\n")
-    monkeypatch.setattr(training, "Path", lambda _: known)
+    monkeypatch.setattr(kernels, "Path", lambda _: known)
     assert bf16_is_fast() == fast
 
 
@@ -365,7 +367,7 @@ def test_two_processes_train_one_model(tiny: Tiny, tmp_path: Path, changes: dict
     halted, straight = (tiny(tmp_path / name, **changes) for name in ("halted", "straight"))
     for config, steps in ((halted, 10), (halted, 20), (straight, 20)):
         given = json.loads(config.model_dump_json(exclude_none=True)) | {"steps": steps}
-        words = [f"{k}={v if isinstance(v, str) else json.dumps(v)}" for k, v in given.items()]
+        words = [f"--{k}={v if isinstance(v, str) else json.dumps(v)}" for k, v in given.items()]
         launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
         command = [sys.executable, *launch, "-m", "xmodal", "train", *words]
         told = subprocess.run(command, capture_output=True, text=True)

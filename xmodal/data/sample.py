@@ -32,7 +32,6 @@ from scipy.linalg import solve_triangular
 from tqdm import tqdm
 
 from xmodal.config import InputError, StageConfig
-from xmodal.data.sample_labels import compose_labels
 from xmodal.data.schema import AUDIO_DIM, VISUAL_DIM, Clip, encode_example
 from xmodal.data.tfrecord import write_records
 from xmodal.data.vocabulary import write_vocabulary
@@ -40,6 +39,8 @@ from xmodal.files import atomic, locked
 
 SOURCE = "synthetic sample"
 """What figures and tables made from it say of where their clips come from."""
+LABELS = Path(__file__).with_name("sample_labels.json")
+"""By topic, most frequent first, the things in it; and the aspects that make labels with each."""
 CENTRE, REACH = 1 / 128, 2.0
 """Features lie within CENTRE ± REACH, the range of YouTube-8M."""
 
@@ -236,3 +237,27 @@ def _feature_map(marginal: Marginal, rng: np.random.Generator) -> np.ndarray:
 def _features(scaled: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """Turn s x into features within the range of YouTube-8M."""
     return CENTRE + REACH * np.tanh(scaled @ matrix / REACH)
+
+
+def compose_labels(classes: int) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray]:
+    """Make labels so that the one of rank r is on clips in proportion to 1 / (r + 1).
+
+    Returns the names of the classes, of which t is at first the general label of topic t; the topic
+    of each; the share of clips of each topic; how often each class is drawn within its topic.
+    """
+    text = json.loads(LABELS.read_text(encoding="utf-8"))
+    topics = text["topics"]
+    weight = 1 / np.arange(2.0, classes + 2)
+    share = weight[: len(topics)] / weight[: len(topics)].sum()
+    topic = np.arange(classes)
+    held = np.zeros(len(topics))
+    for index in range(len(topics), classes):  # joins the topic that lacks most of its share
+        topic[index] = (held / share).argmin()
+        held[topic[index]] += weight[index]
+    weight[: len(topics)] = held  # the general label is drawn first as often as all the others
+    names = np.empty(classes, object)
+    for number, (general, things) in enumerate(topics.items()):
+        pairs = [f"{thing} {aspect}" for aspect in text["aspects"] for thing in things]
+        members = np.flatnonzero(topic == number)
+        names[members] = [general, *things, *pairs][: len(members)]
+    return names.tolist(), topic, share, weight

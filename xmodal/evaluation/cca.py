@@ -1,8 +1,7 @@
 """Canonical correlation analysis (CCA), linear and with a kernel: baselines in closed form.
 
-Kernel CCA is linear CCA of random Fourier features: these are so many numbers of each clip that
-their inner product approaches a kernel of two clips, and the closed form stays the same (Rahimi and
-Recht, 2007; Lopez-Paz et al., 2014).
+Kernel CCA is linear CCA of random Fourier features, so that the closed form stays the same
+(Lopez-Paz et al., 2014).
 """
 
 from collections.abc import Iterable
@@ -20,6 +19,7 @@ from xmodal.data.features import SPLITS, FeatureSet, open_features, read_chunks
 from xmodal.data.pairs import Pairs
 from xmodal.data.statistics import Moments, moments, whitener
 from xmodal.evaluation.recall import mean_recall
+from xmodal.fourier import FourierFeatures
 from xmodal.model import Embeddings
 
 LINEAR, KERNEL = "linear CCA", "kernel CCA"
@@ -30,40 +30,6 @@ KERNEL_RIDGES, DIRECTIONS = (0.03, 0.1, 0.3), (128, 256, 512)
 """The grid that `choose_kernel_cca` searches with `POWERS`, visual widths first; our choice."""
 FEW = 1024
 """Random features, at most, with which the widths are chosen."""
-
-
-class FourierFeatures(NamedTuple):
-    """Random features of one modality, beside its own: x → [z, √(2d/D) · cos(z R + b)] / √d.
-
-    z = (x − μ) / σ, with σ the root of the mean variance of the d features. The ``directions`` R,
-    float32 (d, D), are drawn from N(0, γ²/d) and the ``phases`` b, (D,), from [0, 2π), so that the
-    inner product of two clips approaches z·z'/d + exp(−γ² ‖z − z'‖² / 2d) as D grows.
-    """
-
-    mean: np.ndarray
-    scale: float
-    directions: np.ndarray
-    phases: np.ndarray
-
-    def __call__(self, features: np.ndarray) -> np.ndarray:
-        """Return the features of some clips: float32, (clips, d) → (clips, d + D)."""
-        z = (features - self.mean) / self.scale
-        waves = z @ self.directions + self.phases
-        np.cos(waves, out=waves)
-        waves *= np.sqrt(2 / len(self.phases))
-        z /= np.sqrt(z.shape[1])
-        return np.hstack([z, waves])
-
-
-def draw_features(
-    mean: np.ndarray, covariance: np.ndarray, width: float, size: int, seed: int
-) -> FourierFeatures:
-    """Draw ``size`` random features of a modality for a kernel of ``width`` γ, by a seed."""
-    rng, dim = np.random.default_rng(seed), len(mean)
-    scale = float(np.sqrt(np.trace(covariance) / dim)) or 1.0
-    directions = rng.standard_normal((dim, size), np.float32) * np.float32(width / np.sqrt(dim))
-    phases = (2 * np.pi * rng.random(size)).astype(np.float32)
-    return FourierFeatures(mean.astype(np.float32), scale, directions, phases)
 
 
 class CCA(NamedTuple):
@@ -101,7 +67,9 @@ def lift(
     random: tuple[FourierFeatures, FourierFeatures] | None, *both: np.ndarray
 ) -> tuple[np.ndarray, ...]:
     """Return the random features of both modalities, or the features themselves."""
-    return tuple(f(x) for f, x in zip(random, both, strict=True)) if random else both
+    if not random:
+        return both
+    return tuple(f(torch.from_numpy(x)).numpy() for f, x in zip(random, both, strict=True))
 
 
 def fit_cca(train: Moments, ridge: float, directions: int | None = None) -> CCA:
@@ -188,9 +156,10 @@ def kernel_moments(
     Those of the training set, or of its first so many ``clips``; memory does not grow with them.
     """
     plain = moments(train, clips)
-    visual = draw_features(plain.visual_mean, plain.visual, widths[0], size, 2 * seed)
-    audio = draw_features(plain.audio_mean, plain.audio, widths[1], size, 2 * seed + 1)
-    random = visual, audio
+    random = (
+        FourierFeatures.draw(plain.visual_mean, plain.visual, widths[0], size, 2 * seed),
+        FourierFeatures.draw(plain.audio_mean, plain.audio, widths[1], size, 2 * seed + 1),
+    )
     return random, moments(train, clips, lambda *both: lift(random, *both))
 
 
