@@ -1,9 +1,10 @@
-"""Write the weights that come with the package: a run in float16, its card, and embedded clips.
+"""Write the weights that come with the package: a network in float16 and kernel CCA beside it.
 
     python docs/ship.py OUT FEATURES RUN...
 
 OUT is a folder named as the weights will be called; of the runs, trained on the feature set
-FEATURES, the best on validation clips is taken.
+FEATURES, the best on validation clips is taken. Embedded clips with their hubness correction, and a
+card, stand beside the weights.
 """
 
 import argparse
@@ -14,52 +15,66 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 
-from xmodal.checkpoint import WEIGHTS, RunFolder
+from xmodal.checkpoint import WEIGHTS, RunFolder, build_model, load_run
 from xmodal.config import InputError
-from xmodal.data.features import FeatureSet, open_features
-from xmodal.evaluation.recall import embed_run, mean_recall, recall_frame
+from xmodal.data.features import SPLITS, FeatureSet, open_features
+from xmodal.evaluation import hubness
+from xmodal.evaluation.cca import choose_kernel_cca, kernel_module
+from xmodal.evaluation.recall import embed_run, mean_recall, rank_frame, recall_of
 from xmodal.files import atomic, digest, locked
-from xmodal.model import Embeddings
-from xmodal.search import CLIPS
+from xmodal.model import Embeddings, JointEmbedding
+from xmodal.search import BANK, CLIPS
 
 CARD = Path(__file__).with_name("card.template")
 FILES = (WEIGHTS, "config.json", "result.json", CLIPS, "README.md")
 GALLERIES = (256, 512, 1024)
+WEIGHTS_OF_KERNEL = (0.0, 0.125, 0.25, 0.5, 1.0)
+"""The grid for kernel CCA beside the network, whose weight is 1."""
+RANDOM_FEATURES, DIRECTIONS = 3072, 256
+"""Of kernel CCA; more directions would take more room than they give recall."""
 ALLOWED = 0.1
 """Points of recall that float16 may move."""
 
 
 def ship(out: Path, features: Path, runs: list[Path]) -> None:
     """Write the best run; InputError if float16 moves a recall by more than `ALLOWED` points."""
-    validation, clips = (open_features(features, name) for name in ("validation", "evaluation"))
+    train, validation, clips = (open_features(features, name) for name in SPLITS)
     scores = {run: mean_recall(embed_run(run, validation), validation) for run in runs}
     best = max(scores, key=scores.__getitem__)
     stored, result = RunFolder(best).read("config.json"), RunFolder(best).read("result.json")
     stored["sizes"]["classes"] = 1  # the classifier was never trained: λ is 0
     stored["config"].update(features="data/yt8m/features", out=f"runs/{out.name}")
     result.pop("weights", None)  # which were in float32
+
+    some = train.take(np.linspace(0, len(train) - 1, min(len(train), BANK)).astype(int))
+    model, choice = with_kernel(best, features, some, validation)
+    stored["sizes"] |= {"random_features": RANDOM_FEATURES, "directions": model.directions}
+    result["chosen"] = choice
     half = {
-        name: weight[:1] if name.startswith("classifier.") else weight.half()
-        for name, weight in load_file(best / WEIGHTS).items()
+        name: weight.half() if weight.ndim > 1 else weight
+        for name, weight in model.state_dict().items()
     }
+    half |= {f"classifier.{name}": half[f"classifier.{name}"][:1] for name in ("weight", "bias")}
     with locked(out), atomic(out) as fresh:
         fresh.mkdir()
         (fresh / WEIGHTS).write_bytes(save(half))
         RunFolder(fresh).write("config.json", stored)
         RunFolder(fresh).write("result.json", result)
-        embedded = embed_run(fresh, clips)
-        (fresh / CLIPS).write_bytes(save(as_stored(embedded, clips)))
-        found, before = recalls(embedded, clips), recalls(embed_run(best, clips), clips)
+        both = [ranked(one, choice, some, clips) for one in (load_run(fresh)[0], model)]
+        found, before = (recalls(corrected, clips) for _, _, corrected in both)
         moved = (found["recall"] - before["recall"]).abs().max()
         if moved > ALLOWED:
             raise InputError(f"float16 moves a recall of {best} by {moved:.2f} points")
+        embedded, penalty, _ = both[0]
+        (fresh / CLIPS).write_bytes(save(as_stored(embedded, penalty, clips)))
         config, git = stored["config"], ["git", "rev-parse", "--short", "HEAD"]
         units = ", ".join(f"{units:,}" for units in config["visual_hidden"])
         text = CARD.read_text(encoding="utf-8").format(
             **{"name": out.name, "config": config, "result": result, "clips": len(clips)},
             **{"data": stored["data"], "runs": len(runs), "moved": moved, "table": table(found)},
+            **{"dim": model.dim, "sizes": stored["sizes"], "chosen": choice},
             hidden=f"{units} {config['activation'].upper()}",
             epochs=result["step"] * config["batch_size"] / result["training_clips"],
             queries=int((~clips.silent).sum()),
@@ -70,20 +85,57 @@ def ship(out: Path, features: Path, runs: list[Path]) -> None:
         (fresh / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
 
 
-def as_stored(embedded: Embeddings, clips: FeatureSet) -> dict[str, torch.Tensor]:
+def with_kernel(
+    run: Path, features: Path, bank: FeatureSet, validation: FeatureSet
+) -> tuple[JointEmbedding, dict[str, float]]:
+    """Put kernel CCA beside the network of a run; return both, and what validation clips chose."""
+    (fitted, _), grid = choose_kernel_cca(features, RANDOM_FEATURES)
+    fitted = fitted.first(DIRECTIONS)
+    same = grid["directions"] == len(fitted.correlation)
+    power = float(grid[same & (grid["random features"] == RANDOM_FEATURES)].iloc[0]["power"])
+    stored = RunFolder(run).read("config.json")["sizes"]
+    sizes = stored | {"random_features": RANDOM_FEATURES, "directions": len(fitted.correlation)}
+    network, config = load_run(run)
+    model, grids = build_model(config, sizes).eval(), []
+    model.load_state_dict(network.state_dict(), strict=False)
+    for weight in WEIGHTS_OF_KERNEL:
+        model.kernel_cca = kernel_module(fitted, power, weight)
+        both = (model.embed(some.visual, some.audio) for some in (validation, bank))
+        grids.append(hubness.correction_grid(*both, validation).assign(kernel=weight))
+    best = pd.concat(grids).sort_values("validation R@1", ascending=False, kind="stable").iloc[0]
+    model.kernel_cca = kernel_module(fitted, power, best["kernel"])
+    return model, best.to_dict()
+
+
+def ranked(
+    model: JointEmbedding, choice: dict[str, float], bank: FeatureSet, clips: FeatureSet
+) -> tuple[Embeddings, list[torch.Tensor], Embeddings]:
+    """Embed clips; return the embeddings, the penalty of each item, and both for ranking."""
+    embedded, known = (model.embed(some.visual, some.audio) for some in (clips, bank))
+    pulled = hubness.attraction(embedded, known, choice["sharpness"])
+    corrected = hubness.corrected(embedded, pulled, choice["weight"])
+    return embedded, [choice["weight"] * values[:, 0] for values in pulled], corrected
+
+
+def as_stored(
+    embedded: Embeddings, penalty: list[torch.Tensor], clips: FeatureSet
+) -> dict[str, torch.Tensor]:
     """Return embedded clips as `xmodal.search.open_gallery` reads them; no id has a line break."""
     return {
         "visual": embedded.visual.half().contiguous(),
         "audio": embedded.audio.half().contiguous(),
+        "visual_penalty": penalty[0],
+        "audio_penalty": penalty[1],
         "ids": torch.frombuffer(bytearray("\n".join(clips.ids).encode()), dtype=torch.uint8),
         "label_indptr": torch.from_numpy(np.array(clips.labels.indptr, np.int32)),
         "label_indices": torch.from_numpy(np.array(clips.labels.indices, np.int32)),
     }
 
 
-def recalls(embedded: Embeddings, clips: FeatureSet) -> pd.DataFrame:
+def recalls(corrected: Embeddings, clips: FeatureSet) -> pd.DataFrame:
     """Measure recall over the clips that are not silent."""
-    return recall_frame([embedded], [*GALLERIES, int((~clips.silent).sum())], ~clips.silent)
+    sizes = [*GALLERIES, int((~clips.silent).sum())]
+    return recall_of(rank_frame([corrected], sizes, ~clips.silent, cosine=False))
 
 
 def table(frame: pd.DataFrame) -> str:

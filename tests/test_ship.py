@@ -14,6 +14,7 @@ import xmodal.checkpoint
 from xmodal.checkpoint import load_run
 from xmodal.config import InputError, TrainConfig
 from xmodal.data.features import open_features
+from xmodal.evaluation import cca
 from xmodal.evaluation.recall import embed_run, mean_recall
 from xmodal.search import open_gallery
 from xmodal.train import train
@@ -26,6 +27,7 @@ def ship() -> ModuleType:
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
     module.GALLERIES, module.ALLOWED = (16,), 5  # of so few clips, one is some points
+    module.RANDOM_FEATURES, module.DIRECTIONS = 64, 8
     return module
 
 
@@ -46,15 +48,18 @@ def test_the_best_run_is_shipped_verified_and_searched(
     monkeypatch: pytest.MonkeyPatch,
 ):
     monkeypatch.setattr(xmodal.checkpoint, "SHIPPED", tmp_path)
+    monkeypatch.setattr(cca, "DIRECTIONS", (4, 8))
+    monkeypatch.setattr(cca, "WIDTHS", ((0.6, 0.8),))
     shipped, name = tmp_path / "tiny-recipe", "tiny-recipe"
     ship.ship(shipped, related_features, runs)
 
     validation, clips = (open_features(related_features, s) for s in ("validation", "evaluation"))
     scores = [mean_recall(embed_run(run, validation), validation) for run in runs]
     best, _ = load_run(runs[int(np.argmax(scores))])
-    for key, weight in load_run(name)[0].state_dict().items():
+    model = load_run(name)[0]
+    for key, weight in model.state_dict().items():
         assert weight.dtype == torch.float32
-        if not key.startswith("classifier."):
+        if not key.startswith(("classifier.", "kernel_cca.")):
             torch.testing.assert_close(weight, best.state_dict()[key], rtol=1e-3, atol=1e-4)
 
     gallery, embedded = open_gallery(name), embed_run(shipped, clips)
@@ -63,9 +68,17 @@ def test_the_best_run_is_shipped_verified_and_searched(
         [str(number) for number in clips.labels[[row]].indices] for row in range(len(clips))
     ]
     torch.testing.assert_close(gallery.embedded.visual, embedded.visual, atol=2e-3, rtol=0)
+    assert embedded.visual.shape[1] == model.dim == best.dim + model.directions > best.dim
+    chosen = json.loads((shipped / "result.json").read_text())["chosen"]
+    score = embedded.visual[5] @ embedded.audio.T - gallery.penalty[1]
+    found = gallery.search(video=str(clips.ids[5]), k=3)["id"].tolist()
+    assert found == clips.ids[score.topk(3).indices].tolist()
+    assert (gallery.penalty[1].std() > 0) == (chosen["weight"] > 0)
 
     card = (shipped / "README.md").read_text()
-    assert all(f"{recall:.1f} [" in card for recall in ship.recalls(embedded, clips)["recall"])
+    bank = open_features(related_features, "train")
+    _, _, corrected = ship.ranked(model, chosen, bank, clips)
+    assert all(f"{recall:.1f} [" in card for recall in ship.recalls(corrected, clips)["recall"])
     assert "{" not in card.split("## Use")[0]
 
     for file in json.loads((shipped / "manifest.json").read_text()):

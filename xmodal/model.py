@@ -99,6 +99,7 @@ class JointEmbedding(nn.Module):
         if temperature is not None:
             self.log_scale = nn.Parameter(torch.tensor(-math.log(temperature)))
             self.bias = nn.Parameter(torch.tensor(0.0))
+        self.directions, self.dim = directions, config.embedding_dim + directions
         if directions:
             self.kernel_cca = KernelCCA(visual_dim, audio_dim, random_features, directions)
 
@@ -123,7 +124,7 @@ class JointEmbedding(nn.Module):
         audio = normalize(self.audio(audio).float(), dim=1)
         if classify:
             return Embeddings(visual, audio, *(self.classifier(x).float() for x in (visual, audio)))
-        if "kernel_cca" in self._modules:
+        if self.directions:
             visual, audio = self.kernel_cca(*features, visual, audio)
         return Embeddings(visual, audio)
 

@@ -285,7 +285,8 @@ def _clips_of_package(home: Path, names: Sequence[str]) -> Gallery:
     starts, indices = (stored[f"label_{name}"].numpy() for name in ("indptr", "indices"))
     names = names or [str(number) for number in range(int(indices.max(initial=-1)) + 1)]
     labels = label_rows(starts, indices, len(names))
-    return Gallery(Embeddings(visual, audio), ids, labels, names, run=home)
+    penalty = [stored[f"{name}_penalty"] for name in SIDES if f"{name}_penalty" in stored]
+    return Gallery(Embeddings(visual, audio), ids, labels, names, penalty, run=home)
 
 
 def import_faiss() -> Any:
@@ -349,7 +350,7 @@ def build_index(config: IndexConfig) -> Gallery:
 
 def _write(work: Path, config: IndexConfig, sets: list[FeatureSet]) -> dict[str, Any]:
     """Write the arrays of an index to an empty folder; return what is noted of them."""
-    model, settings = load_run(config.run)
+    model, _ = load_run(config.run)
     correction, bank = hubness.Correction(0, 0), None
     if config.correct_hubs:
         train, validation = (open_features(config.features, split) for split in SPLITS[:2])
@@ -358,7 +359,7 @@ def _write(work: Path, config: IndexConfig, sets: list[FeatureSet]) -> dict[str,
         embedded = model.embed(validation.visual, validation.audio)
         correction = hubness.choose_correction(embedded, bank, validation)
     clips = sum(map(len, sets))
-    shape, paths = (clips, settings.embedding_dim), [work / f"{side}.npy" for side in SIDES]
+    shape, paths = (clips, model.dim), [work / f"{side}.npy" for side in SIDES]
     penalties: list[list[Tensor]] = [[], []]
     bar = tqdm(desc="embedding", total=clips, unit="clip", disable=None)
     with bar, begin_rows(paths[0], "<f4", shape) as v, begin_rows(paths[1], "<f4", shape) as a:

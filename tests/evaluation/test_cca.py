@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from by_hand import by_hand
+from by_hand import by_hand, unit
 
 from xmodal.data.features import FeatureSet, open_features
 from xmodal.data.statistics import moments
@@ -16,6 +16,7 @@ from xmodal.evaluation.cca import (
     choose_kernel_cca,
     embed_cca,
     fit_cca,
+    kernel_module,
     kernel_moments,
 )
 from xmodal.evaluation.recall import mean_recall
@@ -135,3 +136,16 @@ def test_kernel_cca_is_chosen_on_validation_clips(
     assert mean_recall(embed_cca(fitted, clips, power), clips) > 90
     again, _ = choose_kernel_cca(related_features, size=64)
     np.testing.assert_array_equal(again[0].visual, fitted.visual)
+
+
+def test_beside_a_network_the_cosine_is_the_weighted_mean_of_both():
+    clips = related(200, 0)
+    random, measured = kernel_moments(clips, (0.6, 0.8), 30)
+    fitted = fit_cca(measured, 0.1, 3)._replace(random=random)
+    alone = embed_cca(fitted, clips, 0.5)
+    network = [unit(200, seed) for seed in (1, 2)]
+    both = [torch.from_numpy(x) for x in (clips.visual, clips.audio)]
+    with torch.no_grad():
+        visual, audio = kernel_module(fitted, 0.5, weight=0.25)(*both, *network)
+    expected = (network[0] @ network[1].T + 0.25 * alone.visual @ alone.audio.T) / 1.25
+    torch.testing.assert_close(visual @ audio.T, expected, atol=1e-5, rtol=0)

@@ -19,7 +19,7 @@ from xmodal.data.features import SPLITS, FeatureSet, open_features, read_chunks
 from xmodal.data.pairs import Pairs
 from xmodal.data.statistics import Moments, moments, whitener
 from xmodal.evaluation.recall import mean_recall
-from xmodal.fourier import FourierFeatures
+from xmodal.fourier import FourierFeatures, KernelCCA
 from xmodal.model import Embeddings
 
 LINEAR, KERNEL = "linear CCA", "kernel CCA"
@@ -103,6 +103,21 @@ def _weighted(both: Iterable[np.ndarray], weight: np.ndarray) -> Embeddings:
     """Scale the first coordinates, and each clip to length 1."""
     scaled = (torch.from_numpy(x[:, : len(weight)] * weight) for x in both)
     return Embeddings(*(normalize(x, dim=1).float() for x in scaled))
+
+
+def kernel_module(fitted: CCA, power: float, weight: float) -> KernelCCA:
+    """Return kernel CCA as it stands beside a network, with a weight where the network's is 1."""
+    assert fitted.random
+    scale, (visual, audio) = fitted.correlation**power, fitted.random
+    module = KernelCCA(len(visual.mean), len(audio.mean), len(visual.phases), len(scale))
+    module.weight.fill_(weight)
+    means, sides = (fitted.visual_mean, fitted.audio_mean), (fitted.visual, fitted.audio)
+    branches = module.visual, module.audio
+    for branch, random, mean, side in zip(branches, fitted.random, means, sides, strict=True):
+        branch.features = random
+        branch.projection.weight.data.copy_(torch.from_numpy((side * scale).T))
+        branch.projection.bias.data.copy_(torch.from_numpy(-mean @ (side * scale)))
+    return module
 
 
 def canonical_correlations(train: Moments, held_out: FeatureSet, ridge: float = 0.01) -> np.ndarray:
