@@ -120,7 +120,7 @@ def rows(axis: Axes, names: Sequence[object], rules: ArrayLike | None = None) ->
     places = np.arange(len(names))
     look: Look = {"transform": axis.get_yaxis_transform(), "linewidth": 0.6, "zorder": 0}
     axis.hlines(places if rules is None else rules, 0, 1, HAIRLINE, **look)
-    axis.set_yticks(places, [shorten(str(name), 48) for name in names])
+    axis.set_yticks(places, [shorten(str(name), 56) for name in names])
     axis.set_ylim(len(names) - 0.4, -0.6)
     axis.tick_params(axis="y", length=0)
 
