@@ -49,6 +49,7 @@ yt8m: .venv/installed $(if $(SHARDS),,$(YT8M)/complete)  ## the whole suite on r
 study: .venv/installed $(if $(SHARDS),,$(YT8M)/complete)  ## what each choice does, on real shards
 	$(REAL) -- figures/yt8m/notebooks/07_study.ipynb figures/yt8m/README.md
 	@$(BIN)/python -m xmodal_suite report figures/yt8m
+	@$(BIN)/python -m xmodal_suite fill README.md
 
 media: .venv/media  ## a sound for a silent video: make media MEDIA=folder VIDEO=clip.mp4
 	@if [ ! -d $(STAMPS) ] && [ $(call in_shell,$(MEDIA)) = $(STAMPS) ] && [ "$$(id -u)" = 0 ]; then \

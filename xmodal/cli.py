@@ -235,9 +235,7 @@ def run(name: str, words: list[str]) -> int | None:
         print(f"xmodal: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(
-            "xmodal: stopped; the same command goes on where it was.", file=sys.stderr, flush=True
-        )
+        print("xmodal: stopped; run the same command again to finish.", file=sys.stderr, flush=True)
         os._exit(130)  # else Python would wait for threads that hear no server
 
 

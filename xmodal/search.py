@@ -294,7 +294,7 @@ def import_faiss() -> Any:
     try:
         import faiss
     except ImportError:
-        raise InputError("so many clips need faiss: pip install 'xmodal[large]'") from None
+        raise InputError("so many clips need faiss: pip install '.[large]'") from None
     return faiss
 
 
