@@ -88,9 +88,14 @@ def download(config: DownloadConfig) -> dict[str, str]:
                 return path, str(error)
             return path, "present" if action == "fetch" else "fetched"
 
-        with ThreadPool(config.jobs) as pool:  # its threads are daemons: nothing waits for them
+        with ThreadPool(config.jobs) as pool:  # of daemons: Ctrl-C waits for none
             run = pool.imap_unordered(fetch, files.urls)
-            done = dict(tqdm(run, "fetching", len(files.urls), unit="file", disable=None))
+            try:
+                done = dict(tqdm(run, "fetching", len(files.urls), unit="file", disable=None))
+            except OSError:  # the folder is kept until no thread writes to it
+                pool.terminate()
+                pool.join()
+                raise
     return dict(sorted(done.items()))
 
 
