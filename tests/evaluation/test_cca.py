@@ -92,7 +92,7 @@ def test_kernel_cca_nears_the_exact_one_with_more_random_features():
     for size in (10, 100, 1000):
         found = []
         for seed in range(3):
-            _, measured = kernel_moments(clips, widths, size, seed=seed)
+            _, measured = kernel_moments(clips, moments(clips), widths, size, seed=seed)
             variances = [np.trace(c) / len(c) for c in (measured.visual, measured.audio)]
             share = 0.02 / variances[0]
             exact = exact_correlations(kernels, [share * variance for variance in variances])[:8]
@@ -105,7 +105,7 @@ def test_kernel_cca_nears_the_exact_one_with_more_random_features():
 def test_a_kernel_without_width_leaves_linear_cca():
     clips = related(2000, 0)
     linear = fit_cca(moments(clips), ridge=1e-6)
-    random, measured = kernel_moments(clips, (1e-4, 1e-4), 20)
+    random, measured = kernel_moments(clips, moments(clips), (1e-4, 1e-4), 20)
     found = fit_cca(measured, 1e-6, 4)._replace(random=random)
     np.testing.assert_allclose(found.correlation, linear.correlation, atol=1e-3)
     ours, theirs = (embed_cca(one, related(50, 1), power=2) for one in (found, linear))
@@ -120,7 +120,7 @@ def test_kernel_cca_finds_what_no_line_shows():
     visual = rng.standard_normal((3000, 1))
     clips = by_hand([[0]] * 3000, visual, visual**2)
     assert fit_cca(moments(clips), 0.01).correlation[0] < 0.1
-    _, measured = kernel_moments(clips, (1.0, 1.0), 50)
+    _, measured = kernel_moments(clips, moments(clips), (1.0, 1.0), 50)
     assert fit_cca(measured, 0.001, 3).correlation[0] > 0.95
 
 
@@ -140,7 +140,7 @@ def test_kernel_cca_is_chosen_on_validation_clips(
 
 def test_beside_a_network_the_cosine_is_the_weighted_mean_of_both():
     clips = related(200, 0)
-    random, measured = kernel_moments(clips, (0.6, 0.8), 30)
+    random, measured = kernel_moments(clips, moments(clips), (0.6, 0.8), 30)
     fitted = fit_cca(measured, 0.1, 3)._replace(random=random)
     alone = embed_cca(fitted, clips, 0.5)
     network = [unit(200, seed) for seed in (1, 2)]

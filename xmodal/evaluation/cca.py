@@ -161,6 +161,7 @@ def choose_cca(
 
 def kernel_moments(
     train: FeatureSet,
+    plain: Moments,
     widths: tuple[float, float],
     size: int,
     clips: int | None = None,
@@ -168,9 +169,9 @@ def kernel_moments(
 ) -> tuple[tuple[FourierFeatures, FourierFeatures], Moments]:
     """Draw ``size`` random features a modality for kernels of two ``widths``; measure them.
 
-    Those of the training set, or of its first so many ``clips``; memory does not grow with them.
+    Those of a training set with ``plain`` moments, or of its first so many ``clips``; memory does
+    not grow with them.
     """
-    plain = moments(train, clips)
     random = (
         FourierFeatures.draw(plain.visual_mean, plain.visual, widths[0], size, 2 * seed),
         FourierFeatures.draw(plain.audio_mean, plain.audio, widths[1], size, 2 * seed + 1),
@@ -189,11 +190,11 @@ def choose_kernel_cca(
     """
     train, validation = (open_features(features, split) for split in SPLITS[:2])
     names = ["visual width", "audio width", "random features", "ridge", "directions", "power"]
-    rows: list[tuple[float, ...]] = []
+    plain, rows = moments(train, clips), list[tuple[float, ...]]()
 
     def tried(widths: tuple[float, float], size: int) -> tuple[float, CCA, float]:
         """Measure all of the grid but the widths; return the best recall, its CCA and power."""
-        random, measured = kernel_moments(train, widths, size, clips, seed)
+        random, measured = kernel_moments(train, plain, widths, size, clips, seed)
         found = []
         for ridge in KERNEL_RIDGES:
             fitted = fit_cca(measured, ridge, DIRECTIONS[-1])._replace(random=random)
