@@ -176,12 +176,12 @@ def _convert_shards(
 ) -> np.ndarray:
     """Write a split from its shards, less clips to leave out, or whose features were ``seen``.
 
-    Returns the sorted hashes of all visual features seen by now; adds to ``split`` and, of each
-    shard, to ``ids``.
+    Returns the sorted hashes of the visual features that the next split must not hold; adds to
+    ``split`` and, of each shard, to ``ids``.
     """
     writer = _SplitWriter(folder, (VISUAL_DIM, AUDIO_DIM), config.storage)
     other = config.other_labels == "leave out"
-    digests, hashes, kept, left = [], [], [], split["clips"]
+    digests, kept, left, earlier = [], [], split["clips"], seen
     for shard in tqdm(split["shards"], folder.name, unit="shard", disable=None):
         path = config.shards / shard["name"]
         clips = read_columns(path, classes or None, other)
@@ -191,15 +191,16 @@ def _convert_shards(
         labels = clips.labels[: counts.sum()]
         digests.append(_digest(visual, audio, names, counts, labels))
         hashed = row_hashes(visual)
-        keep = np.searchsorted(seen, hashed) == np.searchsorted(seen, hashed, "right")
+        keep = np.searchsorted(earlier, hashed) == np.searchsorted(earlier, hashed, "right")
         keep &= ~np.isin(names[:left], config.leave_out)
         if folder.name == "train":  # evaluation and validation clips are those they always were
             keep &= ~pd.Index(hashed).duplicated()
-            seen = _merged(seen, hashed[keep])
+            earlier = _merged(earlier, hashed[keep])
+        else:
+            seen = _merged(seen, hashed)
         rows = (visual[keep], audio[keep], names[:left][keep], counts[keep])
         writer.add(*rows, labels[keep.repeat(counts)])
         ids[shard["name"]] = names.astype("S")
-        hashes.append(hashed)
         kept.append(keep)
         left -= len(keep)
         shard["clips"] = int(keep.sum())
@@ -207,7 +208,7 @@ def _convert_shards(
     keep = np.concatenate(kept)
     split["dropped"] += int((~keep).sum())
     split["fingerprint"] = _sha256(*digests, *([] if keep.all() else [_digest(keep)]))
-    return _merged(seen, np.concatenate(hashes))
+    return seen
 
 
 def _merged(ordered: np.ndarray, more: np.ndarray) -> np.ndarray:
