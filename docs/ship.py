@@ -19,7 +19,7 @@ from safetensors.torch import save
 
 from xmodal.checkpoint import WEIGHTS, RunFolder, build_model, load_run
 from xmodal.config import InputError
-from xmodal.data.features import SPLITS, FeatureSet, open_features
+from xmodal.data.features import SPLITS, FeatureSet, evenly, open_features
 from xmodal.evaluation import hubness
 from xmodal.evaluation.cca import choose_kernel_cca, kernel_module
 from xmodal.evaluation.recall import embed_run, mean_recall, rank_frame, recall_of
@@ -48,7 +48,7 @@ def ship(out: Path, features: Path, runs: list[Path]) -> None:
     stored["config"].update(features="data/yt8m/features", out=f"runs/{out.name}")
     result.pop("weights", None)  # which were in float32
 
-    some = train.take(np.linspace(0, len(train) - 1, min(len(train), BANK)).astype(int))
+    some = train.take(evenly(len(train), BANK))
     model, choice = with_kernel(best, features, some, validation)
     stored["sizes"] |= {"random_features": RANDOM_FEATURES, "directions": model.directions}
     result["chosen"] = choice

@@ -32,6 +32,7 @@ from xmodal.data.features import (
     UNPAIRED,
     FeatureSet,
     begin_rows,
+    evenly,
     label_rows,
     map_clips,
     open_features,
@@ -354,7 +355,7 @@ def _write(work: Path, config: IndexConfig, sets: list[FeatureSet]) -> dict[str,
     correction, bank = hubness.Correction(0, 0), None
     if config.correct_hubs:
         train, validation = (open_features(config.features, split) for split in SPLITS[:2])
-        some = train.take(np.linspace(0, len(train) - 1, min(len(train), BANK)).astype(int))
+        some = train.take(evenly(len(train), BANK))
         bank = model.embed(some.visual, some.audio)
         embedded = model.embed(validation.visual, validation.audio)
         correction = hubness.choose_correction(embedded, bank, validation)

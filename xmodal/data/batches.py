@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from xmodal.config import InputError, TrainConfig
-from xmodal.data.features import open_features, read_rows
+from xmodal.data.features import evenly, open_features, read_rows
 from xmodal.negatives import Labels, Pairs, draw_pairs
 
 BLOCK = 1024  # neighbouring clips that are read in one go, about a shard's worth (our choice)
@@ -126,7 +126,7 @@ class Batches:
 
     def spread(self, most: int = 65_536) -> tuple[np.ndarray, np.ndarray]:
         """Return visual and audio features of clips from all over the training set."""
-        rows = np.linspace(0, self.clips - 1, min(self.clips, most)).astype(int)
+        rows = evenly(self.clips, most)
         return read_rows(self.features.visual, rows), read_rows(self.features.audio, rows)
 
 

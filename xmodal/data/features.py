@@ -143,6 +143,11 @@ def read_rows(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return np.asarray(values)[rows]
 
 
+def evenly(count: int, most: int) -> np.ndarray:
+    """Return at most so many of ``count`` rows, from all over: int64, (rows,)."""
+    return np.linspace(0, count - 1, min(count, most)).astype(int)
+
+
 def begin_rows(path: Path, dtype: str, shape: tuple[int, int]) -> BinaryIO:
     """Open an ``.npy`` file to write row after row: on a full disk, a mapped one is a crash."""
     file = path.open("wb")

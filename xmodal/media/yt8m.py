@@ -4,7 +4,6 @@ The arithmetic is that of google/youtube-8m's feature_extractor and of MediaPipe
 YouTube-8M, which their maintainers call approximate: see `compatibility`.
 """
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +20,7 @@ from xmodal.data.features import open_features
 from xmodal.data.pairs import read_pairs
 from xmodal.data.schema import message_class
 from xmodal.data.statistics import moments
+from xmodal.files import digest
 from xmodal.media import optional
 from xmodal.media.encoders import Encoders, as_tensor, magnitudes, mean, mel_filters, windows
 
@@ -114,9 +114,9 @@ def open_yt8m(folder: Path) -> Encoders:
             f"{folder}: {len(missing)} of the {len(ADDRESSES)} files of YouTube-8M's encoders are "
             "missing: " + "; ".join(f"{name} (from {ADDRESSES[name]})" for name in missing)
         )
-    for name, digest in SHA256.items():
-        if hashlib.sha256((folder / name).read_bytes()).hexdigest() != digest:
-            raise InputError(f"{folder / name}: has not the SHA-256 {digest}; fetch it again.")
+    for name, sha256 in SHA256.items():
+        if digest(folder / name) != sha256:
+            raise InputError(f"{folder / name}: has not the SHA-256 {sha256}; fetch it again.")
     try:
         centre, variances = (np.load(folder / name)[:, 0] for name in (CENTRE, VARIANCES))
         directions = np.load(folder / DIRECTIONS)[:1024].reshape(1024, 2048)
