@@ -27,6 +27,7 @@ XMODAL = f"{shlex.quote(sys.executable)} -m xmodal"
 PREPARED = validated(PrepareConfig, {**profile.prepare, "out": DATA})
 TRAININGS = profile.trainings()
 MODELS = expand(f"{RUNS}/{{run}}", run=profile.models())  # the paper's dimension, seed 0, first
+PAPER = MODELS[: len(profile.seeds)]  # of this dimension, all seeds
 TRAINED = {"validate_every": 250, "patience": None, **next(iter(profile.models().values()))}
 RECIPE = expand(f"{RUNS}/{{run}}", run=profile.members_of_recipe())
 
@@ -51,7 +52,7 @@ NOTEBOOKS = {
     "03_recall": (MODELS, {"runs": MODELS, "dimension": profile.dimension}),
     "04_umap": (MODELS[:1], {"run": MODELS[0]}),
     "05_retrieval": (MODELS[:1] + RECIPE[:1], {"run": MODELS[0], "explorer_run": RECIPE[0]}),
-    "06_beyond": (MODELS[:1] + RECIPE, {"run": MODELS[0], "recipe": RECIPE}),
+    "06_beyond": (PAPER + RECIPE, {"runs": PAPER, "recipe": RECIPE}),
     "07_study": (STUDIED, {"runs_folder": RUNS}),
     "08_own_media": ([], {}),
 }

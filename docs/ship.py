@@ -1,10 +1,11 @@
 """Write the weights that come with the package: a network in float16 and kernel CCA beside it.
 
-    python docs/ship.py OUT FEATURES RUN...
+    python docs/ship.py OUT FEATURES YOUTUBE_IDS RUN...
 
 OUT is a folder named as the weights will be called; of the runs, trained on the feature set
-FEATURES, the best on validation clips is taken. Embedded clips with their hubness correction, and a
-card, stand beside the weights.
+FEATURES, the best on validation clips is taken. Embedded clips with their hubness correction, the
+names of their labels and those YouTube ids that the CSV file YOUTUBE_IDS knows, and a card, stand
+beside the weights.
 """
 
 import argparse
@@ -26,6 +27,7 @@ from xmodal.evaluation.recall import embed_run, mean_recall, rank_frame, recall_
 from xmodal.files import atomic, digest, locked
 from xmodal.model import Embeddings, JointEmbedding
 from xmodal.search import BANK, CLIPS
+from xmodal.youtube8m.resolve import read_youtube_ids
 
 CARD = Path(__file__).with_name("card.template")
 FILES = (WEIGHTS, "config.json", "result.json", CLIPS, "README.md")
@@ -38,7 +40,7 @@ ALLOWED = 0.1
 """Points of recall that float16 may move."""
 
 
-def ship(out: Path, features: Path, runs: list[Path]) -> None:
+def ship(out: Path, features: Path, youtube_ids: Path, runs: list[Path]) -> None:
     """Write the best run; InputError if float16 moves a recall by more than `ALLOWED` points."""
     train, validation, clips = (open_features(features, name) for name in SPLITS)
     scores = {run: mean_recall(embed_run(run, validation), validation) for run in runs}
@@ -68,7 +70,8 @@ def ship(out: Path, features: Path, runs: list[Path]) -> None:
         if moved > ALLOWED:
             raise InputError(f"float16 moves a recall of {best} by {moved:.2f} points")
         embedded, penalty, _ = both[0]
-        (fresh / CLIPS).write_bytes(save(as_stored(embedded, penalty, clips)))
+        known = read_youtube_ids(youtube_ids)
+        (fresh / CLIPS).write_bytes(save(as_stored(embedded, penalty, clips, known)))
         config, git = stored["config"], ["git", "rev-parse", "--short", "HEAD"]
         units = ", ".join(f"{units:,}" for units in config["visual_hidden"])
         text = CARD.read_text(encoding="utf-8").format(
@@ -118,17 +121,36 @@ def ranked(
 
 
 def as_stored(
-    embedded: Embeddings, penalty: list[torch.Tensor], clips: FeatureSet
+    embedded: Embeddings,
+    penalty: list[torch.Tensor],
+    clips: FeatureSet,
+    youtube_ids: dict[str, str | None],
 ) -> dict[str, torch.Tensor]:
-    """Return embedded clips as `xmodal.search.open_gallery` reads them; no id has a line break."""
+    """Return embedded clips as `xmodal.search.open_gallery` reads them.
+
+    Coordinates are whole numbers to 127, as a share of the largest of their clip; no text has a
+    line break.
+    """
+    texts = {
+        "ids": clips.ids,
+        "label_names": clips.label_names,
+        "youtube_ids": [youtube_ids.get(clip) or "" for clip in clips.ids],
+    }
+    visual, audio = (
+        (127 * side / side.abs().amax(dim=1, keepdim=True)).round().to(torch.int8)
+        for side in embedded[:2]
+    )
     return {
-        "visual": embedded.visual.half().contiguous(),
-        "audio": embedded.audio.half().contiguous(),
+        "visual": visual,
+        "audio": audio,
         "visual_penalty": penalty[0],
         "audio_penalty": penalty[1],
-        "ids": torch.frombuffer(bytearray("\n".join(clips.ids).encode()), dtype=torch.uint8),
         "label_indptr": torch.from_numpy(np.array(clips.labels.indptr, np.int32)),
         "label_indices": torch.from_numpy(np.array(clips.labels.indices, np.int32)),
+        **{
+            name: torch.frombuffer(bytearray("\n".join(some).encode()), dtype=torch.uint8)
+            for name, some in texts.items()
+        },
     }
 
 
@@ -151,5 +173,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
     parser.add_argument("features", type=Path)
+    parser.add_argument("youtube_ids", type=Path)
     parser.add_argument("runs", type=Path, nargs="+")
     ship(**vars(parser.parse_args()))

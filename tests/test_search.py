@@ -280,8 +280,10 @@ def test_the_clips_of_the_package_are_an_index() -> None:
     index = open_gallery(RECIPE)
     assert "6,000 clips" in str(index)
     assert len(index.search(features=np.ones(1024), k=3)) == 3
-    assert index.search(label="9")["shared"].mean() > 0.5
-    assert open_gallery(RECIPE, names=["name"] * 3862).labels_of(0)[0] == "name"
+    assert index.search(label="guitar")["shared"].mean() > 0.5
+    assert "Guitar" in index.search(label="Guitar", k=1)["labels"][0]
+    with pytest.raises(InputError, match="Guitar"):
+        index.search(label="guitarr")
 
 
 # --- for other programs --------------------------------------------------------------------------

@@ -137,6 +137,8 @@ def index(line: CommandLine) -> None:
 
 def search(line: CommandLine) -> None:
     """Find sounds for a silent video, or videos for a sound, among the clips of an index."""
+    from dataclasses import replace
+
     from xmodal.config import InputError
     from xmodal.search import SearchConfig, open_gallery, read_query
 
@@ -153,14 +155,11 @@ def search(line: CommandLine) -> None:
         modality = "visual" if given.find == "audio" else "audio"
         encoders = open_encoders(given.encoders, given.encoder_files)
         features = embed_file(given.file, modality, encoders)
-    found = gallery.search(given.video, given.audio, given.k, given.label, given.find, features)
     if given.youtube_ids:
         from xmodal.youtube8m.resolve import read_youtube_ids
 
-        known = read_youtube_ids(given.youtube_ids)
-        found["link"] = [
-            f"https://youtu.be/{y}" if (y := known.get(c)) else "" for c in found["id"]
-        ]
+        gallery = replace(gallery, youtube=read_youtube_ids(given.youtube_ids))
+    found = gallery.search(given.video, given.audio, given.k, given.label, given.find, features)
     found["cosine"] = found["cosine"].astype(float).round(4)
     if given.as_json:
         print(found.to_json(orient="records", force_ascii=False, indent=1))

@@ -8,7 +8,7 @@ how many of the true nearest it finds is measured when it is built.
 import json
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -25,7 +25,7 @@ from torch.nn.functional import normalize
 from tqdm import tqdm
 
 from xmodal.checkpoint import WEIGHTS, RunFolder, find_run, load_run
-from xmodal.config import InputError, StageConfig
+from xmodal.config import InputError, StageConfig, unknown
 from xmodal.data.features import (
     CHUNK,
     SPLITS,
@@ -102,6 +102,7 @@ class Gallery:
     infinite where the modality is missing. ``parts`` are inverted files of faiss, one of each
     modality, where there are very many clips. ``run`` embeds queries that are features; ``about``
     is what ``index.json`` says, such as the share of the true nearest that are ``found``.
+    ``youtube`` has the YouTube ids that are known, by clip.
     """
 
     embedded: Embeddings
@@ -112,6 +113,7 @@ class Gallery:
     parts: Sequence[Any] = ()
     run: Path = Path()
     about: dict[str, Any] = field(default_factory=dict)
+    youtube: Mapping[str, str | None] = field(default_factory=dict)
 
     def __str__(self) -> str:
         """Say how many clips there are, and how well what is nearest to a query is found."""
@@ -134,9 +136,10 @@ class Gallery:
             if not len(found):
                 raise InputError(f"no clip has the id {clip!r}; ids are such as {self.ids[0]}")
             return found
-        if label not in self.names:
-            raise InputError(f"no label is called {label!r}; labels are such as {self.names[:3]}")
-        return self.labels[:, [self.names.index(label)]].nonzero()[0]
+        names = [name.lower() for name in self.names]
+        if str(label).lower() not in names:
+            raise unknown("label", str(label), self.names)
+        return self.labels[:, [names.index(str(label).lower())]].nonzero()[0]
 
     def search(
         self,
@@ -166,9 +169,10 @@ class Gallery:
         Returns
         -------
         DataFrame
-            The nearest items, the best first: rank, id, labels (joined by "; "), cosine; and, but
-            for features, own (whether it is the query's own clip), shared (labels in common with
-            the query, of which several clips have those that all of them carry).
+            The nearest items, the best first: rank, id, labels (joined by "; "), cosine; link, to
+            YouTube, if any is known; and, but for features, own (whether it is the query's own
+            clip), shared (labels in common with the query, of which several clips have those that
+            all of them carry).
 
         Raises
         ------
@@ -190,6 +194,9 @@ class Gallery:
         labels = ["; ".join(self.labels_of(row)) for row in found]
         columns = {"id": self.ids[found].tolist(), "labels": labels, "cosine": cosine.numpy()}
         frame = pd.DataFrame({"rank": range(1, k + 1), **columns})
+        if self.youtube:
+            videos = map(self.youtube.get, columns["id"])
+            frame["link"] = [f"https://youtu.be/{video}" if video else "" for video in videos]
         if features is not None:
             return frame
         wanted = self.labels[rows].sum(axis=0) == len(rows)
@@ -233,11 +240,8 @@ class Gallery:
         return self.model.embed(both[0], both[1])[:2][side].mean(dim=0)
 
 
-def open_gallery(run: Path | str, names: Sequence[str] = ()) -> Gallery:
+def open_gallery(run: Path | str) -> Gallery:
     """Open the index of a run, or that in a folder; of the package's weights, the clips with them.
-
-    Those of the package, such as "yt8m-recipe", come with the numbers of their labels alone, as the
-    names are YouTube-8M's: with its vocabulary at hand, give ``names=read_vocabulary(path)``.
 
     Raises
     ------
@@ -248,7 +252,7 @@ def open_gallery(run: Path | str, names: Sequence[str] = ()) -> Gallery:
     if not (folder / NOTE).exists():
         home = find_run(run)
         if (home / CLIPS).exists():
-            return _clips_of_package(home, names)
+            return _clips_of_package(home)
         folder = home / "index"
     if not (folder / NOTE).exists():
         raise InputError(f"{run} has no index: `xmodal index {run} --features ...` makes one")
@@ -278,16 +282,19 @@ def open_gallery(run: Path | str, names: Sequence[str] = ()) -> Gallery:
     return Gallery(Embeddings(first, second), ids, labels, names, penalty, parts, home, about)
 
 
-def _clips_of_package(home: Path, names: Sequence[str]) -> Gallery:
+def _clips_of_package(home: Path) -> Gallery:
     """Open the embedded clips that come with the weights of a run."""
     stored = load_file(home / CLIPS)
     visual, audio = (normalize(stored[name].float(), dim=1) for name in SIDES)
-    ids = np.array(bytes(stored["ids"].numpy()).decode().split("\n"))
-    starts, indices = (stored[f"label_{name}"].numpy() for name in ("indptr", "indices"))
-    names = names or [str(number) for number in range(int(indices.max(initial=-1)) + 1)]
-    labels = label_rows(starts, indices, len(names))
-    penalty = [stored[f"{name}_penalty"] for name in SIDES if f"{name}_penalty" in stored]
-    return Gallery(Embeddings(visual, audio), ids, labels, names, penalty, run=home)
+    ids, names, videos = (
+        bytes(stored[name].numpy()).decode().split("\n")
+        for name in ("ids", "label_names", "youtube_ids")
+    )
+    labels = label_rows(stored["label_indptr"].numpy(), stored["label_indices"].numpy(), len(names))
+    known = {clip: video for clip, video in zip(ids, videos, strict=True) if video}
+    penalty = [stored[f"{name}_penalty"] for name in SIDES]
+    embedded = Embeddings(visual, audio)
+    return Gallery(embedded, np.array(ids), labels, names, penalty, run=home, youtube=known)
 
 
 def import_faiss() -> Any:

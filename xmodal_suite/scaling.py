@@ -9,7 +9,6 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from xmodal.evaluation.cca import LINEAR
 from xmodal_suite.published import published
 
 REACH = 4_000_000
@@ -33,15 +32,15 @@ def points_of(recalls: pd.DataFrame, gallery: int) -> pd.DataFrame:
 
 
 def learning_points(
-    recalls: Sequence[pd.DataFrame], cca: pd.DataFrame, gallery: int
+    recalls: Sequence[pd.DataFrame], closed_forms: pd.DataFrame, gallery: int
 ) -> pd.DataFrame:
-    """Gather the trainings that differ in the number of training clips, linear CCA last.
+    """Gather the trainings that differ in the number of training clips, closed forms last.
 
-    ``recalls`` has the `named_recalls` of each study, ``cca`` the clips and recall of linear CCA.
+    ``recalls`` has the `named_recalls` of each study, ``closed_forms`` method, clips and recall.
     A line a training: method (what the row with all clips changes), clips, seed, recall.
     """
     points = [points_of(frame, gallery) for frame in recalls]
-    return pd.concat([*points, cca.assign(method=LINEAR, seed=0)], ignore_index=True)
+    return pd.concat([*points, closed_forms.assign(seed=0)], ignore_index=True)
 
 
 def published_level(gallery: int) -> tuple[str, float] | None:
