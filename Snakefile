@@ -30,6 +30,7 @@ MODELS = expand(f"{RUNS}/{{run}}", run=profile.models())  # the paper's dimensio
 PAPER = MODELS[: len(profile.seeds)]  # of this dimension, all seeds
 TRAINED = {"validate_every": 250, "patience": None, **next(iter(profile.models().values()))}
 RECIPE = expand(f"{RUNS}/{{run}}", run=profile.members_of_recipe())
+WIDE = expand(f"{RUNS}/{{run}}", run=profile.wide_networks())
 
 
 def measured_elsewhere():
@@ -52,7 +53,7 @@ NOTEBOOKS = {
     "03_recall": (MODELS, {"runs": MODELS, "dimension": profile.dimension}),
     "04_umap": (MODELS[:1], {"run": MODELS[0]}),
     "05_retrieval": (MODELS[:1] + RECIPE[:1], {"run": MODELS[0], "explorer_run": RECIPE[0]}),
-    "06_beyond": (PAPER + RECIPE, {"runs": PAPER, "recipe": RECIPE}),
+    "06_beyond": (PAPER + RECIPE + WIDE, {"runs": PAPER, "recipe": RECIPE, "wide": WIDE}),
     "07_study": (STUDIED, {"runs_folder": RUNS}),
     "08_own_media": ([], {}),
 }

@@ -42,6 +42,7 @@ class Profile(StageConfig):
     seeds: list[int] = Field([0], min_length=1, description="Each model is trained once a seed.")
     recipe: dict[str, Any] = Field({"recipe": "best"}, description="Settings of each member.")
     members: int = Field(2, gt=0, le=1000, description="Runs of the recipe in the ensemble.")
+    wide: dict[str, Any] = Field({}, description="What wider networks beside them change; or none.")
     studies: dict[FolderName, Study] = Field({}, description="Ablation studies, by name.")
     threads: int = Field(1, gt=0, description="Processor cores per training.")
     notebooks: list[str] = Field([], description="What to make; empty: 00 to 06.")
@@ -70,6 +71,12 @@ class Profile(StageConfig):
         """Return the settings of the ensemble's members, a seed each."""
         return {f"best/member-seed{s}": {**self.recipe, "seed": s} for s in range(self.members)}
 
+    def wide_networks(self) -> dict[str, dict[str, Any]]:
+        """Return the settings of wider networks in the ensemble, one for each of the seeds."""
+        settings = {**self.recipe, **self.wide}
+        seeds = self.seeds if self.wide else []
+        return {f"best/wide-seed{seed}": {**settings, "seed": seed} for seed in seeds}
+
     def study_runs(self) -> dict[str, dict[str, Any]]:
         """Return the settings of every run of every study, by ``study/row-seed``."""
         return {
@@ -81,7 +88,8 @@ class Profile(StageConfig):
 
     def trainings(self) -> dict[str, dict[str, Any]]:
         """Return the settings of every run, by its name."""
-        return self.models() | self.members_of_recipe() | self.study_runs()
+        ensemble = self.members_of_recipe() | self.wide_networks()
+        return self.models() | ensemble | self.study_runs()
 
 
 def read_profile(path: Path | str) -> Profile:
