@@ -18,6 +18,7 @@ REAL_DATA = prepare={shards: $(call in_yaml,$(or $(SHARDS),$(YT8M))), \
 	vocabulary: $(call in_yaml,$(or $(VOCABULARY),$(YT8M)/vocabulary.csv))}
 REAL = $(SNAKEMAKE) --configfile profiles/yt8m.yaml --config $(call in_shell,$(REAL_DATA))
 OWN = parameters={08_own_media: {media: $(call in_yaml,$(MEDIA))}}
+FILLED = README.md docs/report.md docs/real-data.md data/results/README.md
 MEASURED = $(patsubst data/results/%/,%,$(wildcard data/results/*/))
 
 .DEFAULT_GOAL := paper
@@ -44,12 +45,12 @@ smoke: .venv/installed  ## the whole suite in a minute, on too little data to me
 yt8m: .venv/installed $(if $(SHARDS),,$(YT8M)/complete)  ## the whole suite on real shards
 	$(REAL)
 	@$(BIN)/python -m xmodal_suite report figures/yt8m
-	@$(BIN)/python -m xmodal_suite fill README.md
+	@$(BIN)/python -m xmodal_suite fill $(FILLED)
 
 study: .venv/installed $(if $(SHARDS),,$(YT8M)/complete)  ## what each choice does, on real shards
 	$(REAL) -- figures/yt8m/notebooks/07_study.ipynb figures/yt8m/README.md
 	@$(BIN)/python -m xmodal_suite report figures/yt8m
-	@$(BIN)/python -m xmodal_suite fill README.md
+	@$(BIN)/python -m xmodal_suite fill $(FILLED)
 
 media: .venv/media  ## a sound for a silent video: make media MEDIA=folder VIDEO=clip.mp4
 	@if [ ! -d $(STAMPS) ] && [ $(call in_shell,$(MEDIA)) = $(STAMPS) ] && [ "$$(id -u)" = 0 ]; then \
