@@ -27,12 +27,12 @@ def write_report(figures: Path) -> str:
     card = origin["protocol"]
     sizes = sorted((int(size), count) for size, count in card["galleries"].items())
 
-    def picture(name: str, title: str) -> str:
+    def picture(name: str) -> str:
         if not (figures / f"{name}.png").exists():
             return ""
-        caption = read_origin(figures / f"{name}.json").get("caption", title)
-        files = f"[PDF]({name}.pdf) · [SVG]({name}.svg) · [origin]({name}.json)"
-        return f"### {title}\n\n![{caption}]({name}.png)\n\n{files}\n"
+        caption = read_origin(figures / f"{name}.json").get("caption", name)
+        files = f"[PDF]({name}.pdf) · [SVG]({name}.svg) · [provenance]({name}.json)"
+        return f"![{caption}]({name}.png)\n\n*{caption}.* {files}\n"
 
     template = jinja2.Template(
         TEMPLATE.read_text(encoding="utf-8"),
@@ -106,7 +106,7 @@ def fill_page(page: Path) -> None:
     def table(file: str, wanted: str) -> str:
         rows = _rows(page.parent / file, wanted)
         wide = rows.pivot_table("recall", "model", "k", sort=False).add_prefix("R@")
-        return wide.rename_axis("method").reset_index().to_markdown(index=False, floatfmt=".1f") + "\n\n"
+        return wide.rename_axis("method").to_markdown(floatfmt=".1f") + "\n\n"
 
     def number(file: str, column: str, wanted: str) -> str:
         values = _rows(page.parent / file, wanted)[column]
