@@ -18,40 +18,41 @@ REAL_DATA = prepare={shards: $(call in_yaml,$(or $(SHARDS),$(YT8M))), \
 	vocabulary: $(call in_yaml,$(or $(VOCABULARY),$(YT8M)/vocabulary.csv))}
 REAL = $(SNAKEMAKE) --configfile profiles/yt8m.yaml --config $(call in_shell,$(REAL_DATA))
 OWN = parameters={08_own_media: {media: $(call in_yaml,$(MEDIA))}}
+FILLED = README.md docs/report.md docs/real-data.md data/results/README.md
 MEASURED = $(patsubst data/results/%/,%,$(wildcard data/results/*/))
 
 .DEFAULT_GOAL := paper
 .PHONY: help paper figures smoke yt8m study media check-results book bench soak test test-slow lint audit
 .PHONY: lock lab clean
 
-help:  ## this list
+help:  ## print this list
 	@awk -F ':.*## *' '/^[a-z0-9-]+:.*##/ {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-paper: .venv/installed  ## the whole suite on the synthetic sample
+paper: .venv/installed  ## run notebooks 00 to 06 on synthetic data: shows that the code works, 10 minutes
 	$(SNAKEMAKE) --configfile profiles/sample.yaml
 	@$(BIN)/python -m xmodal_suite report figures/sample
 	@echo "The results on real clips are in figures/yt8m/README.md; make figures DATA=yt8m draws them again."
 
-figures: .venv/installed  ## all that was measured drawn again; make figures DATA=yt8m: of that alone
+figures: .venv/installed  ## redraw all figures from stored measurements (DATA=yt8m: real clips only)
 	@set -e; for data in $(or $(DATA),$(MEASURED)); do \
 		$(SNAKEMAKE) --configfile profiles/$$data.yaml --config draw=true --forceall; \
 		echo "Drawn again from data/results/$$data: figures/$$data"; \
 	done
 
-smoke: .venv/installed  ## the whole suite in a minute, on too little data to mean anything
+smoke: .venv/installed  ## run the suite in a minute, as a test; the results are meaningless
 	$(SNAKEMAKE) --configfile profiles/smoke.yaml
 
-yt8m: .venv/installed $(if $(SHARDS),,$(YT8M)/complete)  ## the whole suite on real shards
+yt8m: .venv/installed $(if $(SHARDS),,$(YT8M)/complete)  ## run notebooks 00 to 06 on real clips: downloads 300 MB, an hour (SHARDS=folder VOCABULARY=file)
 	$(REAL)
 	@$(BIN)/python -m xmodal_suite report figures/yt8m
-	@$(BIN)/python -m xmodal_suite fill README.md
+	@$(BIN)/python -m xmodal_suite fill $(FILLED)
 
-study: .venv/installed $(if $(SHARDS),,$(YT8M)/complete)  ## what each choice does, on real shards
+study: .venv/installed $(if $(SHARDS),,$(YT8M)/complete)  ## train the ablation study on real clips: most of a day
 	$(REAL) -- figures/yt8m/notebooks/07_study.ipynb figures/yt8m/README.md
 	@$(BIN)/python -m xmodal_suite report figures/yt8m
-	@$(BIN)/python -m xmodal_suite fill README.md
+	@$(BIN)/python -m xmodal_suite fill $(FILLED)
 
-media: .venv/media  ## a sound for a silent video: make media MEDIA=folder VIDEO=clip.mp4
+media: .venv/media  ## find a sound for a silent video (MEDIA=folder VIDEO=clip.mp4: with your own files)
 	@if [ ! -d $(STAMPS) ] && [ $(call in_shell,$(MEDIA)) = $(STAMPS) ] && [ "$$(id -u)" = 0 ]; then \
 		apt-get update -qq && apt-get install -qq -y --no-install-recommends tuxpaint-stamps-default; fi
 	@[ -d $(call in_shell,$(MEDIA)) ] || { \
@@ -64,7 +65,7 @@ media: .venv/media  ## a sound for a silent video: make media MEDIA=folder VIDEO
 	$(BIN)/xmodal index runs/media/best/member-seed0 --features data/media/features
 	$(BIN)/xmodal search runs/media/best/member-seed0 --file data/media/silent.mp4
 
-check-results: .venv/installed  ## make committed numbers again: by training, and by measuring what is there
+check-results: .venv/installed  ## check that the code still gives the committed numbers
 	$(SNAKEMAKE) --configfile profiles/sample.yaml --config name=check -- \
 		$(addprefix figures/check/notebooks/,03_recall.ipynb 06_beyond.ipynb)
 	$(BIN)/python tests/check_results.py tests/expected/sample figures/check
@@ -83,12 +84,12 @@ $(YT8M)/complete: | .venv/installed  # 57 shards to train on and 23 to evaluate 
 	$(BIN)/xmodal download --split validate --shards 1,180 --mirror $(MIRROR) $(YT8M)
 	@touch $@
 
-book: .venv/installed  ## the executed notebooks, results and documents as a site: build/book/html
+book: .venv/installed  ## build a site of notebooks, results and documents: build/book/html
 	$(BIN)/python docs/book.py build/book/source
 	$(BIN)/sphinx-build --fail-on-warning --quiet -c docs build/book/source build/book/html
 	@echo "Open build/book/html/index.html"
 
-bench: .venv/installed  ## speed side by side, half an hour; SHARDS=folder VOCABULARY=file: and size, an hour more
+bench: .venv/installed  ## measure speed, half an hour (SHARDS=folder VOCABULARY=file: large data too, an hour more)
 	$(call EXTRA,bench)
 	$(BIN)/python benchmarks/fast.py data/bench/fast
 ifdef SHARDS
@@ -97,29 +98,29 @@ ifdef SHARDS
 	$(BIN)/python benchmarks/search.py data/bench/search
 endif
 
-soak: .venv/installed  ## whether memory or files grow when all is repeated under pressure: make soak MINUTES=60
+soak: .venv/installed  ## repeat everything under load, and see whether memory or files grow (MINUTES=60)
 	$(BIN)/python benchmarks/soak.py $(MINUTES)
 
-test: .venv/installed lint  ## all tests but the long ones
+test: .venv/installed lint  ## run lint, types, and all tests but the slow ones
 	$(PYTEST) -m "not slow"
 
-test-slow: .venv/installed  ## the long tests
+test-slow: .venv/installed  ## run the slow tests
 	$(call EXTRA,fuzz) || \
 		echo "atheris cannot be had here: its tests are skipped"
 	$(PYTEST) -m slow
 
-lint: .venv/installed  ## style and types
+lint: .venv/installed  ## check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-audit:  ## known weaknesses of what is locked; needs a network
+audit:  ## look up known weaknesses of the locked versions; needs a network
 	@$(PYTHON) -m venv build/audit
 	@build/audit/bin/pip install --quiet --disable-pip-version-check pip-audit==2.10.1
 	build/audit/bin/pip-audit --strict --no-deps --disable-pip --progress-spinner off \
 		$(foreach name,build packages torch media bench fuzz,-r requirements/$(name).lock)
 
-lock:  ## lock what pyproject.toml asks for: requirements/; make lock UPGRADE=--upgrade: the newest of all
+lock:  ## lock the versions of all dependencies (UPGRADE=--upgrade: the newest ones)
 	@$(PYTHON) -m venv build/lock
 	@build/lock/bin/pip install --quiet --disable-pip-version-check uv==0.13.9
 	cat $(foreach name,build packages torch,requirements/$(name).lock) > build/all.lock
@@ -137,10 +138,10 @@ lock:  ## lock what pyproject.toml asks for: requirements/; make lock UPGRADE=--
 COMPILE = build/lock/bin/uv pip compile --quiet --universal --generate-hashes --no-header \
 	--no-annotate $(UPGRADE)
 
-lab: .venv/installed  ## JupyterLab
+lab: .venv/installed  ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab notebooks
 
-clean:  ## remove what was made, but not the environment
+clean:  ## remove everything that was made, but the environment
 	rm -rf runs .snakemake data/sample data/smoke data/check data/media data/bench build \
 		$(foreach name,sample smoke check check_yt8m own,figures/$(name) data/results/$(name))
 

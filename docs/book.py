@@ -22,13 +22,14 @@ NOTEBOOKS = [*sorted((ROOT / FIGURES / "notebooks").glob("*.ipynb")), ROOT / OWN
 PARTS = {
     "The paper, section by section": [path.relative_to(ROOT) for path in NOTEBOOKS],
     "Results": [
+        Path("docs/report.md"),
         *(folder / "README.md" for folder in (FIGURES, WEIGHTS, Path("data/results"))),
         Path("benchmarks/ideas.md"),
     ],
     "Use": [
         *(
             Path("docs", f"{name}.md")
-            for name in ("glossary", "real-data", "media", "batch", "package")
+            for name in ("real-data", "media", "package", "batch", "glossary")
         ),
         *(Path(folder, "README.md") for folder in ("data", "profiles/cluster")),
     ],

@@ -77,7 +77,10 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_versions_agree():
-    assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == VERSION
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert cited["version"] == VERSION and cited["keywords"] == PROJECT["keywords"]
+    image = (ROOT / "profiles/cluster/kubernetes/Containerfile").read_text()
+    assert re.findall(r"xmodal:(\S+)", image) == [VERSION]
     changes = (ROOT / "CHANGELOG.md").read_text()
     assert re.findall(r"^## (\S+)", changes, re.MULTILINE)[0] == VERSION
 

@@ -10,9 +10,10 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
-    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "data/README.md")),
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+    *(ROOT / "data" / name for name in ("README.md", "results/README.md")),
     *sorted((ROOT / "docs").glob("*.md")),
-    ROOT / "profiles" / "cluster" / "README.md",
+    *(ROOT / name / "README.md" for name in ("profiles/cluster", "xmodal/weights/yt8m-recipe")),
     *sorted((ROOT / "benchmarks").glob("*.md")),
 ]
 COMMITTED = ("figures/yt8m", "figures/media")  # others are what a command left in the folder

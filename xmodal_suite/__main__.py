@@ -10,7 +10,7 @@ USAGE = """usage: python -m xmodal_suite COMMAND
 
   notebook NOTEBOOK OUT PARAMETERS   run a notebook with parameters, given as JSON
   report FIGURES                     write README.md beside tables and pictures; print a summary
-  fill PAGE                          put the tables that a Markdown page names into the page"""
+  fill PAGE...                       put numbers and tables that Markdown pages name into them"""
 
 
 def main(words: list[str]) -> None:
@@ -24,10 +24,11 @@ def main(words: list[str]) -> None:
             from xmodal_suite.page import write_report
 
             print(write_report(Path(figures)))
-        case ["fill", page]:
+        case ["fill", *pages] if pages:
             from xmodal_suite.page import fill_page
 
-            fill_page(Path(page))
+            for page in pages:
+                fill_page(Path(page))
         case _:
             raise InputError(USAGE)
 

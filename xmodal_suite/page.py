@@ -1,6 +1,10 @@
 """The page that a batch leaves, ``figures/<data>/README.md``, and numbers filled into README.md."""
 
 import re
+import subprocess
+import sys
+from collections.abc import Callable
+from io import StringIO
 from pathlib import Path
 
 import jinja2
@@ -23,12 +27,12 @@ def write_report(figures: Path) -> str:
     card = origin["protocol"]
     sizes = sorted((int(size), count) for size, count in card["galleries"].items())
 
-    def picture(name: str, title: str) -> str:
+    def picture(name: str) -> str:
         if not (figures / f"{name}.png").exists():
             return ""
-        caption = read_origin(figures / f"{name}.json").get("caption", title)
-        files = f"[PDF]({name}.pdf) · [SVG]({name}.svg) · [origin]({name}.json)"
-        return f"### {title}\n\n![{caption}]({name}.png)\n\n{files}\n"
+        caption = read_origin(figures / f"{name}.json").get("caption", name)
+        files = f"[PDF]({name}.pdf) · [SVG]({name}.svg) · [provenance]({name}.json)"
+        return f"![{caption}]({name}.png)\n\n*{caption}.* {files}\n"
 
     template = jinja2.Template(
         TEMPLATE.read_text(encoding="utf-8"),
@@ -67,31 +71,65 @@ def _runs(figures: Path) -> pd.DataFrame:
     return frame.groupby(["run", "commit", "features"], as_index=False).agg(", ".join)
 
 
-def _read(path: Path, heading: str | None = None) -> str:
-    """Return the text of a file, or of what stands under one of its headings."""
+def _read(path: Path) -> str:
+    """Return the text of a file."""
     if not path.exists():
         raise InputError(f"{path} is missing: make it with its notebook, or all with make paper")
-    text = path.read_text(encoding="utf-8")
-    if heading:
-        _, _, text = text.partition(f"\n## {heading}\n")
-        text, _, _ = text.partition("\n## ")
-        if not text:
-            raise InputError(f"{path} has nothing under the heading {heading!r}: name another")
-    return text.strip()
+    return path.read_text(encoding="utf-8").strip()
+
+
+def _rows(path: Path, wanted: str) -> pd.DataFrame:
+    """Return the rows of a CSV file that a query of pandas wants."""
+    rows = pd.read_csv(StringIO(_read(path))).query(wanted, engine="python")
+    if rows.empty:
+        raise InputError(f"{path} has no row where {wanted}: name others")
+    return rows
 
 
 def fill_page(page: Path) -> None:
-    """Put the content of the files that a Markdown page names between its marks, in place.
+    """Put into a Markdown page, between its marks, what files say that a command wrote.
 
-    A mark is a comment with a path relative to the page, ``<!-- figures/yt8m/table1.md -->``, and
-    lasts until ``<!-- end -->``; so the page's numbers are those that a command wrote. Behind the
-    path may stand a heading of the second level: then only what is under it is taken. InputError
-    if a file or a heading is missing.
+    A mark is a comment that lasts until ``<!-- end -->``. Paths are relative to the page; where
+    several rows of a CSV file are meant, numbers are their mean.
+
+    - ``<!-- table1.md -->``: the text of a file.
+    - ``<!-- headline.csv where gallery == 1024 -->``: Recall@K of each model, as a table.
+    - ``<!-- data.csv clips where split == "train" -->``: a number, inside a sentence.
+    - ``<!-- output -->`` below a block of Python: what the block prints.
+
+    InputError if a file or its rows are missing, or the block fails.
     """
-    marked = re.compile(r"(<!-- (\S+\.md)(?: (\w[^\n]*?))? -->\n).*?(<!-- end -->)", re.DOTALL)
-    filled = marked.sub(
-        lambda mark: f"{mark[1]}{_read(page.parent / mark[2], mark[3])}\n\n{mark[4]}",
-        page.read_text(encoding="utf-8"),
-    )
+
+    def document(file: str) -> str:
+        return f"{_read(page.parent / file)}\n\n"
+
+    def table(file: str, wanted: str) -> str:
+        rows = _rows(page.parent / file, wanted)
+        wide = rows.pivot_table("recall", "model", "k", sort=False).add_prefix("R@")
+        return wide.rename_axis("method").to_markdown(floatfmt=".1f") + "\n\n"
+
+    def number(file: str, column: str, wanted: str) -> str:
+        values = _rows(page.parent / file, wanted)[column]
+        return f"{values.mean():,.{0 if values.dtype.kind == 'i' else 1}f}"
+
+    text = page.read_text(encoding="utf-8")
+    text = _put(text, r"<!-- (\S+\.md) -->\n", document)
+    text = _put(text, r"<!-- (\S+\.csv) where ([^\n]+) -->\n", table)
+    text = _put(text, r"<!-- (\S+\.csv) (\w[^\n]*?) where ([^\n]+?) -->", number)
+    text = _put(text, r"```python\n([^`]+)```\n\n<!-- output -->\n", _output)
     with atomic(page) as fresh:
-        fresh.write_text(filled, encoding="utf-8")
+        fresh.write_text(text, encoding="utf-8")
+
+
+def _put(text: str, mark: str, content: Callable[..., str]) -> str:
+    """Put content, made from what a mark names, behind every mark of one kind."""
+    marked = re.compile(f"({mark}).*?(?=<!-- end -->)", re.DOTALL)
+    return marked.sub(lambda found: found[1] + content(*found.groups()[1:]), text)
+
+
+def _output(code: str) -> str:
+    """Return what a block of Python prints, as a block."""
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    if ran.returncode:
+        raise InputError(f"a block of Python fails: {ran.stderr.strip().splitlines()[-1]}")
+    return f"```text\n{ran.stdout}```\n\n"

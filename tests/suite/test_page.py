@@ -137,12 +137,34 @@ def test_marked_parts_of_a_page_are_replaced_and_nothing_else(figures: Path):
     assert page.read_text() == expected
 
 
-def test_a_part_of_a_file_is_put_into_a_page(figures: Path):
-    page, card = figures / "page.md", figures / "card.md"
-    card.write_text("# Card\n\nof weights\n\n## Recall\n\nR@1 is 7.0.\n\n## Use\n\ncode\n")
-    page.write_text("<!-- card.md Recall -->\n<!-- end -->\n")
+def test_numbers_tables_and_what_code_prints_are_put_into_a_page(tmp_path: Path):
+    rows = [["paper", k, 10.04 * k, 1000 + k] for k in (1, 1, 5)] + [["CCA", 1, 30.0, 9]]
+    pd.DataFrame(rows, columns=["model", "k", "recall", "of clips"]).to_csv(tmp_path / "a.csv")
+    (page := tmp_path / "page.md").write_text(
+        'R@1 is <!-- a.csv recall where model == "paper" and k == 1 -->9<!-- end -->% of '
+        "<!-- a.csv of clips where k == 5 -->0<!-- end -->.\n"
+        '<!-- a.csv where model == "paper" -->\n<!-- end -->\n'
+        "```python\nprint(6 * 7)\n```\n\n<!-- output -->\nold\n<!-- end -->\n"
+    )
     fill_page(page)
-    assert page.read_text() == "<!-- card.md Recall -->\nR@1 is 7.0.\n\n<!-- end -->\n"
-    page.write_text("<!-- card.md Precision -->\n<!-- end -->\n")
-    with pytest.raises(InputError, match="Precision"):
+    text = page.read_text()
+    assert "-->10.0<" in text and "-->1,005<" in text and "old" not in text
+    assert "| paper" in text and "50.2 |" in text and "| CCA" not in text
+    assert "<!-- output -->\n```text\n42\n```\n" in text
+    fill_page(page)
+    assert page.read_text() == text
+
+
+@pytest.mark.parametrize(
+    ("marks", "told"),
+    [
+        ("<!-- data.csv recall where k == 3 -->7<!-- end -->", "k == 3"),
+        ("```python\nnobody()\n```\n\n<!-- output -->\n<!-- end -->", "nobody"),
+    ],
+)
+def test_a_mark_that_finds_nothing_is_named(tmp_path: Path, marks: str, told: str):
+    FRAME.to_csv(tmp_path / "data.csv")
+    (page := tmp_path / "page.md").write_text(marks)
+    with pytest.raises(InputError, match=told):
         fill_page(page)
+    assert page.read_text() == marks
