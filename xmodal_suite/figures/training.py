@@ -1,7 +1,9 @@
 """How training went: losses on the clips of training and of validation, and validation recall."""
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
@@ -10,6 +12,7 @@ from xmodal_suite.figures import style
 from xmodal_suite.figures.style import DASHES, INK, MARKERS, PALETTE, QUIET, Look
 
 _VALIDATED: Look = {"linestyle": DASHES[1]}
+_LABELS = [PALETTE[n] for n in (1, 2, 4, 9)]  # no modality's
 
 
 def training_curves(
@@ -89,6 +92,31 @@ def plain_curve(frame: pd.DataFrame) -> Figure:
     right.set_title(f"b   validation Recall@1 (%), N = {frame['gallery'].max():,}")
     for axis in (left, right):
         _by_step(axis)
+    return figure
+
+
+def circles(frame: pd.DataFrame) -> Figure:
+    """Draw a joint space of two dimensions by step, a row of circles for each loss.
+
+    ``frame`` has columns loss, step, label (0 to 3), visual and audio (angles of the embeddings).
+    Videos are outside, sounds inside, and a line links the two of a clip.
+    """
+    losses, steps = list(frame["loss"].unique()), list(frame["step"].unique())
+    figure, axes = style.sheet(5.0, len(losses), len(steps))
+    for (loss, step), part in frame.groupby(["loss", "step"], sort=False):
+        axis = axes[losses.index(loss), steps.index(step)]
+        angles = part[["visual", "audio"]].to_numpy()[..., None]
+        points = np.concatenate([np.cos(angles), np.sin(angles)], axis=2) * [[1.0], [0.75]]
+        colours = [_LABELS[label] for label in part["label"]]
+        axis.add_collection(LineCollection(points, colors=colours, linewidths=0.5, alpha=0.5))
+        for side, marker in enumerate("^o"):
+            axis.scatter(*points[:, side].T, s=10, c=colours, marker=marker, linewidths=0)
+        axis.set(aspect="equal", xlim=(-1.1, 1.1), ylim=(-1.1, 1.1), xticks=[], yticks=[])
+        axis.spines[:].set_visible(False)
+    for axis, step in zip(axes[0], steps, strict=True):
+        axis.set_title(f"step {step}", loc="center")
+    for axis, loss in zip(axes[:, 0], losses, strict=True):
+        axis.set_ylabel(loss)
     return figure
 
 
