@@ -24,7 +24,7 @@ FIGURES = str(profile.figures or f"figures/{profile.name}")  # what is drawn fro
 MANIFEST = f"{DATA}/manifest.json"
 XMODAL = f"{shlex.quote(sys.executable)} -m xmodal"
 
-PREPARED = validated(PrepareConfig, {**profile.prepare, "out": DATA})
+validated(PrepareConfig, {**profile.prepare, "out": DATA})  # a fault in it is told at once
 TRAININGS = profile.trainings()
 MODELS = expand(f"{RUNS}/{{run}}", run=profile.models())  # the paper's dimension, seed 0, first
 PAPER = MODELS[: len(profile.seeds)]  # of this dimension, all seeds
@@ -48,7 +48,7 @@ STUDIED = [f"{RUNS}/{run}" for run in profile.study_runs().keys() - measured_els
 # By notebook: the runs that it looks at, and its parameters, but for those that all have.
 NOTEBOOKS = {
     "00_paper": ([], {}),
-    "01_data": ([], PREPARED.model_dump(mode="json", exclude={"out"})),
+    "01_data": ([], {}),
     "02_train": (MODELS[:1], {**TRAINED, "out": MODELS[0]}),
     "03_recall": (MODELS, {"runs": MODELS, "dimension": profile.dimension}),
     "04_umap": (MODELS[:1], {"run": MODELS[0]}),

@@ -20,7 +20,7 @@ def source_of(*functions: Callable) -> Markdown:
     for function in functions:
         lines = textwrap.dedent(inspect.getsource(function)).splitlines()
         first, *_ = ast.parse("\n".join(lines)).body[0].body  # type: ignore[attr-defined]
-        if inspect.getdoc(function):
+        if function.__doc__:  # its own, and none that it inherits
             del lines[first.lineno - 1 : first.end_lineno]
         texts.append("\n".join(lines))
     names = ", ".join(f"<code>{function.__name__}</code>" for function in functions)

@@ -19,4 +19,4 @@ from xmodal_suite.figures.recall import (
     recall_readings,
 )
 from xmodal_suite.figures.space import spaces, umap
-from xmodal_suite.figures.training import plain_curve, training_curves
+from xmodal_suite.figures.training import circles, plain_curve, training_curves

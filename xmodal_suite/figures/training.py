@@ -1,34 +1,28 @@
-"""How training went: the parts of the loss, and what was measured on the validation clips."""
+"""How training went: losses on the clips of training and of validation, and validation recall."""
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from xmodal_suite.figures import style
-from xmodal_suite.figures.style import DASHES, INK, MARKERS, PALETTE, Look
+from xmodal_suite.figures.style import DASHES, INK, MARKERS, PALETTE, QUIET, Look
 
-_RATE, _RECALL = "learning rate", "validation recall, %"
-_PANELS = {  # the measures of each panel
-    "total loss": ["loss"],
-    "cosine loss": ["cosine"],
-    "cross entropy": ["classification"],
-    _RATE: ["learning_rate"],
-    _RECALL: [f"recall_at_{k}" for k in (1, 5, 10)],
-    "alignment and uniformity (lower is better)": ["alignment", "uniformity"],
-}
+_VALIDATED: Look = {"linestyle": DASHES[1]}
+_LABELS = [PALETTE[n] for n in (1, 2, 4, 9)]  # no modality's
 
 
 def training_curves(
     history: pd.DataFrame, class_start_step: int | None = None, gallery_size: int | None = None
 ) -> Figure:
-    """Draw the loss and its parts, the learning rate, and what was validated, by training step.
+    """Draw the loss of training and of validation, and validation recall, by training step.
 
-    Where a panel shows several measures, these differ in marker and are named at their ends. A
-    panel with nothing to show is left out; where λ is 0 in all steps, the loss is the cosine loss
-    alone.
+    In validation the loss is that of true pairs, 1 − cosine, which is half the alignment. Each
+    run's best step has a line of its own. The cross entropy has a panel where it was trained; of
+    several runs, only Recall@1 is drawn.
 
     Parameters
     ----------
@@ -40,75 +34,102 @@ def training_curves(
         Candidates that the validation ranks, written into the title.
     """
     looks, last = style.looks(history["run"]), history["step"].max()
-    history = history.replace({"classification": {0: np.nan}})  # not measured while λ is 0
-    history = history.dropna(axis="columns", how="all")
-    if "classification" not in history:
-        history = history.drop(columns="loss")
-    panels = {title: names for title, names in _PANELS.items() if {*names} <= {*history}}
-    rows = -(-len(panels) // 2)
-    figure, axes = style.sheet(0.5 + 1.7 * rows, rows, 2, sharex=True)
-    gallery = f" among {gallery_size:,} candidates" if gallery_size else ""
-    for axis in axes.flat[len(panels) :]:
-        axis.remove()
-    for mark, axis, (title, names) in zip("abcdef", axes.flat, panels.items(), strict=False):
-        axis.set_title(f"{mark}   {title}{gallery if title == _RECALL else ''}")
-        for column, marker in zip(names, MARKERS, strict=False):
-            for run, line in history.dropna(subset=column).groupby("run", sort=False):
-                form: Look = {"marker": "." if len(line) == 1 else None, "linewidth": 1}
-                if len(names) > 1:
-                    form |= {"marker": marker, "markersize": 3}
-                axis.plot(line["step"], line[column], **looks[run] | form)
-        if title in (_RATE, _RECALL):
-            axis.set_ylim(bottom=0)
-        if title == _RATE:
-            axis.yaxis.set_major_formatter(lambda rate, _: f"{rate:.8f}".rstrip("0").rstrip("."))
-        if len(names) > 1:
-            _name_ends(axis, history, names)
-    loss = history["loss" if "loss" in history else "cosine"]
-    if loss.max() > 20 * loss.min() > 0:  # the cross entropy of an untrained classifier is huge
-        axes[0, 0].set_yscale("log")
-        style.log_ticks(axes[0, 0].yaxis)
+    classified = history["classification"].max() > 0
+    figure, axes = style.sheet(2.7, columns=2 + classified, sharex=True)
+    left, right = axes[0, :2]
+    recalls = {"R@1": "recall_at_1", "R@5": "recall_at_5", "R@10": "recall_at_10"}
+    recalls = recalls if len(looks) == 1 else {"R@1": "recall_at_1"}
+    for run, line in history.groupby("run", sort=False):
+        look: Look = {"color": looks[run]["color"], "linewidth": 1.1, "markersize": 3}
+        left.plot(line["step"], line["cosine"], marker=".", **look)
+        left.plot(line["step"], line["alignment"] / 2, marker=".", **look | _VALIDATED)
+        for (name, column), marker in zip(recalls.items(), MARKERS, strict=False):
+            right.plot(line["step"], line[column], marker=marker, **look)
+            if len(recalls) > 1:
+                end = line[column].iloc[-1]
+                style.note(right, name, (last, end), (6, 0), annotation_clip=False)
+        if classified:
+            later = line[line["classification"] > 0]  # not measured while λ is 0
+            axes[0, 2].plot(later["step"], later["classification"], marker=".", **look)
+        best = line.loc[line["recall_at_1"].idxmax(), "step"]
+        for axis in (left, right):
+            axis.axvline(best, linestyle=DASHES[2], zorder=0, **look)
+    _name(left, "a   loss", looks[next(iter(looks))]["color"])
+    among = f", N = {gallery_size:,}" if gallery_size else ""
+    right.set(title=f"b   validation recall (%){among}")
+    if classified:
+        axes[0, 2].set_title("c   cross entropy")
+        axes[0, 2].yaxis.set_major_formatter(style.PLAIN)
     if class_start_step and class_start_step <= last:
         for axis in figure.axes:
-            axis.axvline(class_start_step, color=INK, linewidth=0.7, linestyle=DASHES[2])
-        side, offset = ("right", -3) if class_start_step > last / 2 else ("left", 3)
-        top: Look = {"xycoords": ("data", "axes fraction"), "va": "top", "ha": side}
-        style.note(axes[0, 0], "λ switched on", (class_start_step, 1), (offset, 0), **top)
-    for axis in figure.axes[-2:]:  # the lowest of each column
-        axis.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
-        axis.xaxis.set_major_formatter(style.PLAIN)
-        axis.tick_params(labelbottom=True)
-        axis.set_xlabel("training step")
-    keys = [
-        Line2D([], [], label=style.shorten(run, 40), **look | {"marker": None})
-        for run, look in looks.items()
-    ]
+            axis.axvline(class_start_step, color=INK, linewidth=0.7, linestyle=DASHES[3])
+    for axis in figure.axes:
+        _by_step(axis)
+    keys = [Line2D([], [], label=style.shorten(r, 40), color=k["color"]) for r, k in looks.items()]
+    keys = keys if len(keys) > 1 else []
+    keys.append(Line2D([], [], label="best step", color=QUIET, linestyle=DASHES[2]))
+    if class_start_step and class_start_step <= last:
+        keys.append(Line2D([], [], label="λ switched on", color=INK, linestyle=DASHES[3]))
     style.legend(figure, 3, keys)
     return figure
 
 
-def _name_ends(axis: Axes, history: pd.DataFrame, names: list[str]) -> None:
-    """Name what each column holds beside the highest end of its lines, no name over another."""
-    at, high = axis.get_ylim()
-    line = (high - at) * 0.12  # the height of a line of text
-    ends = history.groupby("run")[names].last().max().sort_values()
-    for column, end in ends.items():
-        at, name = max(end, at), str(column).replace("recall_at_", "R@")
-        style.note(axis, name, (axis.dataLim.x1, at), (6, 0), annotation_clip=False)
-        at += line
-
-
 def plain_curve(frame: pd.DataFrame) -> Figure:
-    """Draw the loss of the plain loop by step, and say what recall it arrives at.
+    """Draw the losses of the plain loop by step, and the validation recall.
 
-    ``frame`` has columns step, loss, recall_at_1 (percent) and gallery (candidates).
+    ``frame`` has columns step, training and validation (losses), recall_at_1 (percent) and gallery
+    (candidates).
     """
-    figure, axes = style.sheet(2.0)
-    axis, end = axes[0, 0], frame.dropna(subset="recall_at_1").iloc[-1]
-    axis.set_title(
-        f"cosine loss of each batch; at the end, validation Recall@1 is {end['recall_at_1']:.1f} % "
-        f"among {end['gallery']:,.0f} candidates (chance: {100 / end['gallery']:.1f} %)"
-    )
-    axis.plot(frame["step"], frame["loss"], color=PALETTE[0])
-    axis.set(xlabel="training step", ylim=(0, None))
+    figure, axes = style.sheet(2.5, columns=2)
+    left, right = axes[0]
+    left.plot(frame["step"], frame["training"], color=PALETTE[0])
+    left.plot(frame["step"], frame["validation"], color=PALETTE[0], **_VALIDATED)
+    _name(left, "a   loss", PALETTE[0])
+    right.plot(frame["step"], frame["recall_at_1"], color=PALETTE[0], **_VALIDATED)
+    chance = 100 / frame["gallery"].max()
+    right.axhline(chance, color=QUIET, linewidth=0.8)
+    style.note(right, "chance", (frame["step"].max(), chance), (0, 6), ha="right", color=QUIET)
+    right.set_title(f"b   validation Recall@1 (%), N = {frame['gallery'].max():,}")
+    for axis in (left, right):
+        _by_step(axis)
     return figure
+
+
+def circles(frame: pd.DataFrame) -> Figure:
+    """Draw a joint space of two dimensions by step, a row of circles for each loss.
+
+    ``frame`` has columns loss, step, label (0 to 3), visual and audio (angles of the embeddings).
+    Videos are outside, sounds inside, and a line links the two of a clip.
+    """
+    losses, steps = list(frame["loss"].unique()), list(frame["step"].unique())
+    figure, axes = style.sheet(5.0, len(losses), len(steps))
+    for (loss, step), part in frame.groupby(["loss", "step"], sort=False):
+        axis = axes[losses.index(loss), steps.index(step)]
+        angles = part[["visual", "audio"]].to_numpy()[..., None]
+        points = np.concatenate([np.cos(angles), np.sin(angles)], axis=2) * [[1.0], [0.75]]
+        colours = [_LABELS[label] for label in part["label"]]
+        axis.add_collection(LineCollection(points, colors=colours, linewidths=0.5, alpha=0.5))
+        for side, marker in enumerate("^o"):
+            axis.scatter(*points[:, side].T, s=10, c=colours, marker=marker, linewidths=0)
+        axis.set(aspect="equal", xlim=(-1.1, 1.1), ylim=(-1.1, 1.1), xticks=[], yticks=[])
+        axis.spines[:].set_visible(False)
+    for axis, step in zip(axes[0], steps, strict=True):
+        axis.set_title(f"step {step}", loc="center")
+    for axis, loss in zip(axes[:, 0], losses, strict=True):
+        axis.set_ylabel(loss)
+    return figure
+
+
+def _name(axis: Axes, title: str, colour: str) -> None:
+    """Tell the lines of training and validation apart, and give the panel its title."""
+    lines: dict[str, Look] = {"training": {}, "validation": _VALIDATED}
+    keys = [Line2D([], [], label=name, color=colour, **look) for name, look in lines.items()]
+    axis.legend(handles=keys)
+    axis.set_title(title)
+
+
+def _by_step(axis: Axes) -> None:
+    """Let the axes begin at 0, with whole steps."""
+    axis.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
+    axis.xaxis.set_major_formatter(style.PLAIN)
+    axis.set(xlabel="training step", ylim=(0, None))
