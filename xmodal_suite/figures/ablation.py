@@ -61,7 +61,8 @@ def learning_curve(
     measured = points["clips"].max()
     title = f"Measured up to {measured:,} training clips; what lies beyond is extrapolated (grey)"
     figure, axes = style.sheet(4.0, title=title)
-    axis, ends = axes[0, 0], {}
+    axis = axes[0, 0]
+    ends: dict[str, tuple[float, str]] = {}
     axis.set(xscale="log", yscale="log", xlabel="training clips", ylabel="Recall@1 (%)")
     axis.axvspan(measured, lines["clips"].max(), color=HAIRLINE, alpha=0.5, zorder=0)
     white: Look = {"linestyle": "none", "markeredgecolor": "white", "markeredgewidth": 0.4}

@@ -84,7 +84,8 @@ def blank(why: str) -> Figure:
 
 def looks(names: pd.Series) -> dict[str, Look]:
     """Give each name a marker, a dash and a colour, that of its method if it is one."""
-    others, made = cycle(_OTHERS), {}
+    others = cycle(_OTHERS)
+    made: dict[str, Look] = {}
     for name, marker, dash in zip(names.unique(), cycle(MARKERS), cycle(DASHES), strict=False):
         known = [colour for word, colour in METHODS.items() if word in name]
         made[name] = {"color": known[0] if known else next(others)}
