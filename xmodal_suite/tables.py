@@ -18,10 +18,11 @@ from xmodal_suite.provenance import Origin, write_together
 RECALL_COLUMNS = ["direction", "k", "recall", "low", "high"]
 #: Rows that begin with these words are not our measurements: they are set in italics.
 REFERENCES = ("published", "chance")
+_IN_CSV = " The CSV file has the intervals."
 _MARKDOWN = str.maketrans({c: f"\\{c}" for c in "\\|*_`<>[]"} | {"\n": " "})
 _LATEX = str.maketrans({c: f"\\{c}" for c in "&%$#_{}"})
 _HEADS = (  # that have a group: of `recall_layout`, of `splits_layout`, of `xmodal_suite.study`
-    re.compile(r"(?P<group>.+→.+|both directions) (?P<name>R@\d+)"),
+    re.compile(r"(?P<group>.+→.+|both directions) (?P<name>R@\d+ \(%\))"),
     re.compile(r"(?P<group>visual|audio) (?P<name>norm|range)"),
     re.compile(r"(?P<name>.+), (?P<group>N = [\d,]+)"),
 )
@@ -52,9 +53,10 @@ def save_table(
     """Write ``stem``.csv (tidy numbers), .md and .tex (as shown) and .json (where they come from).
 
     The CSV has six significant digits. Markdown, LaTeX and the HTML that is returned show the same
-    rounded numbers and carry the caption, a sentence, with the source; a missing value is a dash
-    there, and empty in the CSV. ``decimals`` are the digits after the point of float columns, for
-    all or by column (1 where not named); ``layout`` turns ``tidy`` into the table as shown.
+    rounded numbers, Markdown without intervals, and carry the caption, a sentence, with the source;
+    a missing value is a dash there, and empty in the CSV. ``decimals`` are the digits after the
+    point of float columns, for all or by column (1 where not named); ``layout`` turns ``tidy`` into
+    the table as shown.
     """
     table = layout(tidy) if layout else tidy
     sentence = f"{caption.rstrip('. ')}. Source: {origin['source']}."
@@ -78,6 +80,9 @@ def as_html(
         pd.DataFrame(kinds, index=shown.index, columns=shown.columns)
     )
     style = style.format(_in_two_lines).format_index(html.escape, axis=1)
+    if table.attrs.get("heat"):  # all columns but the first
+        values, columns = table.iloc[:, 1:].to_numpy(), shown.columns[1:]
+        style = style.background_gradient("Greens", subset=columns, gmap=values, axis=None)
     return style.set_uuid(name).set_caption(html.escape(caption)).set_table_styles(_RULES)
 
 
@@ -105,7 +110,10 @@ def as_latex(
 def as_markdown(table: pd.DataFrame, caption: str, decimals: int | Mapping[str, int]) -> str:
     """Return a table with each head in one line, and its caption below it in italics."""
     align = ["right" if pd.api.types.is_numeric_dtype(kind) else "left" for kind in table.dtypes]
-    plain = _as_text(table, decimals).map(lambda text: text.translate(_MARKDOWN))
+    full = _as_text(table, decimals)
+    plain = full.map(lambda text: found[1] or text if (found := _NUMBER.fullmatch(text)) else text)
+    caption += _IN_CSV * (not plain.equals(full))
+    plain = plain.map(lambda text: text.translate(_MARKDOWN))
     markdown = plain.rename(columns=lambda name: name.translate(_MARKDOWN)).to_markdown(
         index=False, disable_numparse=True, colalign=align
     )
@@ -181,14 +189,16 @@ def intervals(frame: pd.DataFrame) -> pd.Series:
 
 
 def recall_layout(tidy: pd.DataFrame) -> pd.DataFrame:
-    """Lay recalls out as the paper does: a column per direction and K.
+    """Lay recalls out as the paper does: a column per direction and K; chance has no row.
 
     ``tidy`` has `RECALL_COLUMNS`, low and high if known; all others name a row of the table, which
     is sorted by the first of them.
     """
     rows = [name for name in tidy.columns if name not in RECALL_COLUMNS]
-    frame = tidy.reindex(columns=[*rows, *RECALL_COLUMNS]).sort_values(rows[0], kind="stable")
-    frame["column"] = frame["direction"] + " R@" + frame["k"].astype(str)
+    chance = tidy[rows].astype(str).apply(lambda name: name.str.startswith("chance")).any(axis=1)
+    frame = tidy[~chance].reindex(columns=[*rows, *RECALL_COLUMNS])
+    frame = frame.sort_values(rows[0], kind="stable")
+    frame["column"] = frame["direction"] + " R@" + frame["k"].astype(str) + " (%)"
     return spread(frame.assign(cell=intervals(frame)), rows, "column", "cell")
 
 
@@ -213,18 +223,20 @@ def splits_layout(tidy: pd.DataFrame) -> pd.DataFrame:
 
 
 def ablation_layout(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return `ablation_table` with a line a change: mean ± standard deviation over its seeds."""
+    """Return `study_table` with a line a change: mean ± standard deviation over its seeds."""
     spreads = frame["std"].map(" ± {:.1f}".format, na_action="ignore").fillna("")
-    cells = frame["mean"].map("{:.1f}".format) + spreads
-    return spread(frame.assign(cell=cells), ["change", "seeds", "step"], "measure", "cell")
+    named = frame.assign(cell=frame["mean"].map("{:.1f}".format) + spreads)
+    named["measure"] = named["measure"].str.replace(",", " (%),", n=1)
+    named = named.rename(columns={"step": "best step"})
+    return spread(named, ["change", "seeds", "best step"], "measure", "cell")
 
 
-def runs_layout(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return `named_recalls` of several ablations, named by a column study, with a line a run."""
-    named = frame.rename(columns={"clips": "training clips"})
-    rows = ["study", "row", "change", "seed", "training clips", "step"]
-    table = spread(named, rows, "measure", "recall")
-    return table.assign(study=table.pop("study"))
+def grid_layout(grid: pd.DataFrame) -> pd.DataFrame:
+    """Lay out `xmodal.evaluation.cca.choose_cca`'s grid, ridge by power, as a heat map."""
+    table = grid.pivot(index="ridge", columns="power", values="validation R@1")
+    table = table.add_prefix("power ").reset_index().rename_axis(columns=None)
+    table.attrs["heat"] = True
+    return table
 
 
 def scaling_layout(frame: pd.DataFrame) -> pd.DataFrame:
@@ -232,12 +244,15 @@ def scaling_layout(frame: pd.DataFrame) -> pd.DataFrame:
 
     More than a billion clips are left empty, as is a target that is never reached.
     """
-    shown = frame.assign(cell=intervals(frame), column=frame["clips"].map("{:,} clips".format))
-    table = spread(shown, ["law", "method", "sizes", "scatter"], "column", "cell")
+    shown = frame.assign(cell=intervals(frame), column=frame["clips"].map("{:,} clips (%)".format))
+    shown = shown.rename(columns={"scatter": "residual SD (points)", "sizes": "sizes fitted"})
+    table = spread(
+        shown, ["law", "method", "sizes fitted", "residual SD (points)"], "column", "cell"
+    )
     if "target" in frame:
         once = frame.drop_duplicates(["method", "law"])
         name, recall = once["target"].iloc[0], once["target_recall"].iloc[0]
-        table[f"clips for {recall:.1f} ({name})"] = [
+        table[f"clips for {recall:.1f}% ({name})"] = [
             f"{float(f'{clips:.2g}'):,.0f}" if clips < 1e9 else "" for clips in once["clips_needed"]
         ]
     return table

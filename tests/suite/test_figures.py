@@ -8,16 +8,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from xmodal_suite import figures
+from xmodal_suite import figures, scaling
 from xmodal_suite.figures import style
+from xmodal_suite.profile import read_profile
+from xmodal_suite.published import READINGS
+from xmodal_suite.study import named_recalls
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = "YouTube-8M, $5_a$"
-TEXTS = ["clip", "query_id", "match_id", "query_labels", "match_labels"]
+TEXTS = ["clip", "name", "query_id", "match_id", "query_labels", "match_labels"]
 
 
 def read(path: str) -> pd.DataFrame:
@@ -43,22 +45,27 @@ def methods() -> pd.DataFrame:
 
 
 def study(name: str) -> pd.DataFrame:
-    runs = read("figures/yt8m/study_runs.csv").query("study == @name")
-    return runs[runs["measure"].str.startswith("R@1,")]
+    runs, studies = measured("07_study/runs"), read_profile(ROOT / "profiles/yt8m.yaml").studies
+    recalls = named_recalls(runs[runs["study"] == name], studies[name], 1024)
+    return recalls[recalls["measure"].str.startswith("R@1,")]
 
 
-def learning() -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return all runs of both studies as points, and a power law through those of each."""
-    points = pd.concat([study("paper"), study("recipe")]).rename(columns={"study": "method"})
-    points = points[points["measure"] == "R@1, N = 1,024"]
-    lines = []
-    for method, runs in points.groupby("method"):
-        slope, level = np.polyfit(np.log(runs["clips"]), np.log(runs["recall"]), 1)
-        clips = np.geomspace(runs["clips"].min(), 4e6, 60)
-        recall = np.exp(level) * clips**slope
-        line = {"method": method, "clips": clips, "recall": recall}
-        lines.append(pd.DataFrame({**line, "low": recall / 2, "high": recall * 2}))
-    return points, pd.concat(lines)
+def learning() -> tuple[pd.DataFrame, pd.DataFrame, tuple[str, float] | None]:
+    recalls = study("paper"), study("recipe")
+    points = scaling.learning_points(recalls, measured("07_study/cca"), 1024)
+    return points, scaling.continued(points), scaling.published_level(1024)
+
+
+def maps() -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the points of the maps, and distances of pairs as 04_umap measures them."""
+    drawn = np.random.default_rng(0).beta(2, 5, (2000, 2)) * [1, 2]
+    return measured("04_umap/points"), pd.DataFrame(drawn, columns=["same clip", "random pair"])
+
+
+def cosines() -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Return cosines of twelve clips by two models; the first ranks every match first."""
+    blurred = np.random.default_rng(0).uniform(-0.4, 0.8, (12, 12))
+    return 0.3 * blurred + 0.7 * np.eye(12), blurred, [f"Label of {n}" for n in range(12)]
 
 
 FIGURES: dict[str, Callable[[], Figure]] = {
@@ -70,7 +77,7 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "label_frequencies": lambda: figures.label_frequencies(
         measured("01_data/labels"), measured("01_data/labels_per_clip")
     ),
-    "learning": lambda: figures.learning_curve(*learning(), ("published, N = 1,024", 10.0)),
+    "learning": lambda: figures.learning_curve(*learning()),
     "methods": lambda: figures.methods(methods()),
     "own_methods": lambda: figures.methods(
         read("figures/media/own_recall.csv").query("gallery == gallery.min()")
@@ -83,10 +90,10 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "recall_law": lambda: figures.recall_law(readings(), 6000),
     "recall_readings": lambda: figures.recall_readings(readings()),
     "retrieval": lambda: figures.retrieval(measured("05_retrieval/examples")),
+    "similarity": lambda: figures.similarity(*cosines()),
     "spaces": lambda: figures.spaces(measured("04_umap/points")),
     "training_curve": lambda: figures.training_curves(measured("02_train/history"), 250, 256),
-    "training_curves": lambda: figures.training_curves(measured("03_recall/history"), 10_000, 256),
-    "umap": lambda: figures.umap(measured("04_umap/points")),
+    "umap": lambda: figures.umap(*maps()),
 }
 
 
@@ -112,17 +119,13 @@ def words(figure: Figure) -> list[str]:
     return [text.get_text() for text in written(figure)]
 
 
-def markers(axis: Axes) -> dict[str, np.ndarray]:
-    return {line.get_marker(): line.get_xydata() for line in axis.lines if len(line.get_xdata())}
-
-
 @pytest.mark.parametrize("name", FIGURES)
 def test_every_text_is_readable_inside_the_page_and_clear_of_the_others(name: str):
     figure, texts = drawn(name), written(drawn(name))
     page = figure.bbox.padded(0.5)
     assert SOURCE in {text.get_text() for text in texts if not text.get_parse_math()}
     for text in texts:
-        assert 7 <= text.get_fontsize() <= 9 and text.get_fontname() == "DejaVu Sans", text
+        assert 9 <= text.get_fontsize() <= 10 and text.get_fontname() == "DejaVu Sans", text
         box = Text.get_window_extent(text)  # of the words alone, without a leader line
         assert page.x0 <= box.x0 and box.x1 <= page.x1, text
         assert page.y0 <= box.y0 and box.y1 <= page.y1, text
@@ -146,26 +149,51 @@ def test_the_spectrum_ends_with_all_variance_in_any_order():
     np.testing.assert_allclose(curves["audio (4 dimensions)"][1], [25, 100])
 
 
-def test_intervals_reach_from_low_to_high():
-    rows = readings().query("direction == 'audio→video' and k == 1")
-    rows = rows[rows["reading"].isin(["published", "rows are galleries"])]
-    axis = figures.recall_readings(rows).axes[0]
-    seen, ours = markers(axis), rows[rows["reading"] != "published"]
-    np.testing.assert_allclose(seen["D"][:, 1], [-0.3, 0.7, 1.7])
-    np.testing.assert_allclose(seen["o"][:, 0], ours["recall"])
-    intervals = np.array(axis.collections[-1].get_segments())[:, :, 0]
-    np.testing.assert_allclose(intervals, ours[["low", "high"]])
+def test_readings_are_means_of_both_directions_from_row_to_row():
+    axis = figures.recall_readings(readings()).axes[0]
+    means = readings().query("k == 1").groupby(["reading", "row"])["recall"].mean()
+    for line, reading in zip(axis.lines, ["published", *READINGS], strict=True):
+        np.testing.assert_allclose(line.get_ydata(), means[reading])
+    assert {"256", "512", "1,024"} <= set(words(axis.figure))
 
 
-def test_a_study_shows_every_run_its_mean_and_standard_deviation():
-    frame = pd.DataFrame({"change": ["text"] * 3 + ["wide"], "seed": [0, 1, 2, 0]})
-    frame["measure"] = "R@1"
-    axis = figures.study_rows(frame.assign(recall=[1, 2, 3, 7])).axes[0]
-    assert markers(axis)["|"].tolist() == [[2, 0], [7, 1]]
-    assert markers(axis)["."].tolist() == [[1, 0], [2, 0], [3, 0], [7, 1]]
-    (bars,) = [lines for lines in axis.collections if lines.get_linewidth() == 5]
-    np.testing.assert_allclose(bars.get_segments()[0], [[1, 0], [3, 0]])  # 2 ± 1
-    assert [line.get_xdata() for line in axis.lines if line.is_dashed()] == [[2, 2]]
+def test_methods_are_bars_beside_the_published_level():
+    figure = figures.methods(methods())
+    names = methods()["model"][methods()["model"] != "published"].unique()
+    first = methods().query("k == 1").groupby("model")["recall"].mean()
+    bars = [bar.get_width() for bar in figure.axes[0].patches if bar.get_height() == 0.62]
+    np.testing.assert_allclose(bars, first[names])
+    assert words(figure).count("published") == 3
+    assert f"{(first[names] > first['published']).sum()} of {len(names)}" in figure.get_suptitle()
+
+
+def test_a_study_shows_the_difference_of_every_run_from_the_first_row():
+    changes = ["text"] * 3 + ["Size: wide", "Size: long", "alone"]
+    frame = pd.DataFrame({"change": changes, "measure": "R@1, N = 8", "recall": [1, 2, 3, 7, 8, 3]})
+    figure = figures.study_rows(frame)
+    axis = figure.axes[0]
+    labels = [text.get_text() for text in axis.get_yticklabels()]
+    assert labels == ["Size", "long", "wide", "", "alone"]  # under headings, the largest on top
+    means = [tuple(line.get_xydata()[0]) for line in axis.lines if line.get_marker() == "|"]
+    assert means == [(6, 1), (5, 2), (1, 4)]
+    assert axis.patches[0].get_x() == -2  # two standard deviations
+    assert {"+6.0", "+1.0"} <= set(words(figure)) and "1 of 3" in figure.get_suptitle()
+
+
+def test_a_method_has_one_colour_in_every_figure():
+    names = pd.Series(["x", "the paper's method", "recipe with kernel CCA", "kernel CCA", "y"])
+    colours = [look["color"] for look in style.looks(names).values()]
+    assert colours[1:4] == [style.METHODS[name] for name in ("paper", "recipe", "kernel CCA")]
+    taken = {*style.METHODS.values(), *(look["color"] for look in style.MODALITIES.values())}
+    assert len(set(colours)) == 5 and not {colours[0], colours[4]} & taken
+
+
+def test_cosines_of_a_few_clips_outline_the_matches():
+    figure = figures.similarity(*cosines())
+    assert "12 have" in figure.get_suptitle()
+    for axis, expected in zip(figure.axes, cosines()[:2], strict=False):
+        np.testing.assert_allclose(axis.images[0].get_array(), expected)
+        assert [patch.get_xy() for patch in axis.patches] == [(n - 0.5, n - 0.5) for n in range(12)]
 
 
 def test_a_learning_curve_is_solid_as_far_as_clips_were_measured():
@@ -189,7 +217,7 @@ def test_the_map_links_a_seeded_choice_of_pairs():
     frame = some_points(200)
 
     def links(frame: pd.DataFrame, seed: int = 0) -> np.ndarray:
-        lines = figures.umap(frame, linked=5, seed=seed).axes[1].collections[-3]
+        lines = figures.umap(frame, maps()[1], linked=5, seed=seed).axes[1].collections[-3]
         return np.array(lines.get_segments())
 
     clip = {(x, y): clip for x, y, clip in frame[["x", "y", "clip"]].to_numpy()}
@@ -205,21 +233,20 @@ def test_labels_are_written_on_the_middle_of_their_points_and_apart():
     frame = some_points(200)
     place = {name: 9.0 * number for number, name in enumerate(frame["label"].unique())}
     apart = frame.assign(x=frame["label"].map(place), y=frame["label"].map(place))
-    seen = {text.get_text(): text.get_position() for text in figures.umap(apart, 3).axes[0].texts}
+    texts = figures.umap(apart, maps()[1], 3).axes[0].texts
+    seen = {text.get_text(): text.get_position() for text in texts}
     assert seen == {name: pytest.approx((place[name],) * 2, abs=0.1) for name in seen}
     assert len(seen) == 3 and "other" not in seen
-    crowded = figures.umap(frame.assign(x=0.0, y=0.0)).axes[0].texts
+    crowded = figures.umap(frame.assign(x=0.0, y=0.0), maps()[1]).axes[0].texts
     boxes = [Text.get_window_extent(text).padded(-1) for text in crowded]
     assert len(boxes) == 8 and not any(a.overlaps(b) for a, b in combinations(boxes, 2))
 
 
-def test_cards_put_shared_labels_first_and_bold_and_count_those_without_room():
-    wide = "; ".join(letter * 25 for letter in "MWMW")
+def test_cards_put_shared_labels_first_and_bold():
     frame = measured("05_retrieval/examples").query("direction == 'video→audio'").iloc[:1]
     frame = frame.assign(query_labels="a; b; c", match_labels="z; c; a", own=False)
-    texts = figures.retrieval(frame).axes[0].texts
-    shown = [text for text in texts if text.get_text().strip(",") in set("abcz")]
-    assert [text.get_text() for text in shown] == ["a,", "b,", "c", "c,", "a,", "z"]
-    assert [text.get_weight() for text in shown] == [*["normal"] * 3, "bold", "bold", "normal"]
-    full = figures.retrieval(frame.assign(query_labels=wide, match_labels=wide))
-    assert [text for text in words(full) if text.startswith("+")] == ["+2", "+2"]
+    texts = {text.get_text(): text.get_weight() for text in figures.retrieval(frame).axes[0].texts}
+    assert (texts["a, b, c"], texts["c, a"], texts["z"]) == ("normal", "bold", "normal")
+    long = "; ".join(letter * 25 for letter in "MWM")
+    figure = figures.retrieval(frame.assign(match_labels=long))
+    assert any(text.endswith("…") for text in words(figure))

@@ -23,7 +23,7 @@ from xmodal_suite.profile import read_profile
 ROOT = Path(__file__).parents[2]
 PARTS = ["Snakefile", "pyproject.toml", "notebooks", "profiles", "xmodal", "xmodal_suite"]
 OF_THE_STUDY = {"paper_changes", "beyond_changes", "learning"}
-TABLES = {"headline", "table1", "table2", "same_share", "silence", "controls", "training"}
+TABLES = {"headline", "table1", "table2", "same_share", "controls", "training"}
 TABLES |= {"space", "cca", "errors", "near_misses"}
 FIRST_SEVEN = {"00", "01", "02", "03", "04", "05", "06"}
 

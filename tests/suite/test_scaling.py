@@ -70,7 +70,7 @@ def test_two_runs_give_a_line_without_interval():
     points = pd.DataFrame({"method": "a", "clips": [100, 200], "seed": 0, "recall": [2.0, 4.0]})
     table = curve_table(points, [400], None)
     assert table["recall"].tolist() == pytest.approx([8, 6]) and table["low"].isna().all()
-    assert scaling_layout(table)["400 clips"].tolist() == ["8.0", "6.0"]
+    assert scaling_layout(table)["400 clips (%)"].tolist() == ["8.0", "6.0"]
 
 
 def test_clips_for_a_recall_by_hand():
@@ -82,7 +82,7 @@ def test_clips_for_a_recall_by_hand():
     slow = points.assign(recall=[2.0, 2.001])
     assert clips_for(slow, "logarithm", 8) > 1e9
     table = curve_table(slow.assign(method="a"), [400], ("target", 8.0))
-    assert scaling_layout(table)["clips for 8.0 (target)"].iloc[1] == ""
+    assert scaling_layout(table)["clips for 8.0% (target)"].iloc[1] == ""
 
 
 def test_no_recall_is_above_a_hundred_percent():

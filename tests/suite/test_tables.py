@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xmodal_suite.tables import as_html, methods_layout, recall_layout, save_table
+from xmodal_suite.tables import as_html, grid_layout, methods_layout, recall_layout, save_table
 
 NOTE = {"source": "synthetic sample", "commit": "abc1234"}
 TABLE = pd.DataFrame(
@@ -71,7 +71,7 @@ def test_a_layout_is_shown_and_the_tidy_frame_is_kept(tmp_path):
     kept = pd.read_csv(tmp_path / "t.csv")
     pd.testing.assert_frame_equal(kept, RECALLS)
     markdown, _ = shown_cells(tmp_path / "t")
-    assert markdown[0] == ["ours", "12.3 \\[10.0, 15.0\\]", "50.0 \\[45.0, 55.5\\]"]
+    assert markdown[0] == ["ours", "12.3", "50.0"] and "CSV" in (tmp_path / "t.md").read_text()
     before = (tmp_path / "t.md").read_bytes()
     save_table(kept, tmp_path / "t", NOTE, "c", layout=recall_layout)
     assert (tmp_path / "t.md").read_bytes() == before
@@ -104,11 +104,27 @@ def test_numbers_agree_whatever_they_are(tmp_path_factory, values, decimals):
 def test_recalls_are_laid_out_by_hand():
     assert recall_layout(RECALLS).to_dict("list") == {
         "reading": ["ours", "theirs"],
-        "audio→video R@1": ["12.3 [10.0, 15.0]", "20.0"],
-        "audio→video R@10": ["50.0 [45.0, 55.5]", "60.1"],
+        "audio→video R@1 (%)": ["12.3 [10.0, 15.0]", "20.0"],
+        "audio→video R@10 (%)": ["50.0 [45.0, 55.5]", "60.1"],
     }
     without = recall_layout(RECALLS.drop(columns=["low", "high"]))
-    assert without["audio→video R@1"].tolist() == ["12.3", "20.0"]
+    assert without["audio→video R@1 (%)"].tolist() == ["12.3", "20.0"]
+    chance = RECALLS.replace({"reading": {"theirs": "chance"}})
+    assert recall_layout(chance)["reading"].tolist() == ["ours"]
+
+
+def test_a_grid_is_laid_out_and_shaded():
+    values = {
+        "ridge": [0.1, 0.1, 1.0, 1.0],
+        "power": [0.0, 0.5] * 2,
+        "validation R@1": [1, 4, 2, 3],
+    }
+    table = grid_layout(pd.DataFrame(values))
+    assert table.to_dict("list") == {"ridge": [0.1, 1.0], "power 0.0": [1, 2], "power 0.5": [4, 3]}
+    shades = dict(
+        re.findall(r"#T_t_row(\d_col\d) \{\s*background-color: (#\w+)", as_html(table).to_html())
+    )
+    assert {"0_col1", "0_col2", "1_col1", "1_col2"} == set(shades) and len({*shades.values()}) == 4
 
 
 def test_html_shows_groups_once_marks_the_best_and_escapes():

@@ -18,5 +18,5 @@ from xmodal_suite.figures.recall import (
     recall_law,
     recall_readings,
 )
-from xmodal_suite.figures.space import spaces, umap
+from xmodal_suite.figures.space import similarity, spaces, umap
 from xmodal_suite.figures.training import circles, plain_curve, training_curves

@@ -3,81 +3,89 @@
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 
 from xmodal_suite.figures import style
-from xmodal_suite.figures.style import DASHES, INK, PALETTE, QUIET, Look
+from xmodal_suite.figures.style import DASHES, HAIRLINE, INK, METHODS, QUIET, Look
 
 
 def study_rows(frame: pd.DataFrame) -> Figure:
-    """Draw the recall of each row of a study, one below the other; the first is the reference.
+    """Draw what each change of a study adds to the recall of its first row, under headings.
 
-    Dots are runs, the tall mark their mean, the bar one standard deviation over seeds each way.
+    Dots are runs, the tall mark their mean. Shaded are two standard deviations of the first row's
+    runs either way. A change is named "heading: what is changed"; the largest gain is on top.
 
-    ``frame`` is that of `xmodal_suite.study.named_recalls`; each of its measures has a panel.
+    ``frame`` is that of `xmodal_suite.study.named_recalls`; its first measure is drawn.
     """
-    names = list(frame["change"].unique())
-    figure, panels = style.facets(frame, 1.15 + 0.165 * len(names), "measure")
-    guide: Look = {"color": QUIET, "linewidth": 0.8, "linestyle": DASHES[1], "zorder": 0.5}
-    tall: Look = {"color": PALETTE[0], "marker": "|", "markersize": 9, "markeredgewidth": 1.6}
-    tall |= {"elinewidth": 5, "ecolor": (PALETTE[0], 0.3)}
-    for axis, panel in panels:
-        style.rows(axis, names)
-        runs = panel.groupby("change", sort=False)["recall"]
-        mean, spread = runs.mean(), runs.std()
-        axis.axvline(mean[names[0]], label="mean of the first row", **guide)
-        means = pd.DataFrame({"recall": mean, "low": mean - spread, "high": mean + spread})
-        label = "mean ± standard deviation over seeds"
-        style.dots(axis, means, mean.index.map(names.index), label=label, **tall)
-        dot: Look = {"color": INK, "marker": ".", "markersize": 3.5, "label": "a run"}
-        style.dots(axis, panel, panel["change"].map(names.index), **dot)
-        axis.set(xlabel="recall, %", xlim=(0, None))
-    panels[0][0].get_yticklabels()[0].set_fontweight("bold")
-    style.legend(figure, 4)
+    measure = frame["measure"].iloc[0]
+    runs = frame[frame["measure"] == measure].groupby("change", sort=False)["recall"].apply(list)
+    base, spread = np.mean(runs.iloc[0]), 2 * pd.Series(runs.iloc[0]).std()
+    gains = runs.iloc[1:].map(np.mean) - base
+    heads = gains.index.map(lambda name: name.rpartition(": ")[0])
+    lines: list[str] = []  # names of changes, and headings, which are no changes
+    for head, part in gains.groupby(heads, sort=False):
+        lines += [head, *part.sort_values(ascending=False).index]
+    title = (
+        f"{(gains.abs() <= spread).sum()} of {len(gains)} changes stay within two standard "
+        f"deviations (shaded) of the first row, {base:.1f}%"
+    )
+    figure, axes = style.sheet(0.9 + 0.178 * len(lines), title=title)
+    axis = axes[0, 0]
+    style.rows(axis, [name.rpartition(": ")[2] for name in lines])
+    axis.axvspan(*np.nan_to_num([-spread, spread]), color=HAIRLINE, zorder=0)
+    axis.axvline(0, color=QUIET, linewidth=0.8)
+    colour = METHODS["recipe" if "recipe" in runs.index[0] else "paper"]
+    for place, name in enumerate(lines):
+        if name not in gains:
+            axis.get_yticklabels()[place].set_fontweight("bold")
+            continue
+        axis.plot(np.subtract(runs[name], base), [place] * len(runs[name]), ".", color=INK, ms=3.5)
+        axis.plot(gains[name], place, "|", color=colour, markersize=11, markeredgewidth=2.5)
+        value = f"{gains[name]:+.1f}".replace("-", "−").replace("−0.0", "+0.0")
+        style.note(axis, value, (1, place), (4, 0), xycoords=("axes fraction", "data"))
+    among = measure.replace("R@", "Recall@").replace(", N =", " among")
+    axis.set(xlabel=f"{among} candidates: difference (percentage points)")
     return figure
 
 
 def learning_curve(
     points: pd.DataFrame, lines: pd.DataFrame, target: tuple[str, float] | None = None
 ) -> Figure:
-    """Draw recall against the number of training clips, and how it may go on.
+    """Draw recall against the number of training clips, and its extrapolation.
 
-    Each run is a point. The fitted curve is solid as far as clips were measured and dashed beyond,
-    its prediction interval a band.
+    Each run is a point. The fitted curve is solid as far as clips were measured and dashed beyond;
+    the first method and the recipe have their prediction intervals as bands.
 
     ``points`` is that of `xmodal_suite.scaling.learning_points`, ``lines`` of `continued`, and
     ``target`` a recall to compare with: its name, and its value in percent.
     """
-    figure, axes = style.sheet(3.8)
+    measured = points["clips"].max()
+    title = f"Measured up to {measured:,} training clips; what lies beyond is extrapolated (grey)"
+    figure, axes = style.sheet(4.0, title=title)
     axis = axes[0, 0]
-    axis.set(xscale="log", yscale="log", xlabel="training clips", ylabel="recall, %")
+    ends: dict[str, tuple[float, str]] = {}
+    axis.set(xscale="log", yscale="log", xlabel="training clips", ylabel="Recall@1 (%)")
+    axis.axvspan(measured, lines["clips"].max(), color=HAIRLINE, alpha=0.5, zorder=0)
     white: Look = {"linestyle": "none", "markeredgecolor": "white", "markeredgewidth": 0.4}
-    white |= {"markersize": 4.8}
     for method, look in style.looks(points["method"]).items():
         runs, fitted = points[points["method"] == method], lines[lines["method"] == method]
-        band: Look = {"color": look["color"], "alpha": 0.13, "linewidth": 0}
-        axis.fill_between(fitted["clips"], fitted["low"], fitted["high"], **band)
-        curve, last = np.log(fitted.set_index("clips")["recall"]), runs["clips"].max()
+        colour, last = look["color"], runs["clips"].max()
+        if method == points["method"].iloc[0] or colour == METHODS["recipe"]:
+            band: Look = {"color": colour, "alpha": 0.15, "linewidth": 0}
+            axis.fill_between(fitted["clips"], fitted["low"], fitted["high"], **band)
+        curve = np.log(fitted.set_index("clips")["recall"])
         curve[last] = np.interp(np.log(last), np.log(curve.index), curve)
         curve = np.exp(curve).sort_index()
-        axis.plot(curve.loc[:last], color=look["color"])
-        axis.plot(curve.loc[last:], color=look["color"], linestyle=DASHES[1])
-        label = style.shorten(method, 46)
-        axis.plot(runs["clips"], runs["recall"], **look | white, label=label)
+        axis.plot(curve.loc[:last], color=colour)
+        axis.plot(curve.loc[last:], color=colour, linestyle=DASHES[1])
+        axis.plot(runs["clips"], runs["recall"], **look | white, markersize=5.5)
+        ends[style.shorten(method.replace(": ", ", "), 34)] = (curve.iloc[-1], colour)
     lowest = points.loc[points["recall"] > 0, "recall"].min()
     if target:
-        axis.axhline(target[1], color=INK, linewidth=0.7, linestyle=DASHES[2])
-        outside: Look = {"xycoords": ("axes fraction", "data"), "annotation_clip": False}
-        style.note(axis, target[0].replace(", ", ",\n"), (1, target[1]), (5, 0), **outside)
+        axis.axhline(target[1], color=INK, linewidth=0.8, linestyle=DASHES[2])
+        ends[target[0]] = (target[1], INK)
         lowest = min(lowest, target[1])
     axis.set_ylim(lowest / 1.5, 100)  # an interval may reach far beyond what recall can be
+    axis.set_xlim(points["clips"].min() / 1.15, lines["clips"].max())
     style.log_ticks(axis.xaxis, axis.yaxis)
-    style.legend(figure, 2)
-    keys = [
-        Line2D([], [], color=QUIET, label="fitted to the runs"),
-        Line2D([], [], color=QUIET, label="continued", linestyle=DASHES[1]),
-        Patch(color=QUIET, label="95 % prediction interval", alpha=0.2, linewidth=0),
-    ]
-    style.legend(figure, 3, keys, loc="outside lower center")
+    style.name_ends(axis, ends)
     return figure

@@ -12,14 +12,14 @@ _UNITS = {"visual": (1024, 2000, 2000, 700, 700, 250), "audio": (128, 450, 450, 
 _CLASSES = 3862
 
 # All lengths are inches.
-_HEIGHT = 3.95
-_CENTRE = {"visual": 2.79, "audio": 0.98}
+_HEIGHT = 4.4
+_CENTRE = {"visual": 3.1, "audio": 1.1}
 _OUTWARD = {"visual": 1, "audio": -1}  # away from the loss between the branches
 _MIDDLE = (_CENTRE["visual"] + _CENTRE["audio"]) / 2
-_BLOCK, _TALLEST, _LINE = 0.40, 1.2, 0.135
-_LEFT, _EMBEDDING, _CLASSIFIER = 0.3, 3.95, 5.63  # centres of columns
+_BLOCK, _TALLEST, _LINE = 0.48, 1.2, 0.165
+_LEFT, _EMBEDDING, _CLASSIFIER = 0.34, 3.9, 6.03  # centres of columns
 _STEP = (_EMBEDDING - _LEFT) / 5  # from a layer to the next
-_TALL = 0.9  # of the boxes of the losses
+_TALL = 1.1  # of the boxes of the losses
 _PALE = "#f4f4f4"
 _CENTRED: Look = {"ha": "center", "va": "center"}
 _REMARK: Look = {"color": QUIET, "style": "italic"}
@@ -27,7 +27,7 @@ _FEATURES = {
     "visual": "what is seen,\nmean over frames",
     "audio": "what is heard,\nmean over seconds",
 }
-_BRANCH = "4 fully connected layers, ReLU\nmap the features into the joint space"
+_BRANCH = "4 fully connected\nlayers with ReLU"
 
 
 def architecture() -> Figure:
@@ -75,37 +75,35 @@ def _branch(axis: Axes, modality: str) -> None:
         axis.text(x, edge + first, name, weight="bold", color=colour, ha=side, va=va)
         axis.text(x, edge + second, about, linespacing=1.25, ha=side, va=va)
     arrow(axis, (_EMBEDDING, y - outward * half), (_EMBEDDING, _MIDDLE + outward * _TALL / 2))
-    axis.plot([_EMBEDDING + _BLOCK / 2, _CLASSIFIER], [y, y], **MODALITIES[modality], linewidth=1)
+    axis.plot([_EMBEDDING + _BLOCK / 2, _CLASSIFIER], [y, y], color=colour, linewidth=1)
     arrow(axis, (_CLASSIFIER, y), (_CLASSIFIER, _MIDDLE + outward * _TALL / 2), colour)
 
 
 def _cosine_loss(axis: Axes) -> None:
     """Draw the loss between the two embeddings."""
-    left, right = _EMBEDDING - 0.85, _EMBEDDING + 0.85
+    left, right = _EMBEDDING - 1.15, _EMBEDDING + 1.15
     box(axis, (left, _MIDDLE - _TALL / 2), right - left, _TALL, INK, _PALE)
-    axis.text(_EMBEDDING, _MIDDLE + 0.33, "cosine similarity loss", weight="bold", **_CENTRED)
+    axis.text(_EMBEDDING, _MIDDLE + 0.42, "cosine similarity loss", weight="bold", **_CENTRED)
     for y, pair, formula, pull in (
-        (_MIDDLE + 0.16, "same clip", "1 − cos", "pulls the two together"),
-        (_MIDDLE - 0.17, "other clip", "max(0, cos − α)", "pushes them apart to cos ≤ α"),
+        (_MIDDLE + 0.22, "same clip", "1 − cos", "pulls the two together"),
+        (_MIDDLE - 0.2, "other clip", "max(0, cos − α)", "pushes them apart to cos ≤ α"),
     ):
         axis.text(left + 0.06, y, pair, va="center")
         axis.text(right - 0.06, y, formula, ha="right", va="center")
-        axis.text(left + 0.14, y - 0.14, pull, va="center", **_REMARK)
+        axis.text(left + 0.14, y - _LINE, pull, va="center", **_REMARK)
 
 
 def _classifier(axis: Axes) -> None:
     """Draw the classifier that both embeddings share, and the sum of the two losses."""
-    x, width = _CLASSIFIER, 1.3
+    x, width = _CLASSIFIER, 1.78
     box(axis, (x - width / 2, _MIDDLE - _TALL / 2), width, _TALL, INK, _PALE)
-    purpose = "tells the labels from\neither embedding"
-    axis.text(x, _MIDDLE + 0.33, "shared classifier", weight="bold", **_CENTRED)
-    axis.text(x, _MIDDLE + 0.16, "fully connected", **_CENTRED)
-    axis.text(x, _MIDDLE + 0.02, f"{_CLASSES:,} sigmoids", **_CENTRED)
-    axis.text(x, _MIDDLE - 0.24, purpose, linespacing=1.2, **_CENTRED, **_REMARK)
-    arrow(axis, (x + width / 2, _MIDDLE), (6.47, _MIDDLE))
-    axis.text(6.72, _MIDDLE, "cross\nentropy", weight="bold", **_CENTRED)
+    purpose = "cross entropy with\nthe labels of the clip"
+    axis.text(x, _MIDDLE + 0.42, "shared classifier", weight="bold", **_CENTRED)
+    axis.text(x, _MIDDLE + 0.22, "fully connected", **_CENTRED)
+    axis.text(x, _MIDDLE + 0.05, f"{_CLASSES:,} sigmoids", **_CENTRED)
+    axis.text(x, _MIDDLE - 0.28, purpose, linespacing=1.2, **_CENTRED, **_REMARK)
     right: Look = {"x": 6.94, "ha": "right", "va": "center"}
-    y = _CENTRE["audio"] - 0.45
-    axis.text(y=y, s="loss = cosine loss + λ · cross entropy", fontsize=8, **right)
-    meaning = "λ: how much the labels count; 0 at first,\nso that similarity is learnt before them"
-    axis.text(y=y - 0.24, s=meaning, linespacing=1.2, **_REMARK, **right)
+    y = _CENTRE["audio"] - 0.3
+    axis.text(y=y, s="loss = cosine loss\n+ λ · cross entropy", weight="bold", **right)
+    meaning = "λ, the weight of the\nlabels, is 0 at first"
+    axis.text(y=y - 0.38, s=meaning, linespacing=1.2, **_REMARK, **right)

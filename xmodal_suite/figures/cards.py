@@ -1,49 +1,47 @@
 """Queries and what they retrieve, as cards of labels, in the manner of the paper's Fig. 2."""
 
-from collections.abc import Sequence
-from typing import Any
+from textwrap import wrap
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
-from matplotlib.textpath import text_to_path
 
 from xmodal_suite.figures import style
 from xmodal_suite.figures.style import HAIRLINE, INK, MODALITIES, PAGE, QUIET, Look
 
 # All lengths are inches. A side of the page holds the queries of one direction, one below the
 # other: on the left the query's card, on the right a flat one for each item it retrieved.
-_SIDE, _CARD, _ITEM = 3.3, 1.2, 1.88
-_FLAT, _GAP = 0.38, 0.025  # height of a retrieved item's card, and the space below it
-_HEAD, _LINE, _MARGIN = 0.15, 0.113, 0.06
-_FIRST = 0.12  # from a card's upper edge to its first line of text
-_COUNT = 0.28  # the room for the number of labels that are left out
-_OWN: Look = {"face": HAIRLINE, "weight": "bold"}  # of the card of the query's own clip
+_SIDE, _CARD, _ITEM = 3.35, 1.15, 1.98
+_FLAT, _GAP = 0.54, 0.04  # height of a retrieved item's card, and the space below it
+_HEAD, _LINE, _MARGIN = 0.2, 0.145, 0.06
+_QUERIES = 3  # of each direction: the first kinds of `xmodal_suite.examples.examples`
 
 Point = tuple[float, float]
 
 
 def retrieval(examples: pd.DataFrame) -> Figure:
-    """Draw queries and what was retrieved for them as cards, one column for each direction.
+    """Draw three queries of each direction and what was retrieved for them, as cards of labels.
 
-    A card shows a clip's labels; a retrieved one sets those of the query first and bold. The
-    query's own clip, which the paper skips (section 4.2), is shaded and says so.
+    A retrieved card that shares a label with the query has a dark edge, and sets the shared labels
+    bold and first; the query's own clip, which the paper skips (section 4.2), is shaded.
 
     ``examples`` is the frame of `xmodal_suite.examples.examples`.
     """
-    items = examples.groupby(["direction", "kind", "query_id"]).size()
-    row = _HEAD + items.max() * (_FLAT + _GAP) + 0.05
-    height = 0.5 + items.groupby("direction").size().max() * row
+    others = examples[~examples["own"]]
+    count = others["shared"].astype(bool).sum()
+    row = _HEAD + examples["place"].max() * (_FLAT + _GAP) + 0.08
+    drawn = examples.groupby("direction")["query_id"].nunique().clip(upper=_QUERIES).max()
+    height = 0.72 + drawn * row
     figure, axis = page(height)
+    title = f"{count} of the {len(others)} other clips retrieved share a label (dark edge, bold)"
+    axis.text(0.07, height - 0.06, title, va="top", fontsize=10, weight="bold")
     for column, side in enumerate(("video→audio", "audio→video")):
-        left = 0.1 + column * PAGE / 2
-        heading = "{}   {} query → {} retrieved".format("ab"[column], *side.split("→"))
-        axis.text(left, height - 0.1, heading, va="top", fontsize=8)
+        left = 0.07 + column * PAGE / 2
+        axis.text(left, height - 0.33, "{} query, {} retrieved".format(*side.split("→")), va="top")
         found = examples[examples["direction"] == side].groupby(["kind", "query_id"], sort=False)
-        for number, (_, matches) in enumerate(found):
-            _query(axis, matches, left, height - 0.36 - number * row)
+        for number, (_, matches) in list(enumerate(found))[:_QUERIES]:
+            _query(axis, matches, left, height - 0.58 - number * row)
     return figure
 
 
@@ -72,22 +70,29 @@ def _query(axis: Axes, found: pd.DataFrame, left: float, top: float) -> None:
     """Draw the heading, the query's card and the items it retrieved below ``top``."""
     one, right, height = found.iloc[0], left + _SIDE, len(found) * (_FLAT + _GAP) - _GAP
     axis.text(left, top, one["kind"], va="top", weight="bold")
-    rank = f"own clip at rank {one['rank']:,.12g} of {one['candidates']:,}"
+    rank = f"match at rank {one['rank']:,.12g} of {one['candidates']:,}"
     axis.text(right, top, rank, ha="right", va="top", color=QUIET)
-    top, (query, item) = top - _HEAD, one["direction"].split("→")
-    middle, labels = top - height / 2, one["query_labels"].split("; ")
-    line = _card(axis, (left, top), (_CARD, height), query, query, one["query_id"], color=QUIET)
-    _write(axis, labels, (left, line - 0.02), _CARD, 3 * len(found) - 1)
-    arrow(axis, (left + _CARD + 0.03, middle), (right - _ITEM - 0.03, middle))
+    top, (query, item), labels = top - _HEAD, one["direction"].split("→"), one["query_labels"]
+    _card(axis, (left, top), (_CARD, height), query, query, one["query_id"], INK)
+    lines = wrap(labels.replace(";", ","), 15)[: int(height / _LINE) - 2]
+    axis.text(left + _MARGIN, top - 0.24, "\n".join(lines), va="top", linespacing=1.15)
+    arrow(axis, (left + _CARD + 0.03, top - height / 2), (right - _ITEM - 0.03, top - height / 2))
     left = right - _ITEM
     for number, (_, match) in enumerate(found.iterrows()):
         corner = (left, top - number * (_FLAT + _GAP))
-        mark, look = ("own clip", _OWN) if match["own"] else (match["match_id"], {})
-        line = _card(axis, corner, (_ITEM, _FLAT), item, match["place"], mark, **look)
-        cosine = f"cos {match['cosine']:.2f}".replace("-", "−")
-        axis.text(left + _MARGIN + 0.13, line + _LINE, cosine)
-        names = sorted(match["match_labels"].split("; "), key=lambda name: name not in labels)
-        _write(axis, names, (left, line), _ITEM, 2, labels)
+        names = match["match_labels"].split("; ")
+        shared = [name for name in names if name in labels.split("; ")]
+        rest = [name for name in names if name not in shared]
+        edge, face = (INK if shared else "#c4c4c4"), (HAIRLINE if match["own"] else "white")
+        head = f"{match['place']}   cos {match['cosine']:.2f}".replace("-", "−")
+        mark = "the match" if match["own"] else match["match_id"]
+        _card(axis, corner, (_ITEM, _FLAT), item, head, mark, edge, face)
+        line = corner[1] - 0.24
+        for words, weight, width in ((shared, "bold", 22), (rest, "normal", 25)):
+            room = width if shared and rest else 2 * width - 4
+            for text in wrap(style.shorten(", ".join(words), room), width):
+                axis.text(left + _MARGIN, line, text, weight=weight, va="top")
+                line -= _LINE
 
 
 def _card(
@@ -97,40 +102,13 @@ def _card(
     role: str,
     head: str,
     mark: str,
+    edge: str,
     face: str = "white",
-    **look: Any,
-) -> float:
-    """Draw a card below its upper left corner; return the height of its first line of labels."""
+) -> None:
+    """Draw a card below its upper left corner, its head in the colour of its modality."""
     (left, top), (width, height) = corner, size
     colour = MODALITIES["audio" if role == "audio" else "visual"]["color"]
-    box(axis, (left, top - height), width, height, colour, face)
-    line = top - _FIRST
-    axis.text(left + _MARGIN, line, head, weight="bold", color=colour)
-    axis.text(left + width - _MARGIN, line, style.shorten(mark, int(8 * width)), ha="right", **look)
-    return line - _LINE
-
-
-def _write(
-    axis: Axes, labels: list[str], corner: Point, width: float, lines: int, bold: Sequence[str] = ()
-) -> None:
-    """Write labels one after the other in some lines of a card; those without room are counted."""
-    (left, y), x, width = corner, 0.0, width - 2 * _MARGIN
-    left += _MARGIN
-    for number, label in enumerate(labels):
-        rest, weight = len(labels) - number, "bold" if label in bold else "normal"
-        words = label + "," * (rest > 1)
-        if x and x + _wide(words, weight) > width - _COUNT * (lines == 1 and rest > 1):
-            if lines == 1:
-                axis.text(left + x, y, f"+{rest}", color=QUIET)
-                return
-            x, y, lines = 0.0, y - _LINE, lines - 1
-        while _wide(words, weight) > width - x - _COUNT * (lines == 1 and rest > 1):
-            words = style.shorten(words, len(words) - 1)
-        axis.text(left + x, y, words, weight=weight)
-        x += _wide(words, weight) + 0.05
-
-
-def _wide(text: str, weight: str) -> float:
-    """Return how wide ``text`` is, set in the small size, in inches, and a little for hinting."""
-    font = FontProperties(size=style.SMALL, weight=weight)
-    return text_to_path.get_text_width_height_descent(text, font, ismath=False)[0] / 70
+    box(axis, (left, top - height), width, height, edge, face)
+    axis.text(left + _MARGIN, top - 0.06, head, weight="bold", color=colour, va="top")
+    mark = style.shorten(mark, int(7 * width))
+    axis.text(left + width - _MARGIN, top - 0.06, mark, color=QUIET, ha="right", va="top")

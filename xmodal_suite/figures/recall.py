@@ -1,129 +1,160 @@
 """Recall@K: beside the published tables, against the number of candidates, by method and label."""
 
 from itertools import cycle
+from textwrap import fill
 
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from xmodal_suite.figures import style
-from xmodal_suite.figures.style import INK, MARKERS, PALETTE, PUBLISHED, QUIET, Look
+from xmodal_suite.figures.style import (
+    DASHES,
+    HAIRLINE,
+    INK,
+    MARKERS,
+    METHODS,
+    PUBLISHED,
+    QUIET,
+    Look,
+)
 from xmodal_suite.published import DIMENSIONS, GALLERIES
 
-_CHANCE: Look = {"color": QUIET, "linewidth": 0.7}
+_READINGS: dict[str, Look] = {  # ours is the paper's method under both
+    PUBLISHED: {"color": INK, "marker": "D", "markerfacecolor": "white"},
+    GALLERIES: {"color": METHODS["paper"], "marker": "o"},
+    DIMENSIONS: {"color": METHODS["paper"], "marker": "s", "linestyle": DASHES[1]},
+}
+_UNDERLAID: Look = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
 
 
 def recall_readings(frame: pd.DataFrame) -> Figure:
-    """Draw the recall of each table row under each reading of the row label (paper, Tables 1, 2).
+    """Draw how recall moves from row to row of the tables, under each reading of the row label.
 
-    ``frame`` is that of `xmodal_suite.published.compare_readings`. What is published, and chance,
-    is set apart from what was measured.
+    ``frame`` is that of `xmodal_suite.published.compare_readings`; drawn are means of both
+    directions.
     """
-    names, looks = list(frame["row"].unique()), style.looks(frame["reading"])
-    height = 0.35 + 0.105 * len(names) * (len(looks) + 0.8)
-    height = 0.75 + height * frame["direction"].nunique()
-    figure, panels = style.facets(frame, height, "k", "direction", sharex="col")
-    offsets = np.linspace(-0.3, 0.3, len(looks))
-    for axis, panel in panels:
-        style.rows(axis, names, rules=np.arange(len(names) - 1) + 0.5)
-        for (reading, look), offset in zip(looks.items(), offsets, strict=True):
-            part = panel[panel["reading"] == reading]
-            look = look | {"linestyle": "none", "markersize": 4.2, "label": reading}
-            style.dots(axis, part, part["row"].map(names.index) + offset, **look)
-        axis.margins(x=0.08)
-        axis.set(xlabel="recall, %", xlim=(0, None))
-        axis.set(ylabel="row of the table", ylim=(len(names) - 0.5, -0.5))
-        axis.label_outer()
-    style.legend(figure, 5)
+    means = frame.groupby(["reading", "k", "row"])["recall"].mean()
+    first, last = sorted(frame["row"].unique())[:: frame["row"].nunique() - 1]
+    ends = means.unstack("row")
+    change = (ends[last] / ends[first] - 1).groupby("reading").mean()
+    moves = {name: f"{change[name]:+.0%}".replace("-", "−") for name in _READINGS}
+    title = (
+        f"From row {first:,} to row {last:,}, the published recalls change by {moves[PUBLISHED]}; "
+        f"ours by {moves[GALLERIES]} as galleries and {moves[DIMENSIONS]} as dimensions"
+    )
+    ks = frame["k"].unique()
+    figure, axes = style.sheet(3.2, columns=len(ks), title=title, width_ratios=(1.4, 1, 1))
+    for axis, k in zip(axes[0], ks, strict=True):
+        for name, look in _READINGS.items():
+            axis.plot(means[name, k].rename("{:,}".format), **look)
+        axis.set(title=f"Recall@{k} (%)", xlabel="row of the table", ylim=(0, None))
+        axis.margins(x=0.12)
+    named = {
+        name.replace("rows are", "ours, as"): (ends.loc[(name, ks[0]), last], look["color"])
+        for name, look in _READINGS.items()
+    }
+    style.name_ends(axes[0, 0], named)
     return figure
 
 
 def recall_law(rows: pd.DataFrame, clips: int) -> Figure:
     """Draw recall against K/N: on one curve if rows are galleries, on three if dimensions.
 
-    The recalls of one row at several K are joined; the thin line is chance. ``rows`` are those of
-    `xmodal_suite.published.compare_readings`, ``clips`` the candidates if rows are dimensions.
+    ``rows`` are those of `xmodal_suite.published.compare_readings`, of which the means of both
+    directions are drawn, and ``clips`` the candidates if rows are dimensions.
     """
-    parts = [
-        rows[rows["reading"].isin([PUBLISHED, reading])].assign(panel=reading, candidates=size)
-        for reading, size in ((GALLERIES, lambda part: part["row"]), (DIMENSIONS, clips))
-    ]
-    frame = pd.concat(parts).assign(share=lambda frame: frame["k"] / frame["candidates"])
-    frame["model"] = frame["reading"].where(frame["reading"] == PUBLISHED, "ours")
-    shapes = dict(zip(sorted(frame["row"].unique()), cycle(MARKERS), strict=False))
-    looks = style.looks(frame["model"])
-    for look in looks.values():
-        look |= {"linestyle": "-", "marker": "o", "markersize": 4.4, "linewidth": 0.6}
-    height = 0.7 + 2.1 * frame["direction"].nunique()
-    figure, panels = style.facets(frame, height, "panel", "direction", sharex="col")
-    for axis, panel in panels:
+    means = rows.groupby(["reading", "row", "k"])["recall"].mean()
+    paper = means[PUBLISHED]
+    title = (
+        f"Where K/N is the same, so is recall, if rows are galleries: the published R@5 of row 256 "
+        f"is {paper[256, 5]:.1f}%, R@10 of row 512 {paper[512, 10]:.1f}%"
+    )
+    figure, axes = style.sheet(3.7, columns=2, title=title, sharey=True)
+    for axis, reading in zip(axes[0], (GALLERIES, DIMENSIONS), strict=True):
         axis.set(xscale="log", yscale="log")
-        share = panel["share"].agg(["min", "max"])
-        axis.plot(share, 100 * share, **_CHANCE, label="chance")
-        for (model, row), part in panel.groupby(["model", "row"], sort=False):
-            part = part.sort_values("share")
-            axis.plot(part["share"], part["recall"], **looks[model] | {"marker": shapes[row]})
-        same = (panel["candidates"] == panel["row"]).all()
-        size = "row" if same else f"{panel['candidates'].max():,}"
-        axis.set(xlabel=f"K / N, N = {size}", ylabel="recall, %")
-        axis.label_outer()
-    panels[0][0].set_ylim(top=100)
-    for axis, _ in panels:
+        for name in (PUBLISHED, reading):
+            for (row, part), marker in zip(means[name].groupby("row"), cycle(MARKERS)):
+                size = row if reading == GALLERIES else clips
+                look: Look = {"linewidth": 0.7, "markerfacecolor": "white", "marker": marker}
+                look |= {"color": _READINGS[name]["color"]}
+                ks = part.index.get_level_values("k")
+                axis.plot(ks / size, part, **look, label=f"row {row:,}")
+        size = "the row" if reading == GALLERIES else f"{clips:,}"
+        axis.set(title=f"If {reading}: N = {size}", xlabel="K / N")
         style.log_ticks(axis.xaxis, axis.yaxis)
-    keys = [Line2D([], [], label=model, **look) for model, look in looks.items()]
-    plain: Look = {"linestyle": "none", "markersize": 4.4, "color": INK}
-    keys += [Line2D([], [], marker=m, label=f"row {row:,}", **plain) for row, m in shapes.items()]
-    style.legend(figure, 7, [*keys, panels[0][0].lines[0]])
+    ends = {"published": (paper.max(), INK), "ours": (means[GALLERIES].max(), METHODS["paper"])}
+    style.name_ends(axes[0, 0], ends)
+    pair = (5 / 256, paper[256, 5])
+    style.note(axes[0, 0], "R@5 of 256 and R@10 of 512", pair, (-4, 8), ha="right")
+    axes[0, 0].set_ylabel("recall (%), mean of both directions")
+    axes[0, 1].legend(handles=axes[0, 1].lines[:3], loc="lower right")
     return figure
 
 
 def recall_against_gallery(frame: pd.DataFrame) -> Figure:
-    """Draw recall against the number of candidates ranked, on logarithmic axes.
+    """Draw the recall of one model against the number of candidates, on logarithmic axes.
 
-    Models are lines with their intervals as bands; what is published are points; the thin line is
-    chance, K out of N. ``frame`` is that of `xmodal_suite.published.with_published`.
+    Its intervals are bands, and what is published are diamonds. ``frame`` is that of
+    `xmodal_suite.published.with_published`.
     """
-    looks = style.looks(frame["model"])
-    height = 0.6 + 1.75 * frame["direction"].nunique()
-    figure, panels = style.facets(frame, height, "k", "direction", sharex=True)
-    sizes = np.sort(frame["gallery"].unique())
-    for axis, panel in panels:
-        axis.set(xscale="log", yscale="log", ylabel="recall, %")
-        axis.set(xlabel="candidates in the gallery, N")
-        chance = np.minimum(100 * panel["k"].max() / sizes, 100)
-        axis.plot(sizes, chance, **_CHANCE, label="chance, K of N")
-        for model, look in looks.items():
-            part = panel[panel["model"] == model].sort_values("gallery")
-            look = look | {"zorder": 3 if model == PUBLISHED else 2, "markersize": 3.6}
-            axis.plot(part["gallery"], part["recall"], label=model, **look)
-            band: Look = {"color": look["color"], "alpha": 0.18, "linewidth": 0}
-            axis.fill_between(part["gallery"], part["low"], part["high"], **band)
+    ours, paper = frame[frame["model"] != PUBLISHED], frame[frame["model"] == PUBLISHED]
+    at_one = ours[ours["k"] == 1].groupby("gallery")["recall"].mean()
+    few, many = at_one.index[[0, -1]]
+    title = (
+        f"From {few:,} to {many:,} candidates, Recall@1 changes from {at_one[few]:.0f}% to "
+        f"{at_one[many]:.1f}%"
+    )
+    figure, axes = style.sheet(3.3, columns=2, title=title, sharey=True)
+    look: Look = {"color": METHODS["paper"]}
+    for axis, direction in zip(axes[0], ours["direction"].unique(), strict=True):
+        axis.set(xscale="log", yscale="log", title=direction, xlabel="candidates, N")
+        ends = {}
+        for k, part in ours[ours["direction"] == direction].groupby("k"):
+            part = part.sort_values("gallery")
+            axis.plot(part["gallery"], part["recall"], marker="o", **look)
+            axis.fill_between(part["gallery"], part["low"], part["high"], alpha=0.2, **look)
+            ends[f"R@{k}"] = (part["recall"].iloc[-1], look["color"])
+        points = paper[paper["direction"] == direction]
+        axis.plot(points["gallery"], points["recall"], **_READINGS[PUBLISHED], linestyle="none")
         style.log_ticks(axis.xaxis, axis.yaxis)
-        axis.label_outer()
-    style.legend(figure, 5)
+        style.name_ends(axis, ends)
+    style.note(axes[0, 0], PUBLISHED, tuple(paper.iloc[2][["gallery", "recall"]]), (6, 6))
+    axes[0, 0].set_ylabel("recall (%)")
     return figure
 
 
 def methods(frame: pd.DataFrame) -> Figure:
-    """Draw Recall@K of each method, one below the other, with its interval.
+    """Draw Recall@K of each method as a bar, mean of both directions, beside the published level.
 
-    ``frame`` is that of `xmodal_suite.published.with_published`, at one number of candidates.
+    The line on a bar reaches over the intervals of both directions. ``frame`` is that of
+    `xmodal_suite.published.with_published`, at one number of candidates.
     """
-    names = list(frame["model"].unique())
-    figure, panels = style.facets(frame, 1.1 + 0.2 * len(names), "direction")
-    for axis, panel in panels:
-        style.rows(axis, names)
-        for (k, part), colour, marker in zip(panel.groupby("k"), PALETTE, MARKERS, strict=False):
-            for paper, some in part.groupby(part["model"] == PUBLISHED):
-                look: Look = {"color": colour, "label": f"Recall@{k}"}
-                if paper:
-                    look = {"color": INK, "markerfacecolor": "white"}
-                look |= {"marker": marker, "markersize": 4.6}
-                style.dots(axis, some, some["model"].map(names.index), **look)
-        size = frame["gallery"].iloc[0]
-        axis.set(xlabel=f"recall among {size:,} candidates, %", xlim=(0, None))
-    style.legend(figure, 3)
+    paper = frame[frame["model"] == PUBLISHED]
+    ours = frame[~frame["model"].str.startswith((PUBLISHED, "chance"))]
+    size, names, ks = frame["gallery"].iloc[0], ours["model"].unique(), frame["k"].unique()
+    means = ours.groupby(["k", "model"])[["recall", "low", "high"]].agg(
+        {"recall": "mean", "low": "min", "high": "max"}
+    )
+    title = f"Recall among {size:,} candidates; the dotted line is chance"
+    if len(paper):
+        level = paper[paper["k"] == ks[0]]["recall"].mean()
+        above = (means.loc[ks[0], "recall"] > level).sum()
+        title = f"{above} of {len(names)} methods are above the published Recall@{ks[0]} of {level:.1f}%"
+    figure, axes = style.sheet(0.95 + 0.34 * len(names), columns=len(ks), title=title, sharey=True)
+    colours = [look["color"] for look in style.looks(ours["model"]).values()]
+    for axis, k in zip(axes[0], ks, strict=True):
+        part = means.loc[k].loc[names]
+        style.rows(axis, [fill(name, 30, break_on_hyphens=False) for name in names])
+        axis.barh(range(len(names)), part["recall"], height=0.62, color=colours)
+        axis.hlines(range(len(names)), part["low"], part["high"], INK, linewidth=1)
+        for place, (recall, high) in enumerate(part[["recall", "high"]].to_numpy()):
+            style.note(axis, f"{recall:.1f}", (max(recall, high), place), (4, 0), bbox=_UNDERLAID)
+        axis.axvline(100 * k / size, color=QUIET, linestyle=DASHES[2])
+        if len(paper):
+            low, high = paper[paper["k"] == k]["recall"].agg(["min", "max"])
+            axis.axvspan(low, high, color=INK, alpha=0.35, zorder=0.5)
+            style.note(axis, PUBLISHED, (high, -0.6), (0, 5), ha="center", annotation_clip=False)
+        axis.set(xlabel=f"Recall@{k} (%)", xlim=(0, 1.3 * means.loc[k].max().max()))
     return figure
 
 
@@ -135,15 +166,20 @@ def categories(frame: pd.DataFrame) -> Figure:
     if frame.empty:
         return style.blank("No clip has a label.")
     ordered = frame.sort_values("recall", ascending=False, kind="stable")
-    figure, axes = style.sheet(0.9 + 0.155 * len(ordered))
-    axis, places = axes[0, 0], range(len(ordered))
+    hits, shared, places = ordered["recall"], ordered["relevant"], range(len(ordered))
+    title = (
+        f"The match is among the first ten for {hits.max():.0f}% of “{ordered['label'].iloc[0]}” "
+        f"and {hits.min():.0f}% of “{ordered['label'].iloc[-1]}”"
+    )
+    figure, axes = style.sheet(1.15 + 0.185 * len(ordered), title=title)
+    axis = axes[0, 0]
     style.rows(axis, [f"{style.shorten(r.label, 34)} ({r.clips:,})" for r in ordered.itertuples()])
-    share: Look = {"color": PALETTE[1], "marker": "s", "markerfacecolor": "white"}
-    share["label"] = "of the first 10, those that share a label"
-    own: Look = {"color": PALETTE[0], "marker": "o"}
-    own["label"] = "queries whose own clip is among the first 10"
-    style.dots(axis, ordered, places, "relevant", markersize=4.2, **share)
-    style.dots(axis, ordered, places, "recall", markersize=4.2, **own)
-    axis.set(xlabel="%", xlim=(0, 100))
-    style.legend(figure, 2)
+    axis.hlines(places, hits, shared, HAIRLINE, linewidth=2.5, zorder=0)
+    for name, values, look in (
+        ("queries that find their match", hits, {"color": METHODS["recipe"], "marker": "o"}),
+        ("results that share a label", shared, {"color": INK, "marker": "s", "mfc": "white"}),
+    ):
+        axis.plot(values, places, linestyle="none", clip_on=False, **look, label=name)
+    axis.set(xlabel="share among the first ten results (%)", xlim=(0, None))
+    axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
     return figure

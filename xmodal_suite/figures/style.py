@@ -3,26 +3,25 @@
 from collections.abc import Sequence
 from itertools import cycle
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import matplotlib.style
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
-from numpy.typing import ArrayLike
 
 PAGE = 7.0  # inches: the text width of a two-column page
-SIGNATURE = 0.15  # inches: the room at the bottom for the source of the data
-SMALL = 7.0  # points: nothing is set smaller
-INK, QUIET, HAIRLINE = "#222222", "#6f6f6f", "#e4e4e4"
+SIGNATURE = 0.19  # inches: the room at the bottom for the source of the data
+SMALL = 9.0  # points: nothing is set smaller
+INK, QUIET, HAIRLINE = "#222222", "#666666", "#e4e4e4"
 
 # Safe for the common colour-blindnesses, and never the only difference: a marker or a dash helps.
-PALETTE: list[str] = sns.color_palette("colorblind").as_hex()
+PALETTE = ("#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#ca9161")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)))
 
@@ -32,7 +31,17 @@ MODALITIES: dict[str, Look] = {
     "audio": {"color": PALETTE[3], "linestyle": DASHES[1]},
 }
 PLAIN = "{x:,.12g}"  # numbers at ticks: 1,000 rather than powers
-PUBLISHED = "published"  # what the paper reports; set apart, as is what begins with "chance"
+PUBLISHED = "published"  # what the paper reports
+METHODS = {  # one colour in every figure: that of the first of these words in a method's name
+    PUBLISHED: INK,
+    "chance": QUIET,
+    "shuffled": QUIET,
+    "recipe": "#00805c",
+    "kernel CCA": "#7a4a12",
+    "linear CCA": "#b87400",
+    "paper": "#8e3b8e",
+}
+_OTHERS = ("#c2577e", "#5c6bc0", "#6b7a2f", "#607d8b")  # of names that are no method's
 
 matplotlib.style.use(["default", Path(__file__).with_name("house.mplstyle")])
 
@@ -54,12 +63,14 @@ def sign(page: Figure, source: str) -> None:
 
 
 def sheet(
-    height: float, rows: int = 1, columns: int = 1, **options: Any
+    height: float, rows: int = 1, columns: int = 1, title: str = "", **options: Any
 ) -> tuple[Figure, np.ndarray]:
-    """Return an empty figure of page width, ``height`` inches high, and its panels."""
+    """Return a figure of page width, ``height`` inches high, its title the finding; its panels."""
     page = Figure(figsize=(PAGE, height))
     strip = SIGNATURE / height
     page.set_layout_engine("constrained", rect=(0, strip, 1, 1 - strip), w_pad=0.06, h_pad=0.05)
+    if title:
+        page.suptitle(fill(title, 82), x=0.01, ha="left")
     return page, page.subplots(rows, columns, squeeze=False, **options)
 
 
@@ -71,34 +82,15 @@ def blank(why: str) -> Figure:
     return page
 
 
-def facets(
-    frame: pd.DataFrame, height: float, across: str, down: str | None = None, **options: Any
-) -> tuple[Figure, list[tuple[Axes, pd.DataFrame]]]:
-    """Return a figure with a titled panel for each value of two columns, and each panel's rows."""
-    bands = list(frame.groupby(down, sort=False)) if down else [("", frame)]
-    page, axes = sheet(height, len(bands), frame[across].nunique(), sharey=True, **options)
-    panels = []
-    for line, (name, band) in zip(axes, bands, strict=True):
-        for axis, (value, part) in zip(line, band.groupby(across, sort=False), strict=True):
-            title = f"Recall@{value}" if across == "k" else str(value)
-            axis.set_title(f"{name}   {title}" if name else title)
-            panels.append((axis, part))
-    return page, panels
-
-
 def looks(names: pd.Series) -> dict[str, Look]:
-    """Give each name a colour, a marker and a dash; what is published or chance is set apart."""
-    turns = zip(cycle(PALETTE), cycle(MARKERS), cycle(DASHES), strict=False)
-    chances = cycle("|x+")
+    """Give each name a marker, a dash and a colour, that of its method if it is one."""
+    others = cycle(_OTHERS)
     made: dict[str, Look] = {}
-    for name in names.unique():
-        if name == PUBLISHED:
-            made[name] = {"color": INK, "marker": "D", "markerfacecolor": "white"}
-        elif name.startswith("chance"):
-            made[name] = {"color": QUIET, "marker": next(chances)}
-        else:
-            made[name] = dict(zip(("color", "marker", "linestyle"), next(turns), strict=True))
-    return {name: {"linestyle": "none"} | look for name, look in made.items()}
+    for name, marker, dash in zip(names.unique(), cycle(MARKERS), cycle(DASHES), strict=False):
+        known = [colour for word, colour in METHODS.items() if word in name]
+        made[name] = {"color": known[0] if known else next(others)}
+        made[name] |= {"marker": marker, "linestyle": dash}
+    return made
 
 
 def legend(page: Figure, columns: int, keys: Sequence[Artist] = (), **options: Any) -> None:
@@ -115,23 +107,24 @@ def note(
     axis.annotate(text, at, offset, **{"textcoords": "offset points", "va": "center"} | options)
 
 
-def rows(axis: Axes, names: Sequence[object], rules: ArrayLike | None = None) -> None:
-    """Lay out a named row after the other, the first on top, with hairlines at ``rules``."""
-    places = np.arange(len(names))
-    look: Look = {"transform": axis.get_yaxis_transform(), "linewidth": 0.6, "zorder": 0}
-    axis.hlines(places if rules is None else rules, 0, 1, HAIRLINE, **look)
-    axis.set_yticks(places, [shorten(str(name), 56) for name in names])
+def name_ends(axis: Axes, ends: dict[str, tuple[float, str]]) -> None:
+    """Name lines at the right edge, at the height and in the colour of each, none over another.
+
+    Call it when the limits of the axes are settled.
+    """
+    inside = axis.transData - axis.transAxes
+    line, at = 0.22 / axis.figure.get_figheight(), -1.0  # of the height of a panel
+    for name, (height, colour) in sorted(ends.items(), key=lambda end: end[1]):
+        at = max(inside.transform((axis.get_xlim()[1], height))[1], at + line)
+        note(axis, name, (1, at), (5, 0), xycoords="axes fraction", color=colour)
+
+
+def rows(axis: Axes, names: Sequence[str]) -> None:
+    """Lay out a named row after the other, the first on top."""
+    axis.set_yticks(range(len(names)), names)
     axis.set_ylim(len(names) - 0.4, -0.6)
     axis.tick_params(axis="y", length=0)
-
-
-def dots(axis: Axes, part: pd.DataFrame, y: Any, value: str = "recall", **look: Any) -> None:
-    """Draw a dot at the heights ``y`` for each value, its interval from low to high if known."""
-    arms = None
-    if "low" in part:
-        arms = np.stack([part[value] - part["low"], part["high"] - part[value]]).clip(min=0)
-    plain: Look = {"linestyle": "none", "elinewidth": 1.1, "clip_on": False, "in_layout": False}
-    axis.errorbar(part[value], y, xerr=arms, **plain | look)
+    axis.spines["left"].set_visible(False)
 
 
 def log_ticks(*sides: Axis) -> None:
