@@ -140,7 +140,7 @@ def test_a_planted_relation_is_found_by_folds_and_not_by_the_control(notebook: d
     counts = notebook["ranks"].groupby(["model", "sought", "direction"])["clip"].nunique()
     assert (counts == 36).all() and len(counts) == 24  # each once
     assert notebook["neighbours"].groupby(["direction", "query"])["rank"].max().eq(3).all()
-    assert notebook["found"]["clip"][0] == "folder2/7" and len(notebook["found"]) == 3
+    assert "folder2/7" in set(notebook["found"]["clip"]) and len(notebook["found"]) == 3
 
 
 def test_own_files_are_named_relative_to_the_page(tmp_path: Path):
