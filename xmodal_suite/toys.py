@@ -24,36 +24,25 @@ TIME = np.arange(SECONDS * RATE) / RATE
 
 
 class Toy(NamedTuple):
-    """What tells a clip from others of its kind."""
+    """What picture and sound of a clip share."""
 
-    pitch: float
-    tempo: float
+    hertz: float  # its tone
+    rate: float  # how often it is heard in a second
+    size: float  # in pixels
+    colour: tuple[int, ...]
     seed: int
-
-    @property
-    def hertz(self) -> float:
-        """Its tone: three octaves."""
-        return 110 * 2 ** (3 * self.pitch)
-
-    @property
-    def rate(self) -> float:
-        """How often it is heard in a second."""
-        return 1 + 3 * self.tempo
-
-    @property
-    def size(self) -> float:
-        """Its size in pixels."""
-        return 44 - 32 * self.pitch
-
-    @property
-    def colour(self) -> tuple[int, ...]:
-        """From red to blue."""
-        return tuple(round(255 * x) for x in colorsys.hsv_to_rgb(0.7 * self.pitch, 0.8, 0.9))
 
     @property
     def random(self) -> np.random.Generator:
         """The same random numbers each time."""
         return np.random.default_rng(self.seed)
+
+
+def toy_of(pitch: float, tempo: float, seed: int) -> Toy:
+    """Return what is three octaves lower, large and red at pitch 0, and slow at tempo 0."""
+    red_to_blue = colorsys.hsv_to_rgb(0.7 * pitch, 0.8, 0.9)
+    colour = tuple(round(255 * part) for part in red_to_blue)
+    return Toy(110 * 2 ** (3 * pitch), 1 + 3 * tempo, 44 - 32 * pitch, colour, seed)
 
 
 def disc(draw: Any, x: float, y: float, r: float, fill: Any) -> None:
@@ -232,7 +221,7 @@ def variations(kind: str, count: int) -> list[Toy]:
     """Return clips of a kind that are spread over pitch and tempo."""
     rng = np.random.default_rng(sorted(KINDS).index(kind))
     spread = (rng.permuted(np.tile(np.arange(count), (2, 1)), axis=1) + 0.5) / count
-    return [Toy(pitch, tempo, seed) for seed, (pitch, tempo) in enumerate(spread.T.tolist())]
+    return [toy_of(pitch, tempo, seed) for seed, (pitch, tempo) in enumerate(spread.T.tolist())]
 
 
 def write_clip(
@@ -273,4 +262,4 @@ def write_toys(folder: Path, count: int = 12) -> None:
                 path = fresh / kind / f"{number:02}.webm"
                 write_clip(path, frames(kind, toy), samples(kind, toy))
         with atomic(folder.with_name("silent.webm")) as silent:
-            write_clip(silent, frames("pendulum", Toy(0.5, 0.5, count)), None)
+            write_clip(silent, frames("pendulum", toy_of(0.5, 0.5, count)), None)

@@ -36,7 +36,7 @@ from xmodal_suite.own_media import (
     seen_and_heard,
     write_fold,
 )
-from xmodal_suite.toys import KINDS, SECONDS, SIDE, Toy, frames, samples, variations, write_toys
+from xmodal_suite.toys import KINDS, SECONDS, SIDE, frames, samples, toy_of, variations, write_toys
 
 ROOT = Path(__file__).parents[2]
 MANIFEST = "data/own/features/manifest.json"
@@ -169,7 +169,7 @@ def test_toys_are_seen_and_heard(tmp_path: Path):
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_variations_of_a_kind_differ_in_picture_and_sound(kind: str):
-    low, high = Toy(0.1, 0.5, 0), Toy(0.9, 0.5, 0)
+    low, high = toy_of(0.1, 0.5, 0), toy_of(0.9, 0.5, 0)
     one, two = (np.stack(list(frames(kind, toy))[:12]).astype(int) for toy in (low, high))
     assert one.shape == (12, SIDE, SIDE, 3) and np.abs(one - two).max() > 100
     middle = []
@@ -177,7 +177,7 @@ def test_variations_of_a_kind_differ_in_picture_and_sound(kind: str):
         heard = np.abs(np.fft.rfft(samples(kind, toy))) ** 2
         middle.append(heard.cumsum().searchsorted(heard.sum() / 2) / SECONDS)
     assert middle[1] > 2 * middle[0]  # hertz
-    assert len({(toy.pitch, toy.tempo) for toy in variations(kind, 12)}) == 12
+    assert len({(toy.hertz, toy.rate) for toy in variations(kind, 12)}) == 12
 
 
 def test_own_files_that_change_are_embedded_again_and_all_that_follows(tmp_path: Path):
