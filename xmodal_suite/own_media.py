@@ -99,7 +99,8 @@ def own_files(media: Path, page: Path) -> dict[str, dict[str, str]]:
 def seen_and_heard(media: Path, picture: Path | str, heard: str) -> dict[str, str]:
     """Return the first seconds of a clip's pictures, or of a file's, with the sound of a clip.
 
-    ``webm`` is a small video, ``strip`` four of its pictures side by side, a JPEG; both in base64.
+    ``webm`` is a small video, ``strip`` two of its pictures side by side, half a second apart, a
+    PNG of few colours; both in base64.
     """
     clips, _ = find_media(ExtractConfig(folder=media))
     path = picture if isinstance(picture, Path) else clips[picture]["visual"][0]
@@ -110,8 +111,7 @@ def seen_and_heard(media: Path, picture: Path | str, heard: str) -> dict[str, st
         write_clip(out, shown, blocks[: SECONDS * RATE])
         webm = out.read_bytes()
     strip = BytesIO()
-    step = len(shown) // 4
-    Image.fromarray(np.hstack(shown[step // 2 :: step])).save(strip, "JPEG", quality=80)
+    Image.fromarray(np.hstack([shown[FRAMES // 2], shown[FRAMES]])).quantize(16).save(strip, "PNG")
     return {"webm": b64encode(webm).decode(), "strip": b64encode(strip.getvalue()).decode()}
 
 

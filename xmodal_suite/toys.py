@@ -232,13 +232,13 @@ def write_clip(
     shown = iter(shown)
     first = next(shown)
     with av.open(str(out), "w", format="webm", options={"fflags": "+bitexact"}) as media:
-        quick = {"crf": "50", "b": "0", "deadline": "good", "cpu-used": "5"}
+        quick = {"crf": "55", "b": "0", "deadline": "good", "cpu-used": "5"}
         picture = media.add_stream("libvpx-vp9", rate=rate, options=quick)
         picture.height, picture.width = first.shape[:2]
         picture.pix_fmt, picture.thread_count = "yuv420p", 1
         if heard is not None:
             track = media.add_stream("libopus", rate=RATE, layout="mono")
-            track.bit_rate = 16_000
+            track.bit_rate = 12_000
         for image in (first, *shown):
             media.mux(picture.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         media.mux(picture.encode())

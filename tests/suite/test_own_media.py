@@ -58,7 +58,7 @@ PAIRS = some_pairs([f"folder{row // 3}" for row in range(36)])
 def a_strip() -> str:
     """Return a small picture as a kept frame holds it."""
     out = BytesIO()
-    Image.new("RGB", (8, 2)).save(out, "JPEG")
+    Image.new("RGB", (8, 2)).save(out, "PNG")
     return b64encode(out.getvalue()).decode()
 
 
