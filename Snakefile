@@ -4,6 +4,7 @@ import json
 import shlex
 import sys
 from contextlib import ExitStack
+from hashlib import sha256
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -13,6 +14,7 @@ from xmodal.config import InputError, validated
 from xmodal.data.features import read_manifest
 from xmodal.data.prepare import PrepareConfig
 from xmodal.files import locked
+from xmodal.media.extract import ExtractConfig, find_media
 from xmodal_suite.kept import read_frame, read_notes
 from xmodal_suite.parameters import declared
 from xmodal_suite.profile import Profile
@@ -24,7 +26,16 @@ FIGURES = str(profile.figures or f"figures/{profile.name}")  # what is drawn fro
 MANIFEST = f"{DATA}/manifest.json"
 XMODAL = f"{shlex.quote(sys.executable)} -m xmodal"
 
-validated(PrepareConfig, {**profile.prepare, "out": DATA})  # a fault in it is told at once
+# Media files, by default the toys, become paired features; the feature set is named after them.
+TOYS, SILENT, PAIRS = "data/media/toys", "data/media/silent.webm", f"data/{profile.name}/features.npz"
+PREPARE, MEDIA = dict(profile.prepare), None
+if profile.extract:
+    MEDIA = validated(ExtractConfig, {**profile.extract, "out": PAIRS})
+    own = {} if str(MEDIA.folder) == TOYS else {"source": MEDIA.folder.resolve().name}
+    PREPARE |= {"shards": PAIRS, **own}
+VIDEO = profile.parameters.get("08_own_media", {}).get("video")
+
+validated(PrepareConfig, {**PREPARE, "out": DATA})  # a fault in it is told at once
 TRAININGS = profile.trainings()
 MODELS = expand(f"{RUNS}/{{run}}", run=profile.models())  # the paper's dimension, seed 0, first
 PAPER = MODELS[: len(profile.seeds)]  # of this dimension, all seeds
@@ -57,6 +68,9 @@ NOTEBOOKS = {
     "07_study": (STUDIED, {"runs_folder": RUNS}),
     "08_own_media": ([], {}),
 }
+if MEDIA:
+    encoders = {"encoders": MEDIA.encoders, "encoder_files": MEDIA.files and str(MEDIA.files)}
+    NOTEBOOKS["08_own_media"] = ([], {"pairs": PAIRS, "media": str(MEDIA.folder), **encoders})
 SHOWN = profile.notebooks or list(NOTEBOOKS)[:7]
 if profile.draw and not profile.notebooks and Path(RESULTS, "07_study").exists():
     SHOWN.append("07_study")
@@ -84,7 +98,18 @@ def inputs(wildcards):
     runs, _ = NOTEBOOKS[wildcards.notebook]
     if profile.draw or wildcards.notebook == "00_paper":
         return []
-    return [MANIFEST, *(f"{run}/result.json" for run in runs)]
+    video = [VIDEO] if VIDEO and wildcards.notebook == "08_own_media" else []
+    return [MANIFEST, *(f"{run}/result.json" for run in runs), *video]
+
+
+def media_files():
+    """What tells the media files that are there from others: names, sizes, times; none of toys."""
+    if not MEDIA or profile.draw or str(MEDIA.folder) == TOYS:
+        return None
+    clips, _ = find_media(MEDIA)
+    paths = {path for files in clips.values() for some in files.values() for path in some}
+    found = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in sorted(paths)]
+    return sha256(repr(found).encode()).hexdigest()
 
 
 def options(**settings):
@@ -104,6 +129,9 @@ def code(*places):
 CORE = "__init__ config kernels fourier model negatives loss contrastive metrics files checkpoint train search".split()
 LIBRARY = code(*(f"xmodal/{name}.py" for name in CORE), "xmodal/data", "xmodal/evaluation", "xmodal/media", "xmodal/youtube8m")
 HELD = ExitStack()
+FILES = media_files()
+if VIDEO not in (None, SILENT) and not (profile.draw or Path(VIDEO).is_file()):
+    raise InputError(f"{VIDEO} is no file: name the video that needs a sound")
 
 
 onstart:
@@ -123,14 +151,39 @@ rule all:
         expand(f"{FIGURES}/notebooks/{{notebook}}.ipynb", notebook=SHOWN),
 
 
+rule toys:
+    input:
+        "xmodal_suite/toys.py",
+    output:
+        directory(TOYS),
+        SILENT,
+    shell:
+        "{XMODAL}_suite toys {output[0]}"
+
+
+rule extract:
+    input:
+        code("xmodal/media"),
+        TOYS if FILES is None else [],
+    output:
+        PAIRS,
+    params:
+        folder=shlex.quote(str(MEDIA and MEDIA.folder)),
+        options=options(**{n: v for n, v in profile.extract.items() if n != "folder"}, out=PAIRS),
+        files=FILES,  # when one is added, gone or replaced, all are embedded anew
+    shell:
+        "{XMODAL} extract {params.folder} {params.options}"
+
+
 rule features:
     input:
         code("xmodal/data"),
+        PAIRS if MEDIA else [],
     output:
         update(MANIFEST),  # not removed before the job: what is there already is not made again
     params:
         sample=f"{XMODAL} sample {options(**profile.sample)} &&" if profile.sample else "",
-        options=options(**profile.prepare, out=DATA),
+        options=options(**PREPARE, out=DATA),
     threads: workflow.resource_settings.cores or 1  # none are known on a cluster: set-threads
     shell:
         "{params.sample} {XMODAL} prepare {params.options} && touch {output:q}"

@@ -275,6 +275,10 @@ def open_gallery(run: Path | str) -> Gallery:
         first, second, *penalty = map(torch.from_numpy, numbers)
     except Exception:  # numpy and faiss raise some ten kinds for a damaged file
         raise InputError(f"{folder}: the index is damaged; make it again") from None
+    there = read_manifest(Path(about.get("features", ""))).get("splits", {})
+    now = [there[name]["fingerprint"] for name in about["config"]["splits"] if name in there]
+    if now and now != about["data"]:
+        raise InputError(f"{folder} holds other clips than {about['features']}: make it again")
     home = home or find_run(made_by)
     weights = home / WEIGHTS
     if not weights.is_file() or digest(weights) != noted:
@@ -350,7 +354,7 @@ def build_index(config: IndexConfig) -> Gallery:
         require_empty(folder, "an index")
     with locked(folder), atomic(folder) as work:
         work.mkdir()
-        about = made_from | _write(work, config, sets)
+        about = made_from | _write(work, config, sets) | {"features": str(config.features)}
         text = json.dumps(about, indent=1, ensure_ascii=False)
         (work / NOTE).write_text(text + "\n", encoding="utf-8")
     return open_gallery(folder)

@@ -37,8 +37,10 @@ def train(config: TrainConfig, watch: Watch = None) -> dict[str, Any]:
     ``watch`` is called by the main process after each validation and when the run is complete.
     InputError if the folder cannot be used, clips are too few, or embeddings are not finite.
     """
+    clips = config.training_clips or len(open_features(config.features, "train"))
+    if clips < config.batch_size and "batch_size" not in config.model_fields_set:
+        config = config.model_copy(update={"batch_size": max(2, clips // 4)})  # few pairs; ours
     if config.passes:
-        clips = config.training_clips or len(open_features(config.features, "train"))
         steps = max(1, round(config.passes * clips / config.batch_size))
         config = config.model_copy(update={"steps": steps})
     AcceleratorState._reset_state()  # a notebook may train again with another precision

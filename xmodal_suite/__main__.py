@@ -10,6 +10,7 @@ USAGE = """usage: python -m xmodal_suite COMMAND
 
   notebook NOTEBOOK OUT PARAMETERS   run a notebook with parameters, given as JSON
   report FIGURES                     write README.md beside tables and pictures; print a summary
+  toys FOLDER                        draw toy clips, and beside them one that has no sound
   fill PAGE...                       put numbers and tables that Markdown pages name into them"""
 
 
@@ -24,6 +25,10 @@ def main(words: list[str]) -> None:
             from xmodal_suite.page import write_report
 
             print(write_report(Path(figures)))
+        case ["toys", folder]:
+            from xmodal_suite.toys import write_toys
+
+            write_toys(Path(folder))
         case ["fill", *pages] if pages:
             from xmodal_suite.page import fill_page
 

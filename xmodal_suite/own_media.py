@@ -1,16 +1,29 @@
-"""Few pairs of one's own, measured by folds (notebook 08): each is evaluated once; our choice."""
+"""Few pairs of one's own, measured by folds (notebook 08), seen and heard; all of it our choice."""
 
 import os
+import tempfile
+from base64 import b64encode
+from html import escape
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+from IPython.display import HTML
+from PIL import Image
 
 from xmodal.config import InputError
 from xmodal.data.pairs import Pairs, linked
 from xmodal.data.prepare import PrepareConfig, prepare
+from xmodal.evaluation.recall import directions
+from xmodal.media.decode import film, sound
 from xmodal.media.extract import ExtractConfig, find_media
-from xmodal.metrics import ranks
+from xmodal.metrics import TOLERANCE
 from xmodal.model import Embeddings
+from xmodal_suite.toys import FRAMES, RATE, SECONDS, SIDE, write_clip
+
+MATCH, KIND = "the match", "its kind"
+"""What is sought among the results of a query."""
 
 
 def deal_folds(pairs: Pairs, folds: int, seed: int) -> list[np.ndarray]:
@@ -28,7 +41,7 @@ def deal_folds(pairs: Pairs, folds: int, seed: int) -> list[np.ndarray]:
     if min(map(len, dealt)) < 2:
         raise InputError(
             f"{len(pairs.ids)} pairs in {len(groups)} groups are too few for {folds} folds: lower "
-            "folds, or set folders_apart=False"
+            "folds, or add pairs"
         )
     return [np.sort(fold) for fold in dealt]
 
@@ -49,11 +62,25 @@ def write_fold(pairs: Pairs, split: np.ndarray, folder: Path, shuffle: int | Non
     return features
 
 
-def normalised_rank(embedded: Embeddings, rows: np.ndarray) -> float:
-    """Return where the match ranks among some clips, both ways: 0 first, 1 last, 0.5 by chance."""
-    ways = ranks(embedded.audio[rows], embedded.visual[rows])
-    mean = sum(way.average().mean().item() for way in ways) / 2
-    return (mean - 1) / (len(rows) - 1)
+def answers(embedded: Embeddings, rows: np.ndarray, kinds: np.ndarray) -> pd.DataFrame:
+    """Rank, for the queries in some rows, their match and the first item of their kind.
+
+    All clips are candidates. A line a query, direction and ``sought`` (`MATCH` or `KIND`), with the
+    columns of `xmodal.evaluation.recall.rank_frame`; so many items are ``right``.
+    """
+    match, same = rows[:, None] == np.arange(len(kinds)), kinds[rows][:, None] == kinds
+    parts = []
+    for direction, query, items in directions(embedded):
+        cosine = (query[rows] @ items.T).numpy()
+        for sought, wanted in ((MATCH, match), (KIND, same)):
+            best = np.where(wanted, cosine, -np.inf).max(axis=1, keepdims=True)
+            lead = np.where(wanted, -np.inf, cosine - best)
+            columns = {"member": 0, "direction": direction, "gallery": len(kinds), "clip": rows}
+            columns |= {"better": (lead > TOLERANCE).sum(axis=1), "sought": sought}
+            columns |= {"tied": (np.abs(lead) <= TOLERANCE).sum(axis=1) + 1}
+            columns |= {"right": wanted.sum(axis=1)}
+            parts.append(pd.DataFrame(columns))
+    return pd.concat(parts, ignore_index=True)
 
 
 def own_files(media: Path, page: Path) -> dict[str, dict[str, str]]:
@@ -67,3 +94,42 @@ def own_files(media: Path, page: Path) -> dict[str, dict[str, str]]:
         }
         for clip, files in clips.items()
     }
+
+
+def seen_and_heard(media: Path, picture: Path | str, heard: str) -> dict[str, str]:
+    """Return the first seconds of a clip's pictures, or of a file's, with the sound of a clip.
+
+    ``webm`` is a small video, ``strip`` two of its pictures side by side, half a second apart, a
+    PNG of few colours; both in base64.
+    """
+    clips, _ = find_media(ExtractConfig(folder=media))
+    path = picture if isinstance(picture, Path) else clips[picture]["visual"][0]
+    shown = [small(one) for one in film(path, FRAMES, SECONDS)]
+    blocks = np.concatenate(list(sound(clips[heard]["audio"][0], RATE)))
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder, "clip.webm")
+        write_clip(out, shown, blocks[: SECONDS * RATE])
+        webm = out.read_bytes()
+    strip = BytesIO()
+    Image.fromarray(np.hstack([shown[FRAMES // 2], shown[FRAMES]])).quantize(16).save(strip, "PNG")
+    return {"webm": b64encode(webm).decode(), "strip": b64encode(strip.getvalue()).decode()}
+
+
+def small(picture: np.ndarray) -> np.ndarray:
+    """Return a picture in a square of `SIDE` pixels, on white."""
+    image = Image.fromarray(np.ascontiguousarray(picture))
+    image.thumbnail((SIDE, SIDE))
+    square = Image.new("RGB", (SIDE, SIDE), "white")
+    square.paste(image, ((SIDE - image.width) // 2, (SIDE - image.height) // 2))
+    return np.asarray(square)
+
+
+def players(webms: pd.Series, words: pd.Series) -> HTML:
+    """Show videos side by side, each with a line of words below it."""
+    figures = [
+        '<figure style="display: inline-block; margin: 4px; width: 160px">'
+        f'<video controls loop width="160" src="data:video/webm;base64,{webm}"></video>'
+        f"<figcaption>{escape(text)}</figcaption></figure>"
+        for webm, text in zip(webms, words, strict=True)
+    ]
+    return HTML("".join(figures))

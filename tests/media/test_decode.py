@@ -9,7 +9,7 @@ from media_files import RED, sine, steady, write_media, write_picture
 
 from xmodal.config import InputError
 from xmodal.media import decode
-from xmodal.media.decode import NoTrackError, pictures, sound
+from xmodal.media.decode import NoTrackError, film, pictures, sound
 
 
 def heard(path: Path, rate: int = 16_000) -> np.ndarray:
@@ -123,3 +123,24 @@ def test_a_name_is_only_a_name(tmp_path: Path, name: str, monkeypatch: pytest.Mo
     write_media(tmp_path / "plain.mp4", steady(1)).rename(tmp_path / name)
     monkeypatch.chdir(tmp_path)
     assert len(list(pictures(Path(name)))) == 1
+
+
+@pytest.mark.parametrize("name", ["%d?.jpg", "a.png", "a.webp", "a.bmp", "a.tif", "a.gif"])
+def test_a_picture_of_a_common_size_is_read(tmp_path: Path, name: str):
+    image = pytest.importorskip("PIL.Image")
+    pixels = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
+    pixels[:, :320] //= 8  # the left half is dark
+    image.fromarray(pixels).save(tmp_path / name)
+    (picture,) = pictures(tmp_path / name)
+    assert picture.shape == (480, 640, 3) and (tmp_path / name).stat().st_size > 40_000
+    assert picture[:, :320].mean() < 30 < 100 < picture[:, 320:].mean()
+
+
+def test_a_file_is_shown_as_a_film_of_so_many_pictures(tmp_path: Path):
+    times = [Fraction(n, 10) for n in (0, 5, 6, 7, 8, 9)]
+    colours = [(40 * n, 250 - 40 * n, 100) for n in range(6)]
+    path = write_media(tmp_path / "varying.mp4", times, colours)
+    reds = [picture[..., 0].mean() for picture in film(path, 4, 2)]
+    assert np.abs(np.array(reds) - [0, 0, 40, 100, 200, 200, 200, 200]).max() < 28
+    still = write_picture(tmp_path / "a.png", np.full((4, 6, 4), (*RED, 255), np.uint8))
+    assert [picture.tolist() for picture in film(still, 2, 1)] == [[[list(RED)] * 6] * 4] * 2

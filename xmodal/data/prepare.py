@@ -84,7 +84,8 @@ def prepare(config: PrepareConfig) -> dict[str, Any]:
     What the last shard of a split holds beyond the number asked for is dropped, never trained on.
     So are training clips with the very visual features of another clip, since a video may have two
     ids; shards of another release than the vocabulary's come last, so that the clip with labels
-    stays. Paired features are split by clip, see `xmodal.data.pairs`.
+    stays. Paired features are split by clip, see `xmodal.data.pairs`; numbers of evaluation and
+    validation clips that are not given are at most a fifth of the pairs each.
 
     ``out`` changes only when the new set is complete. Where it was made from the same input with
     the same choices, nothing is written.
@@ -225,6 +226,10 @@ def _prepare_pairs(config: PrepareConfig) -> dict[str, Any]:
     if "source" not in config.model_fields_set:
         config = config.model_copy(update={"source": config.shards.stem})
     pairs = read_pairs(config.shards)
+    fifth = max(1, int(pairs.complete.sum()) // 5)  # ours: small sets have small splits
+    left = {"evaluation_clips", "validation_clips"} - config.model_fields_set
+    fewer = {name: min(fifth, getattr(config, name)) for name in left}
+    config = config.model_copy(update=fewer)
     texts = [some.astype(str) for some in pairs[4:] if some is not None]
     found = [_digest(*pairs[:3], *texts), pairs.labels]
     sizes = [values.shape[1] for values in pairs[:2]]

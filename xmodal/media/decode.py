@@ -5,10 +5,10 @@ name, and only as one of the formats below: none of them leads to other files or
 Packets that cannot be decoded are left out, as players do; a file that yields nothing is an error.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -52,6 +52,26 @@ def pictures(path: Path) -> Iterator[np.ndarray]:
         raise InputError(f"{path}: not one picture can be decoded; the file is damaged.")
 
 
+def film(path: Path, rate: int, seconds: int) -> Iterator[np.ndarray]:
+    """Yield ``rate`` pictures a second of a file's first seconds, to be shown; the last one stays.
+
+    RGB, uint8, (height, width, 3). NoTrackError if there are none, InputError if none can be read.
+    """
+    begin, shown, left = None, np.zeros(0), list(range(rate * seconds))
+    for frame in _frames(path, "video"):
+        time = (frame.pts or 0) * frame.time_base
+        begin = time if begin is None else begin
+        while shown.size and left and left[0] < (time - begin) * rate - 0.1:
+            yield shown
+            left.pop(0)
+        if not left:
+            return
+        shown = _upright_rgb(frame)
+    if begin is None:
+        raise InputError(f"{path}: not one picture can be decoded; the file is damaged.")
+    yield from [shown] * len(left)
+
+
 def sound(path: Path, rate: int) -> Iterator[np.ndarray]:
     """Yield the sound of a file in blocks, the mean of its channels, at ``rate`` samples a second.
 
@@ -74,11 +94,22 @@ def sound(path: Path, rate: int) -> Iterator[np.ndarray]:
         raise InputError(f"{path}: no sound can be decoded; the file is damaged or empty.")
 
 
+class _Unnamed(NamedTuple):
+    """What is read of an open file; by a name, FFmpeg would guess the format."""
+
+    read: Callable[..., bytes]
+    seek: Callable[..., int]
+    tell: Callable[[], int]
+
+
 def _frames(path: Path, kind: Literal["video", "audio"]) -> Iterator[Any]:
     """Yield the decoded frames of a file's main track of a kind."""
-    av = optional("av")
+    av, options = optional("av"), {"format_whitelist": FORMATS}
     try:
-        with path.open("rb") as file, av.open(file, options={"format_whitelist": FORMATS}) as media:
+        with (
+            path.open("rb") as file,
+            av.open(_Unnamed(file.read, file.seek, file.tell), options=options) as media,
+        ):
             track = media.streams.best(kind)
             if track is None:
                 what = {"video": "pictures", "audio": "sound"}[kind]

@@ -35,6 +35,7 @@ class ExtractConfig(StageConfig):
     files: Path | None = Field(None, description="Folder with the files that yt8m needs")
     skip: tuple[str, ...] = Field((), description="Names to leave out, as patterns such as *_desc*")
     paired: bool = Field(False, description="Keep only clips with both pictures and sound")
+    apart: bool = Field(True, description="Let no two splits share a folder, for a fair measure")
 
 
 class Extracted(NamedTuple):
@@ -63,8 +64,9 @@ def extract(config: ExtractConfig, encoders: Encoders | None = None) -> Extracte
     skipped; the others are not affected.
 
     ``out`` holds ``visual`` (n, V) and ``audio`` (n, A), float32, rows of NaN where a clip lacks
-    the modality; ``ids`` (n,), paths below ``folder`` without suffix; ``labels`` and ``group``
-    (n,), the folders the clips are in, if there are folders; ``encoder``, the name of the set.
+    the modality; ``ids`` (n,), paths below ``folder`` without suffix; ``labels`` and, if they are
+    to be ``apart``, ``group`` (n,), the folders the clips are in, if there are folders;
+    ``encoder``, the name of the set.
 
     InputError if no file can be used, an encoder cannot be loaded, or ``out`` cannot be written.
     """
@@ -96,7 +98,7 @@ def extract(config: ExtractConfig, encoders: Encoders | None = None) -> Extracte
             arrays[modality] = np.stack([vectors[modality].get(clip, nothing) for clip in kept])
         folders = np.array([clip.rpartition("/")[0] for clip in kept])
         if folders.any():
-            arrays |= {"labels": folders, "group": folders}
+            arrays |= {"labels": folders} | ({"group": folders} if config.apart else {})
         with atomic(config.out) as fresh, fresh.open("wb") as file:
             np.savez(file, **arrays)  # type: ignore[arg-type]
     return Extracted(config.out, len(kept), len(both), skipped)
