@@ -113,7 +113,9 @@ def name_ends(axis: Axes, ends: dict[str, tuple[float, str]]) -> None:
     Call it when the limits of the axes are settled.
     """
     inside = axis.transData - axis.transAxes
-    line, at = 0.22 / axis.figure.get_figheight(), -1.0  # of the height of a panel
+    figure = axis.get_figure(root=True)
+    assert figure
+    line, at = 0.22 / figure.get_figheight(), -1.0  # of the height of a panel
     for name, (height, colour) in sorted(ends.items(), key=lambda end: end[1]):
         at = max(inside.transform((axis.get_xlim()[1], height))[1], at + line)
         note(axis, name, (1, at), (5, 0), xycoords="axes fraction", color=colour)

@@ -9,10 +9,10 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from xmodal_suite.figures import style
-from xmodal_suite.figures.style import DASHES, INK, MARKERS, PALETTE, QUIET, Look
+from xmodal_suite.figures.style import DASHES, INK, MARKERS, METHODS, PALETTE, QUIET, Look
 
 _VALIDATED: Look = {"linestyle": DASHES[1]}
-_LABELS = [PALETTE[n] for n in (1, 2, 4, 9)]  # no modality's
+_LABELS = [PALETTE[n] for n in (1, 2, 4, 5)]  # no modality's
 
 
 def training_curves(
@@ -82,10 +82,10 @@ def plain_curve(frame: pd.DataFrame) -> Figure:
     """
     figure, axes = style.sheet(2.5, columns=2)
     left, right = axes[0]
-    left.plot(frame["step"], frame["training"], color=PALETTE[0])
-    left.plot(frame["step"], frame["validation"], color=PALETTE[0], **_VALIDATED)
-    _name(left, "a   loss", PALETTE[0])
-    right.plot(frame["step"], frame["recall_at_1"], color=PALETTE[0], **_VALIDATED)
+    left.plot(frame["step"], frame["training"], color=METHODS["paper"])
+    left.plot(frame["step"], frame["validation"], color=METHODS["paper"], **_VALIDATED)
+    _name(left, "a   loss", METHODS["paper"])
+    right.plot(frame["step"], frame["recall_at_1"], color=METHODS["paper"], **_VALIDATED)
     chance = 100 / frame["gallery"].max()
     right.axhline(chance, color=QUIET, linewidth=0.8)
     style.note(right, "chance", (frame["step"].max(), chance), (0, 6), ha="right", color=QUIET)
@@ -108,7 +108,7 @@ def circles(frame: pd.DataFrame) -> Figure:
         angles = part[["visual", "audio"]].to_numpy()[..., None]
         points = np.concatenate([np.cos(angles), np.sin(angles)], axis=2) * [[1.0], [0.75]]
         colours = [_LABELS[label] for label in part["label"]]
-        axis.add_collection(LineCollection(points, colors=colours, linewidths=0.5, alpha=0.5))
+        axis.add_collection(LineCollection(list(points), colors=colours, linewidths=0.5, alpha=0.5))
         for side, marker in enumerate("^o"):
             axis.scatter(*points[:, side].T, s=10, c=colours, marker=marker, linewidths=0)
         axis.set(aspect="equal", xlim=(-1.1, 1.1), ylim=(-1.1, 1.1), xticks=[], yticks=[])
