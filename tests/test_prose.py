@@ -48,8 +48,10 @@ def texts_of(code: str) -> list[str]:
     """Return the texts in code but for docstrings: captions, sentences and labels."""
     nodes = list(ast.walk(ast.parse(code)))
     docstrings = [node.value for node in nodes if isinstance(node, ast.Expr)]
-    constants = [n for n in nodes if isinstance(n, ast.Constant) and isinstance(n.value, str)]
     formatted = [node for node in nodes if isinstance(node, ast.JoinedStr)]
+    pieces = [part for node in formatted for part in node.values]
+    constants = [n for n in nodes if isinstance(n, ast.Constant) and isinstance(n.value, str)]
+    constants = [node for node in constants if node not in pieces]
     return [text_of(node) for node in [*constants, *formatted] if node not in docstrings]
 
 

@@ -114,12 +114,12 @@ def train(line: CommandLine) -> None:
     from xmodal.train import train
 
     result = train(config)
-    best = f"{100 * result['best_recall']:.1f} % at step {result['best_step']}"
+    best = f"{100 * result['best_recall']:.1f}% at step {result['best_step']}"
     print(f"{config.out}: {result['step']} steps; best validation Recall@1 {best}")
 
 
 def evaluate(line: CommandLine) -> None:
-    """Print the recall of a run with 95 % intervals; leave recall.csv in its folder."""
+    """Print the recall of a run with 95% intervals; leave recall.csv in its folder."""
     from xmodal.evaluation.recall import EvaluateConfig, evaluate
 
     frame = evaluate(line.read(EvaluateConfig, "run"))

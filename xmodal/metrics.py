@@ -113,7 +113,7 @@ class Recall(NamedTuple):
 
 
 def recall(*found: Ranks, ks: Sequence[int] = (1, 5, 10), resamples: int = 1000) -> Recall:
-    """Summarise ranks as Recall@K (section 4.1) with 95 % intervals, and median and mean rank.
+    """Summarise ranks as Recall@K (section 4.1) with 95% intervals, and median and mean rank.
 
     Several seeds of a model are averaged query by query. ``resamples`` 0: bounds are the recall.
     """

@@ -118,7 +118,7 @@ class Gallery:
     def __str__(self) -> str:
         """Say how many clips there are, and how well what is nearest to a query is found."""
         share = 100 * min(self.about.get("found") or [1])
-        return f"{len(self.ids):,} clips; {share:.1f} % of the ten true nearest items are found"
+        return f"{len(self.ids):,} clips; {share:.1f}% of the ten true nearest items are found"
 
     @cached_property
     def model(self) -> JointEmbedding:

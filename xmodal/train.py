@@ -134,7 +134,7 @@ def run_steps(
                 folder.note(line | validate(snapshot, validation, config), snapshot, state)
             save_checkpoint(accelerator, folder, state)
             sums.zero_()
-            bar.set_postfix_str(f"best Recall@1 {100 * state['best_recall']:.1f} %", refresh=False)
+            bar.set_postfix_str(f"best Recall@1 {100 * state['best_recall']:.1f}%", refresh=False)
             if watch and main:
                 watch()
     bar.close()

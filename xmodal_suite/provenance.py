@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import PIL.Image
 from IPython.display import Image
 from matplotlib.figure import Figure
 
@@ -66,7 +67,7 @@ def recall_protocol(
         "the video of all clips of the gallery, its own among them; in video→audio the other way "
         "round",
         "seeds": seeds,
-        "interval": "95 % percentile bootstrap over queries"
+        "interval": "95% percentile bootstrap over queries"
         + (f", {resamples:,} resamples" if resamples else ""),
         "tolerance": tolerance,
     }
@@ -89,6 +90,9 @@ def save_figure(figure: Figure, stem: Path, origin: Origin) -> Image:
         buffer = io.BytesIO()
         figure.savefig(buffer, format=kind, metadata=_UNDATED.get(kind))
         files[f".{kind}"] = buffer.getvalue()
+    small = io.BytesIO()  # of 256 colours, a third of the bytes
+    PIL.Image.open(buffer).convert("RGB").quantize().save(small, "png", optimize=True)
+    files[".png"] = small.getvalue()
     write_together(stem, origin, files)
     return Image(files[".png"], width=round(figure.get_figwidth() * SHOWN))
 

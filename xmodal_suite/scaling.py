@@ -53,7 +53,7 @@ def published_level(gallery: int) -> tuple[str, float] | None:
 def extrapolate(clips: ArrayLike, recall: ArrayLike, wanted: ArrayLike, law: str) -> np.ndarray:
     """Continue one of `LAWS` by least squares, to one or several numbers of clips.
 
-    Return recall and the ends of its 95 % prediction interval, (3, ...), all within 0 to 100 %.
+    Return recall and the ends of its 95% prediction interval, (3, ...), all within 0 to 100%.
     """
     linear, back = LAWS[law]
     x, at = np.log(clips), np.log(wanted)
@@ -68,7 +68,7 @@ def curve(points: pd.DataFrame, law: str, wanted: Sequence[float] | None = None)
     """Continue the learning curve of each method by one of `LAWS`, by least squares.
 
     ``points`` has a line a run: method, clips, recall (percent); what is returned adds law, low and
-    high, for the ``wanted`` numbers of clips (60 up to 4 million, if not given). The 95 %
+    high, for the ``wanted`` numbers of clips (60 up to 4 million, if not given). The 95%
     prediction interval covers the scatter about the law, not whether the law goes on that far; with
     two runs it is NaN.
     """

@@ -99,8 +99,8 @@ def controls_frame(
         allowed = 4 * (chance * (100 - chance) / queries) ** 0.5 + 0.01  # four standard errors
         if name in CHANCE and (abs(found - chance) > allowed).any():
             raise InputError(
-                f"the control {name!r} scores {found.iloc[0]:.2f} % where chance is "
-                f"{chance[0]:.2f} %: the ranking leaks, so no recall was written"
+                f"the control {name!r} scores {found.iloc[0]:.2f}% where chance is "
+                f"{chance[0]:.2f}%: the ranking leaks, so no recall was written"
             )
         parts.append(found.reset_index().assign(control=name))
     return pd.concat(parts, ignore_index=True).assign(gallery=size)

@@ -32,7 +32,7 @@ class DownloadConfig(StageConfig):
         ("train", "validate"), min_length=1, description="Google's splits that have labels"
     )
     shards: tuple[PositiveInt, PositiveInt] = Field(
-        (1, 1), description="m,n: the m-th of n parts; 1,50 is about 2 %, always the same shards"
+        (1, 1), description="m,n: the m-th of n parts; 1,50 is about 2%, always the same shards"
     )
     release: int = Field(2, ge=1, le=2, description="1 (2017) or 2 (2018), whose classes differ")
     mirror: str = Field(

@@ -40,7 +40,7 @@ def study_rows(frame: pd.DataFrame) -> Figure:
             continue
         axis.plot(np.subtract(runs[name], base), [place] * len(runs[name]), ".", color=INK, ms=3.5)
         axis.plot(gains[name], place, "|", color=colour, markersize=11, markeredgewidth=2.5)
-        value = f"{gains[name]:+.1f}".replace("-", "−").replace("−0.0", "+0.0")
+        value = f"{round(gains[name], 1) + 0.0:+.1f}".replace("-", "−")  # + 0.0: no minus zero
         style.note(axis, value, (1, place), (4, 0), xycoords=("axes fraction", "data"))
     among = measure.replace("R@", "Recall@").replace(", N =", " among")
     axis.set(xlabel=f"{among} candidates: difference (percentage points)")

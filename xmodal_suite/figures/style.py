@@ -9,6 +9,7 @@ from typing import Any
 import matplotlib.style
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
@@ -21,7 +22,7 @@ SMALL = 9.0  # points: nothing is set smaller
 INK, QUIET, HAIRLINE = "#222222", "#666666", "#e4e4e4"
 
 # Safe for the common colour-blindnesses, and never the only difference: a marker or a dash helps.
-PALETTE = ("#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#ca9161")
+PALETTE: list[str] = sns.color_palette("colorblind").as_hex()
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)))
 
