@@ -34,7 +34,7 @@ FILES = (WEIGHTS, "config.json", "result.json", CLIPS, "README.md")
 GALLERIES = (256, 512, 1024)
 WEIGHTS_OF_KERNEL = (0.0, 0.125, 0.25, 0.5, 1.0)
 """The grid for kernel CCA beside the network, whose weight is 1."""
-RANDOM_FEATURES, DIRECTIONS = 3072, 256
+RANDOM_FEATURES, DIRECTIONS = 2048, 128
 """Of kernel CCA; more directions would take more room than they give recall."""
 ALLOWED = 0.1
 """Points of recall that float16 may move."""
