@@ -11,6 +11,7 @@ beside the weights.
 import argparse
 import json
 import subprocess
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from xmodal.evaluation import hubness
 from xmodal.evaluation.cca import choose_kernel_cca, kernel_module
 from xmodal.evaluation.recall import embed_run, mean_recall, rank_frame, recall_of
 from xmodal.files import atomic, digest, locked
+from xmodal.fourier import KernelCCA
 from xmodal.model import Embeddings, JointEmbedding
 from xmodal.search import BANK, CLIPS
 from xmodal.youtube8m.resolve import read_youtube_ids
@@ -51,7 +53,7 @@ def ship(out: Path, features: Path, youtube_ids: Path, runs: list[Path]) -> None
     result.pop("weights", None)  # which were in float32
 
     some = train.take(evenly(len(train), BANK))
-    model, choice = with_kernel(best, features, some, validation)
+    model, choice = with_kernel(best, runs, features, some, validation)
     stored["sizes"] |= {"random_features": RANDOM_FEATURES, "directions": model.directions}
     result["chosen"] = choice
     half = {
@@ -89,25 +91,38 @@ def ship(out: Path, features: Path, youtube_ids: Path, runs: list[Path]) -> None
 
 
 def with_kernel(
-    run: Path, features: Path, bank: FeatureSet, validation: FeatureSet
+    run: Path, runs: list[Path], features: Path, bank: FeatureSet, validation: FeatureSet
 ) -> tuple[JointEmbedding, dict[str, float]]:
-    """Put kernel CCA beside the network of a run; return both, and what validation clips chose."""
+    """Put kernel CCA beside the network of a run; return both, and what validation clips chose.
+
+    They choose its weight and the correction for all runs together, since of one run alone they
+    would choose by chance.
+    """
     (fitted, _), grid = choose_kernel_cca(features, RANDOM_FEATURES)
     fitted = fitted.first(DIRECTIONS)
     same = grid["directions"] == len(fitted.correlation)
     power = float(grid[same & (grid["random features"] == RANDOM_FEATURES)].iloc[0]["power"])
-    stored = RunFolder(run).read("config.json")["sizes"]
-    sizes = stored | {"random_features": RANDOM_FEATURES, "directions": len(fitted.correlation)}
-    network, config = load_run(run)
-    model, grids = build_model(config, sizes).eval(), []
-    model.load_state_dict(network.state_dict(), strict=False)
-    for weight in WEIGHTS_OF_KERNEL:
-        model.kernel_cca = kernel_module(fitted, power, weight)
+    grids = []
+    for one, weight in product(runs, WEIGHTS_OF_KERNEL):
+        model = beside(one, kernel_module(fitted, power, weight))
         both = (model.embed(some.visual, some.audio) for some in (validation, bank))
         grids.append(hubness.correction_grid(*both, validation).assign(kernel=weight))
-    best = pd.concat(grids).sort_values("validation R@1", ascending=False, kind="stable").iloc[0]
-    model.kernel_cca = kernel_module(fitted, power, best["kernel"])
-    return model, best.to_dict()
+    mean = pd.concat(grids).groupby(["kernel", "sharpness", "weight"])["validation R@1"].mean()
+    best = mean.reset_index().loc[mean.argmax()].to_dict()
+    return beside(run, kernel_module(fitted, power, best["kernel"])), best
+
+
+def beside(run: Path, kernel: KernelCCA) -> JointEmbedding:
+    """Return the network of a run with kernel CCA beside it."""
+    network, config = load_run(run)
+    sizes = {
+        "random_features": RANDOM_FEATURES,
+        "directions": kernel.visual.projection.out_features,
+    }
+    model = build_model(config, RunFolder(run).read("config.json")["sizes"] | sizes).eval()
+    model.load_state_dict(network.state_dict(), strict=False)
+    model.kernel_cca = kernel
+    return model
 
 
 def ranked(
