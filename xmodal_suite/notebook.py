@@ -155,6 +155,7 @@ class Book:
         decimals: int | Mapping[str, int] = 1,
         layout: Callable[[pd.DataFrame], pd.DataFrame] | None = None,
         protocol: dict[str, Any] | None = None,
+        source: str = "",
     ) -> None:
         """Show a figure or a tidy table with its caption, and save it as ``<figures>/<stem>``.
 
@@ -170,15 +171,18 @@ class Book:
             Of a table: see `save_table`.
         protocol : dict, optional
             How recalls were measured: see `recall_protocol`.
+        source : str, optional
+            What the data of this figure is called, where it is not that of the notebook.
         """
         path, origin = self.figures / stem, self.origin
+        origin["source"] = source or origin["source"]
         if protocol:
             origin["protocol"] = protocol
         if isinstance(shown, Figure):
-            style.sign(shown, self.source)
+            style.sign(shown, origin["source"])
             image = save_figure(shown, path, origin | {"caption": caption})
             image.alt = caption
-            words = f"*{caption.rstrip('.')}. Source: {self.source}.*"
+            words = f"*{caption.rstrip('.')}. Source: {origin['source']}.*"
             display(image, Markdown(without_tags(words)))
         else:
             display(save_table(shown, path, origin, caption, decimals, layout))

@@ -119,7 +119,8 @@ def test_figures_say_that_the_data_is_synthetic(project: Project):
     for name, content in project.figures().items():
         if name.endswith(".json"):
             source = json.loads(content)["source"]
-            assert source == ("the paper" if name == "architecture.json" else "synthetic sample")
+            other = {"architecture.json": "the paper", "circles.json": "made-up clips"}
+            assert source == other.get(name, "synthetic sample")
 
 
 def test_a_second_run_does_nothing_and_a_second_batch_is_refused(project: Project):

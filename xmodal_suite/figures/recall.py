@@ -123,11 +123,12 @@ def recall_against_gallery(frame: pd.DataFrame) -> Figure:
     return figure
 
 
-def methods(frame: pd.DataFrame) -> Figure:
+def methods(frame: pd.DataFrame, title: str = "") -> Figure:
     """Draw Recall@K of each method as a bar, mean of both directions, beside the published level.
 
     The line on a bar reaches over the intervals of both directions. ``frame`` is that of
-    `xmodal_suite.published.with_published`, at one number of candidates.
+    `xmodal_suite.published.with_published`, at one number of candidates. A ``title`` stands where
+    there are at most two methods.
     """
     paper = frame[frame["model"] == PUBLISHED]
     ours = frame[~frame["model"].str.startswith((PUBLISHED, "chance"))]
@@ -135,8 +136,8 @@ def methods(frame: pd.DataFrame) -> Figure:
     means = ours.groupby(["k", "model"])[["recall", "low", "high"]].agg(
         {"recall": "mean", "low": "min", "high": "max"}
     )
-    title = f"Recall among {size:,} candidates; the dotted line is chance"
-    if len(paper):
+    title = title or f"Recall among {size:,} candidates; the dotted line is chance"
+    if len(paper) and len(names) > 2:
         level = paper[paper["k"] == ks[0]]["recall"].mean()
         above = (means.loc[ks[0], "recall"] > level).sum()
         title = f"{above} of {len(names)} methods are above the published Recall@{ks[0]} of {level:.1f}%"

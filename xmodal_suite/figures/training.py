@@ -34,6 +34,8 @@ def training_curves(
         Candidates that the validation ranks, written into the title.
     """
     looks, last = style.looks(history["run"]), history["step"].max()
+    if len(looks) == 1:
+        next(iter(looks.values()))["color"] = METHODS["paper"]
     classified = history["classification"].max() > 0
     figure, axes = style.sheet(2.7, columns=2 + classified, sharex=True)
     left, right = axes[0, :2]
