@@ -63,7 +63,7 @@ def test_the_best_run_is_shipped_verified_and_searched(
     for key, weight in model.state_dict().items():
         assert weight.dtype == torch.float32
         if not key.startswith(("classifier.", "kernel_cca.")):
-            torch.testing.assert_close(weight, best.state_dict()[key], rtol=1e-3, atol=1e-4)
+            torch.testing.assert_close(weight, best.state_dict()[key], rtol=0, atol=5e-3)
 
     gallery, embedded = open_gallery(name), embed_run(shipped, clips)
     assert gallery.ids.tolist() == clips.ids.tolist()
@@ -92,7 +92,7 @@ def test_the_best_run_is_shipped_verified_and_searched(
             load_run(name)
         (shipped / file).write_bytes(before)
 
-    monkeypatch.setattr(ship, "ALLOWED", -1)  # float16 moves recall by more
-    with pytest.raises(InputError, match="float16"):
+    monkeypatch.setattr(ship, "ALLOWED", -1)  # 8 bits move recall by more
+    with pytest.raises(InputError, match="8 bits"):
         ship.ship(tmp_path / "other", related_features, known, runs)
     assert not (tmp_path / "other").exists()

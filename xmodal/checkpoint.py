@@ -16,6 +16,7 @@ TRAINING_VERSION = 1
 
 SHIPPED = Path(__file__).parent / "weights"  # that come with the package, a folder a run
 WEIGHTS = "model.safetensors"  # those with the best validation recall
+SCALE = ".scale"  # of weights that are stored in 8 bits: a factor for each row
 REPLACED = ("result.json", "recall.csv", "checkpoint", "history.jsonl", WEIGHTS)  # by another run
 #: Settings that say how far a training goes, or where it is, and leave its course as it is.
 SAME_COURSE = {"features", "out", "steps", "passes", "patience", "overwrite", "progress"}
@@ -136,7 +137,9 @@ def load_run(run: Path | str) -> tuple[JointEmbedding, TrainConfig]:
     if sha256 := folder.read("result.json", "best_step").get("weights"):
         folder.require({WEIGHTS: sha256})
     model = build_model(config, sizes)
-    model.load_state_dict(load_file(folder.path / WEIGHTS))
+    stored = load_file(folder.path / WEIGHTS)
+    scales = {name: stored.pop(name + SCALE) for name in [*stored] if name + SCALE in stored}
+    model.load_state_dict({name: stored[name] * scales.get(name, 1) for name in stored})
     return model.eval(), config
 
 
