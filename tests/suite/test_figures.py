@@ -1,5 +1,6 @@
 """The figures of the committed measurements: readable and true."""
 
+import re
 from collections.abc import Callable
 from functools import cache
 from itertools import combinations
@@ -52,26 +53,22 @@ def study(name: str) -> pd.DataFrame:
 
 def learning() -> tuple[pd.DataFrame, pd.DataFrame, tuple[str, float] | None]:
     recalls = study("paper"), study("recipe")
-    points = scaling.learning_points(recalls, measured("07_study/cca"), 1024)
+    points = scaling.learning_points(recalls, measured("07_study/closed_forms"), 1024)
     return points, scaling.continued(points), scaling.published_level(1024)
 
 
-def maps() -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the points of the maps, and distances of pairs as 04_umap measures them."""
-    drawn = np.random.default_rng(0).beta(2, 5, (2000, 2)) * [1, 2]
-    return measured("04_umap/points"), pd.DataFrame(drawn, columns=["same clip", "random pair"])
-
-
 def cosines() -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Return cosines of twelve clips by two models; the first ranks every match first."""
-    blurred = np.random.default_rng(0).uniform(-0.4, 0.8, (12, 12))
-    return 0.3 * blurred + 0.7 * np.eye(12), blurred, [f"Label of {n}" for n in range(12)]
+    """Return the cosines of twelve clips by two models, and their names."""
+    found = measured("06_beyond/similarity")
+    paper, recipe = (found[name].to_numpy().reshape(12, 12) for name in found.columns[2:])
+    return paper, recipe, found["video"].unique().tolist()
 
 
 FIGURES: dict[str, Callable[[], Figure]] = {
     "architecture": figures.architecture,
     "beyond_changes": lambda: figures.study_rows(study("recipe")),
     "categories": lambda: figures.categories(measured("06_beyond/categories")),
+    "circles": lambda: figures.circles(measured("02_train/circles")),
     "correlations": lambda: figures.correlations(measured("01_data/components")),
     "feature_norms": lambda: figures.feature_norms(*measured("01_data/norms").to_numpy().T),
     "label_frequencies": lambda: figures.label_frequencies(
@@ -93,7 +90,7 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "similarity": lambda: figures.similarity(*cosines()),
     "spaces": lambda: figures.spaces(measured("04_umap/points")),
     "training_curve": lambda: figures.training_curves(measured("02_train/history"), 250, 256),
-    "umap": lambda: figures.umap(*maps()),
+    "umap": lambda: figures.umap(measured("04_umap/points"), measured("04_umap/distances")),
 }
 
 
@@ -190,7 +187,8 @@ def test_a_method_has_one_colour_in_every_figure():
 
 def test_cosines_of_a_few_clips_outline_the_matches():
     figure = figures.similarity(*cosines())
-    assert "12 have" in figure.get_suptitle()
+    found = [(some.argmax(axis=1) == np.arange(12)).sum() for some in cosines()[:2]]
+    assert [int(n) for n in re.findall(r"\d+", figure.get_suptitle())] == [12, *found]
     for axis, expected in zip(figure.axes, cosines()[:2], strict=False):
         np.testing.assert_allclose(axis.images[0].get_array(), expected)
         assert [patch.get_xy() for patch in axis.patches] == [(n - 0.5, n - 0.5) for n in range(12)]
@@ -217,7 +215,11 @@ def test_the_map_links_a_seeded_choice_of_pairs():
     frame = some_points(200)
 
     def links(frame: pd.DataFrame, seed: int = 0) -> np.ndarray:
-        lines = figures.umap(frame, maps()[1], linked=5, seed=seed).axes[1].collections[-3]
+        lines = (
+            figures.umap(frame, measured("04_umap/distances"), linked=5, seed=seed)
+            .axes[1]
+            .collections[-3]
+        )
         return np.array(lines.get_segments())
 
     clip = {(x, y): clip for x, y, clip in frame[["x", "y", "clip"]].to_numpy()}
@@ -233,11 +235,11 @@ def test_labels_are_written_on_the_middle_of_their_points_and_apart():
     frame = some_points(200)
     place = {name: 9.0 * number for number, name in enumerate(frame["label"].unique())}
     apart = frame.assign(x=frame["label"].map(place), y=frame["label"].map(place))
-    texts = figures.umap(apart, maps()[1], 3).axes[0].texts
+    texts = figures.umap(apart, measured("04_umap/distances"), 3).axes[0].texts
     seen = {text.get_text(): text.get_position() for text in texts}
     assert seen == {name: pytest.approx((place[name],) * 2, abs=0.1) for name in seen}
     assert len(seen) == 3 and "other" not in seen
-    crowded = figures.umap(frame.assign(x=0.0, y=0.0), maps()[1]).axes[0].texts
+    crowded = figures.umap(frame.assign(x=0.0, y=0.0), measured("04_umap/distances")).axes[0].texts
     boxes = [Text.get_window_extent(text).padded(-1) for text in crowded]
     assert len(boxes) == 8 and not any(a.overlaps(b) for a, b in combinations(boxes, 2))
 

@@ -29,7 +29,7 @@ RUNS = pd.DataFrame(
 ).assign(measure="R@1, N = 16")
 
 
-def test_rows_with_fewer_clips_join_their_row_and_linear_cca_comes_last():
+def test_rows_with_fewer_clips_join_their_row_and_closed_forms_come_last():
     points = points_of(RUNS, 16)
     assert points.values.tolist() == [
         ["the text", 400, 0, 4.0],
@@ -37,8 +37,8 @@ def test_rows_with_fewer_clips_join_their_row_and_linear_cca_comes_last():
         ["one layer", 400, 1, 8.0],
         ["one layer", 200, 1, 6.0],
     ]
-    cca = pd.DataFrame({"clips": [100, 400], "recall": [1.0, 3.0]})
-    points = learning_points([RUNS], cca, 16)
+    fitted = pd.DataFrame({"method": LINEAR, "clips": [100, 400], "recall": [1.0, 3.0]})
+    points = learning_points([RUNS], fitted, 16)
     assert points["method"].tolist()[-2:] == [LINEAR, LINEAR] and len(points) == 4 + 2
 
 
