@@ -39,6 +39,14 @@ CHANGES = {
     "labels": {},
     "skip": {},
 }
+ABOUT = {
+    "wide_dropout": "wide recipe with dropout of 0.7 and 0.3",
+    "wide_all": "wide recipe trained on the validation clips, too",
+    "wide": "wide recipe",
+    "labels": "clips that share labels as further positives",
+    "skip": "linear skip connection that starts from CCA",
+    "recipe": "recipe",
+}
 SHARPNESS, KERNEL_WEIGHTS = 14.0, (0.125, 0.25, 0.5)
 """Of the hubness correction, whose weight is 1 (what notebook 06 chose), and of kernel CCA."""
 SHARED = 0.2
@@ -203,7 +211,7 @@ def measure(features: Path, runs: Path, members: Path) -> pd.DataFrame:
 
     def add(what: str, networks: str, found: Sequence[dict[str, float]]) -> None:
         mean = pd.DataFrame(found).mean().to_dict()
-        rows.append({"what": what, "networks": networks, "seeds": len(found)} | mean)
+        rows.append({"method": what, "networks": networks, "seeds": len(found)} | mean)
         print(rows[-1], flush=True)
 
     by_name = {"recipe": sorted(members.glob("member-seed*"))}
@@ -213,9 +221,9 @@ def measure(features: Path, runs: Path, members: Path) -> pd.DataFrame:
     for name, networks in seen.items():
         weights = (0.25,) if name.endswith("_all") else KERNEL_WEIGHTS
         alone = [tried(features, [one], [1], False) for one in networks[:3]]
-        add(name, "one", [{"validation R@1": score} | found for score, found in alone])
+        add(ABOUT[name], "one", [{"validation R@1": score} | found for score, found in alone])
         both = [with_kernel(features, [one], beside, weights) for one in networks[:3]]
-        add(f"{name} with kernel CCA, hubness-corrected", "one", both)
+        add(f"{ABOUT[name]}, with kernel CCA, corrected", "one", both)
     kernels = {
         "two widths a modality": ((0.4, 0.8), (0.8, 1.2), 3072),
         "6,144 random features": ((0.6,), (1.0,), 6144),
@@ -223,7 +231,7 @@ def measure(features: Path, runs: Path, members: Path) -> pd.DataFrame:
     for name, settings in kernels.items():
         other = kernel(features, *settings)
         both = [with_kernel(features, [one], other) for one in seen["recipe"][:3]]
-        add(f"recipe with kernel CCA of {name}, hubness-corrected", "one", both)
+        add(f"recipe, with kernel CCA of {name}, corrected", "one", both)
     seen.pop("wide_all", None)  # validation clips cannot choose with what was trained on them
     recipe, wide = seen["recipe"], seen["wide"]
     different = [networks[0] for networks in seen.values() if networks]
@@ -236,11 +244,11 @@ def measure(features: Path, runs: Path, members: Path) -> pd.DataFrame:
     }
     for name, networks in ensembles.items():
         found = with_kernel(features, networks, beside)
-        add(f"{name} with kernel CCA, hubness-corrected", str(len(networks)), [found])
+        add(f"{name}, with kernel CCA, corrected", str(len(networks)), [found])
     found = weighted(features, [*different, beside])
     add("a different one of each kind, weights chosen", str(len(different)), [found])
     frame = pd.DataFrame(rows)
-    frame.loc[frame["what"].str.contains("_all"), "validation R@1"] = np.nan
+    frame.loc[frame["method"].str.contains("validation clips"), "validation R@1"] = np.nan
     return frame
 
 

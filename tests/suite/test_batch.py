@@ -68,7 +68,7 @@ def test_committed_profiles_are_valid(profile: Path):
     assert read_profile(profile).name == profile.stem
 
 
-@pytest.mark.parametrize("text", ["a: [", "- a", "", "name: x"])
+@pytest.mark.parametrize("text", ["a: [", "- a", "", "prepare: {}"])
 def test_a_profile_that_is_none_is_refused(tmp_path: Path, text: str):
     (tmp_path / "profile.yaml").write_text(text)
     with pytest.raises(InputError):
