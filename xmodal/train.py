@@ -86,15 +86,14 @@ def run_steps(
     if config.average:
         averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.average))
         accelerator.prepare_model(averaged, evaluation_mode=True)  # for checkpoints to hold it
-    weights, main = list(model.parameters()), accelerator.is_main_process
-    state = folder.state()
+    weights, main, state = [*model.parameters()], accelerator.is_main_process, folder.state()
     if state["step"]:
         RunFolder(config.out / "checkpoint").require(state.get("files", {}))
         accelerator.load_state(str(config.out / "checkpoint"))
     sums = torch.zeros(4, device=accelerator.device)  # of the losses since the last validation
-    lines = {"mininterval": 10, "bar_format": "{l_bar}{r_bar}\n"}
     about = {"desc": config.out.name, "total": config.steps, "initial": state["step"]}
-    about |= lines if config.progress == "lines" else {}
+    if config.progress == "lines":
+        about |= {"mininterval": 10, "bar_format": "{l_bar}{r_bar}\n"}
     bar = tqdm(**about, unit="step", disable=not (config.progress and main))
 
     for step in range(state["step"], config.steps):
