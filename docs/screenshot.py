@@ -12,16 +12,18 @@ from playwright.sync_api import sync_playwright
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE, PICTURE = ROOT / "figures/yt8m/explorer.html", ROOT / "docs/explorer.png"
-SIZE = {"width": 1200, "height": 800}
+SIZE, LABEL = {"width": 1200, "height": 900}, "Guitar"
 
 
 def take() -> None:
-    """Open the committed explorer without a window, as it first looks, and keep what is seen."""
+    """Search the committed explorer for a label, ask with its first clip, and keep what is seen."""
     with sync_playwright() as playwright:
         chromium = shutil.which("chromium") or shutil.which("chromium-browser")
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        tab = browser.new_page(viewport=SIZE, color_scheme="light")
+        tab = browser.new_page(viewport=SIZE, color_scheme="light", device_scale_factor=2)
         tab.goto(PAGE.as_uri())
+        tab.fill("#word", LABEL)
+        tab.click("#matches button >> nth=0")
         tab.wait_for_selector("#found li")
         tab.wait_for_timeout(500)  # the map is drawn
         picture = Image.open(BytesIO(tab.screenshot()))
