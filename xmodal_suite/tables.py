@@ -155,10 +155,10 @@ def _grouped(names: pd.Index) -> pd.Index:
 
 
 def _in_two_lines(text: str) -> str:
-    """Write a cell as HTML, an interval or a deviation small below its number."""
-    found = _NUMBER.fullmatch(text)
+    """Write a cell as HTML, an interval or a deviation small below its number; link an address."""
+    found, safe = _NUMBER.fullmatch(text), html.escape(text)
     if not found or not found[2]:
-        return html.escape(text)
+        return f'<a href="{safe}">{safe}</a>' if safe.startswith("https://") else safe
     return f"{found[1]}<br><small>{found[2].strip()}</small>"
 
 
