@@ -85,7 +85,7 @@ def parameters(notebook):
     values = {name: value for name, value in common.items() if name in known}
     values |= NOTEBOOKS[notebook][1] | profile.parameters.get(notebook, {})
     if "settings" in known:  # of a training: those that are no parameters of their own
-        values["settings"] = {name: values.pop(name) for name in TRAINED.keys() - known.keys()}
+        values["settings"] = {name: values.pop(name) for name in sorted(TRAINED.keys() - known.keys())}
     try:
         validated(model, values)
     except InputError as error:

@@ -31,7 +31,7 @@ OF_OTHERS += ["nbformat", "numba", "papermill", "seaborn", "sklearn", "snakemake
 OF_OTHERS += ["umap", "xmodal_suite"]
 """What the suite and the extras import, and the library does without."""
 COMMANDS = [
-    "search yt8m-recipe --label 9",
+    "search yt8m-recipe --label guitar",
     "sample --out sample --clips 1200 --clips_per_shard 100",
     "prepare --shards sample/shards --vocabulary sample/vocabulary.csv --out features"
     " --evaluation_clips 300 --validation_clips 300",

@@ -87,7 +87,7 @@ def test_a_label_asks_with_the_mean_of_its_clips():
         ({"video": "A"}, "'A'"),
         ({"label": "guitars"}, "guitars"),
         ({"label": "Flute"}, "features"),  # no clip carries it
-        ({"label": "0"}, "'0'"),
+        ({"label": "0"}, "label 0"),
         ({"video": "a", "k": 4}, "fewer than 4"),
     ],
 )

@@ -15,6 +15,7 @@ from axe_playwright_python.sync_playwright import Axe
 from matplotlib.image import imsave
 from playwright.sync_api import expect
 
+from xmodal.search import open_gallery
 from xmodal_suite.explorer import explorer_page
 from xmodal_suite.kept import read_frame
 
@@ -65,7 +66,7 @@ def test_only_ids_that_youtube_could_have_given_are_kept():
 def test_the_committed_page_is_that_of_the_committed_measurements():
     results = ROOT / "data/results/yt8m/05_retrieval"
     found = [read_frame(results, name) for name in ("explored", "explored_neighbours")]
-    page = explorer_page(*found, "YouTube-8M")
+    page = explorer_page(*found, "YouTube-8M", open_gallery("yt8m-recipe").youtube)
     assert page == (ROOT / "figures/yt8m/explorer.html").read_text(encoding="utf-8")
 
 

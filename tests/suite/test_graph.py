@@ -33,6 +33,7 @@ class Project:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
         ignored = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints")
         for part in PARTS:
             if (ROOT / part).is_dir():
