@@ -30,7 +30,7 @@ MEASURED = $(filter $(patsubst profiles/%.yaml,%,$(wildcard profiles/*.yaml)),$(
 help:  ## print this list
 	@awk -F ':.*## *' '/^[a-z0-9-]+:.*##/ {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-paper: .venv/installed  ## run notebooks 00 to 06 on synthetic data: shows that the code works, 10 minutes
+paper: .venv/installed  ## run notebooks 00 to 06 on synthetic data: shows that the code works, 6 minutes
 	$(SNAKEMAKE) --configfile profiles/sample.yaml
 	@$(BIN)/python -m xmodal_suite report figures/sample
 	@echo "The results on real clips are in figures/yt8m/README.md; make figures DATA=yt8m draws them again."
