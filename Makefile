@@ -17,7 +17,7 @@ REAL = $(SNAKEMAKE) --configfile profiles/yt8m.yaml --config $(call in_shell,$(R
 FILLED = README.md docs/report.md docs/real-data.md data/results/README.md
 # Files of your own, or a video of your own: all of it under another name, which git ignores.
 OWN = $(if $(MEDIA)$(VIDEO),name=own $(call in_shell,parameters={08_own_media: {video: \
-	$(if $(VIDEO),$(call in_yaml,$(VIDEO)),null)}}) \
+	$(if $(VIDEO),$(call in_yaml,$(VIDEO)),'')}}) \
 	$(if $(MEDIA),$(call in_shell,extract={folder: $(call in_yaml,$(MEDIA))})))
 OWN_RUN = runs/$(if $(OWN),own,media)/best/member-seed0
 SILENT = $(or $(VIDEO),$(if $(MEDIA),,data/media/silent.webm))

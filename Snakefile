@@ -130,7 +130,7 @@ CORE = "__init__ config kernels fourier model negatives loss contrastive metrics
 LIBRARY = code(*(f"xmodal/{name}.py" for name in CORE), "xmodal/data", "xmodal/evaluation", "xmodal/media", "xmodal/youtube8m")
 HELD = ExitStack()
 FILES = media_files()
-if VIDEO not in (None, SILENT) and not (profile.draw or Path(VIDEO).is_file()):
+if VIDEO not in (None, "", SILENT) and not (profile.draw or Path(VIDEO).is_file()):
     raise InputError(f"{VIDEO} is no file: name the video that needs a sound")
 
 

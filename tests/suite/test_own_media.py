@@ -195,7 +195,7 @@ def test_own_files_that_change_are_embedded_again_and_all_that_follows(tmp_path:
         (project.folder / left).parent.mkdir(parents=True, exist_ok=True)
         (project.folder / left).touch()
     words = ["--configfile", "profiles/media.yaml", "--cores", "1", "--config", "name=own"]
-    words += ["parameters={08_own_media: {video: null}}"]
+    words += ["parameters={08_own_media: {video: ''}}"]
     words += [f"extract={{folder: {json.dumps(str(media))}}}"]
 
     def planned(*options: str) -> set[str]:
@@ -203,7 +203,7 @@ def test_own_files_that_change_are_embedded_again_and_all_that_follows(tmp_path:
         assert told.returncode == 0, told.stderr
         return set(re.findall(r"^(?:local)?rule (\w+):", told.stderr + told.stdout, re.MULTILINE))
 
-    planned("--touch")
+    planned("--touch", "--forceall")
     assert planned("--dry-run") == set()
     (media / "b.mp4").write_bytes(b"2")
     os.utime(media / "b.mp4", (0, 0))  # as old as a copy may be
