@@ -1,9 +1,4 @@
-"""Seconds and peak memory of fitting kernel CCA, on a feature set and on copies of it.
-
-    python benchmarks/kernel_cca.py FEATURES [--copies 8]
-
-Memory does not grow with the clips where both numbers of megabytes are the same.
-"""
+"""Time and memory of fitting kernel CCA: python benchmarks/kernel_cca.py FEATURES [--copies 8]."""
 
 import argparse
 import multiprocessing
