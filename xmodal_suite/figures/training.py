@@ -20,58 +20,46 @@ def training_curves(
 ) -> Figure:
     """Draw the loss of training and of validation, and validation recall, by training step.
 
-    In validation the loss is that of true pairs, 1 − cosine, which is half the alignment. Each
-    run's best step has a line of its own. The cross entropy has a panel where it was trained; of
-    several runs, only Recall@1 is drawn.
+    In validation the loss is that of true pairs, 1 − cosine, which is half the alignment. A line
+    marks the best step. The cross entropy has a panel where it was trained.
 
     Parameters
     ----------
     history : DataFrame
-        `xmodal_suite.runs.history_frame` of one or more runs.
+        `xmodal_suite.runs.history_frame` of one run.
     class_start_step : int, optional
         The step at which λ switches on (10,000 in the paper, Section 3.1), marked by a line.
     gallery_size : int, optional
         Candidates that the validation ranks, written into the title.
     """
-    looks, last = style.looks(history["run"]), history["step"].max()
-    if len(looks) == 1:
-        next(iter(looks.values()))["color"] = METHODS["paper"]
-    classified = history["classification"].max() > 0
+    last, classified = history["step"].max(), history["classification"].max() > 0
     figure, axes = style.sheet(2.7, columns=2 + classified, sharex=True)
     left, right = axes[0, :2]
-    recalls = {"R@1": "recall_at_1", "R@5": "recall_at_5", "R@10": "recall_at_10"}
-    recalls = recalls if len(looks) == 1 else {"R@1": "recall_at_1"}
-    for run, line in history.groupby("run", sort=False):
-        look: Look = {"color": looks[run]["color"], "linewidth": 1.1, "markersize": 3}
-        left.plot(line["step"], line["cosine"], marker=".", **look)
-        left.plot(line["step"], line["alignment"] / 2, marker=".", **look | _VALIDATED)
-        for (name, column), marker in zip(recalls.items(), MARKERS, strict=False):
-            right.plot(line["step"], line[column], marker=marker, **look)
-            if len(recalls) > 1:
-                end = line[column].iloc[-1]
-                style.note(right, name, (last, end), (6, 0), annotation_clip=False)
-        if classified:
-            later = line[line["classification"] > 0]  # not measured while λ is 0
-            axes[0, 2].plot(later["step"], later["classification"], marker=".", **look)
-        best = line.loc[line["recall_at_1"].idxmax(), "step"]
-        for axis in (left, right):
-            axis.axvline(best, linestyle=DASHES[2], zorder=0, **look)
-    _name(left, "a   loss", looks[next(iter(looks))]["color"])
-    among = f", N = {gallery_size:,}" if gallery_size else ""
-    right.set(title=f"b   validation recall (%){among}")
+    look: Look = {"color": METHODS["paper"], "linewidth": 1.1, "markersize": 3}
+    left.plot(history["step"], history["cosine"], marker=".", **look)
+    left.plot(history["step"], history["alignment"] / 2, marker=".", **look | _VALIDATED)
+    for k, marker in zip((1, 5, 10), MARKERS, strict=False):
+        found = history[f"recall_at_{k}"]
+        right.plot(history["step"], found, marker=marker, **look)
+        style.note(right, f"R@{k}", (last, found.iloc[-1]), (6, 0), annotation_clip=False)
     if classified:
+        later = history[history["classification"] > 0]  # not measured while λ is 0
+        axes[0, 2].plot(later["step"], later["classification"], marker=".", **look)
         axes[0, 2].set_title("c   cross entropy")
         axes[0, 2].yaxis.set_major_formatter(style.PLAIN)
+    best = history.loc[history["recall_at_1"].idxmax(), "step"]
+    for axis in (left, right):
+        axis.axvline(best, linestyle=DASHES[2], zorder=0, **look)
+    _name(left, "a   loss", METHODS["paper"])
+    among = f", N = {gallery_size:,}" if gallery_size else ""
+    right.set(title=f"b   validation recall (%){among}")
+    keys = [Line2D([], [], label="best step", color=QUIET, linestyle=DASHES[2])]
     if class_start_step and class_start_step <= last:
         for axis in figure.axes:
             axis.axvline(class_start_step, color=INK, linewidth=0.7, linestyle=DASHES[3])
+        keys.append(Line2D([], [], label="λ switched on", color=INK, linestyle=DASHES[3]))
     for axis in figure.axes:
         _by_step(axis)
-    keys = [Line2D([], [], label=style.shorten(r, 40), color=k["color"]) for r, k in looks.items()]
-    keys = keys if len(keys) > 1 else []
-    keys.append(Line2D([], [], label="best step", color=QUIET, linestyle=DASHES[2]))
-    if class_start_step and class_start_step <= last:
-        keys.append(Line2D([], [], label="λ switched on", color=INK, linestyle=DASHES[3]))
     style.legend(figure, 3, keys)
     return figure
 
