@@ -136,10 +136,10 @@ class Gallery:
             if not len(found):
                 raise InputError(f"no clip has the id {clip!r}; ids are such as {self.ids[0]}")
             return found
-        names = [name.lower() for name in self.names]
-        if str(label).lower() not in names:
+        names, wanted = [name.lower() for name in self.names], str(label).lower()
+        if wanted not in names:
             raise unknown("label", str(label), self.names)
-        return self.labels[:, [names.index(str(label).lower())]].nonzero()[0]
+        return self.labels[:, [names.index(wanted)]].nonzero()[0]
 
     def search(
         self,
