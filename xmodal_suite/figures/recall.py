@@ -127,8 +127,8 @@ def methods(frame: pd.DataFrame, title: str = "") -> Figure:
     """Draw Recall@K of each method as a bar, mean of both directions, beside the published level.
 
     The line on a bar reaches over the intervals of both directions. ``frame`` is that of
-    `xmodal_suite.published.with_published`, at one number of candidates. A ``title`` stands where
-    there are at most two methods.
+    `xmodal_suite.published.with_published`, at one number of candidates. Without a ``title``, it
+    says how many methods are above the published level.
     """
     paper = frame[frame["model"] == PUBLISHED]
     ours = frame[~frame["model"].str.startswith((PUBLISHED, "chance"))]
@@ -136,11 +136,11 @@ def methods(frame: pd.DataFrame, title: str = "") -> Figure:
     means = ours.groupby(["k", "model"])[["recall", "low", "high"]].agg(
         {"recall": "mean", "low": "min", "high": "max"}
     )
-    title = title or f"Recall among {size:,} candidates; the dotted line is chance"
-    if len(paper) and len(names) > 2:
+    if not title and len(paper):
         level = paper[paper["k"] == ks[0]]["recall"].mean()
         above = (means.loc[ks[0], "recall"] > level).sum()
         title = f"{above} of {len(names)} methods are above the published Recall@{ks[0]} of {level:.1f}%"
+    title = title or f"Recall among {size:,} candidates; the dotted line is chance"
     figure, axes = style.sheet(0.95 + 0.34 * len(names), columns=len(ks), title=title, sharey=True)
     colours = [look["color"] for look in style.looks(ours["model"]).values()]
     for axis, k in zip(axes[0], ks, strict=True):
