@@ -10,7 +10,7 @@ import pytest
 from by_hand import by_hand
 
 from xmodal.config import InputError
-from xmodal.data.features import open_features
+from xmodal.data.features import open_features, read_chunks
 from xmodal.data.prepare import PrepareConfig, prepare
 from xmodal.data.schema import AUDIO_DIM
 
@@ -41,6 +41,13 @@ def test_a_split_is_mapped_and_rows_of_it_are_taken_into_memory(folder: Path) ->
     assert some.label_names == features.label_names
     assert (some.fingerprint, some.split) == (features.fingerprint, "evaluation")
     assert len(features.take(rows[:0])) == 0
+
+
+def test_what_was_cut_or_computed_from_a_mapped_split_is_read_as_it_is(folder: Path) -> None:
+    visual = open_features(folder, "evaluation").visual
+    for part in (visual[5:], visual[::2], visual.astype(np.float16)):
+        (chunk,) = next(iter(read_chunks(part)))
+        np.testing.assert_array_equal(chunk, np.array(part, np.float32))
 
 
 def test_silent_clips_are_those_that_share_their_audio() -> None:

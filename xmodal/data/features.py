@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import blake2b
+from mmap import mmap
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -137,8 +138,11 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def read_rows(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Copy some rows; a mapped file is mapped anew, or all that was ever read would stay."""
-    if isinstance(values, np.memmap):
+    """Copy some rows; a mapped file is mapped anew, or all that was ever read would stay.
+
+    What was cut or computed from a mapped file still claims to be mapped, and is read as it is.
+    """
+    if isinstance(values, np.memmap) and isinstance(values.base, mmap):
         values = np.memmap(str(values.filename), values.dtype, "r", values.offset, values.shape)
     return np.asarray(values)[rows]
 
