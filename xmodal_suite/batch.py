@@ -34,7 +34,8 @@ def run_notebook(notebook: Path, out: Path, values: dict[str, Any]) -> None:
             # this interpreter, whatever kernels and settings a site or a user has installed
             patch.dict(os.environ, {"JUPYTER_PATH": sockets, "IPYTHONDIR": sockets}),
         ):
-            write_kernel_spec(f"{sockets}/kernels/python3", {"env": {"MPLBACKEND": INLINE}})
+            environment = {"MPLBACKEND": INLINE, "XMODAL_STILL": "1"}
+            write_kernel_spec(f"{sockets}/kernels/python3", {"env": environment})
             # with TCP, two notebooks that start together may be given the same port
             manager = {"transport": "ipc", "connection_file": f"{sockets}/kernel.json"}
             papermill.execute_notebook(

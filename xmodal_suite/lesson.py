@@ -1,16 +1,22 @@
-"""What a lesson shows beside its own cells: the package's source, and a training as it goes."""
+"""What a lesson shows beside its cells: the package's source, sliders, a training as it goes."""
 
 import ast
+import functools
 import inspect
+import os
 import textwrap
 from collections.abc import Callable
+from typing import Any
 
 from IPython.core.pylabtools import print_figure
-from IPython.display import DisplayHandle, Image, Markdown
+from IPython.display import DisplayHandle, Image, Markdown, display
+from ipywidgets import interact
+from matplotlib.figure import Figure
 
 from xmodal.checkpoint import RunFolder
 from xmodal.config import TrainConfig
 from xmodal_suite import figures
+from xmodal_suite.provenance import SHOWN
 from xmodal_suite.runs import history_frame
 
 
@@ -28,6 +34,26 @@ def source_of(*functions: Callable) -> Markdown:
     return Markdown(
         f"<details><summary>{names} in the package</summary>\n\n```python\n{code}\n```\n</details>"
     )
+
+
+def slide(draw: Callable[..., Figure], **sliders: Any) -> None:
+    """Show what a function draws, under sliders for its arguments.
+
+    ``sliders`` are ranges or widgets, as `ipywidgets.interact` takes them; the docstring of
+    ``draw`` says in words what is seen. An executed copy has no kernel that could draw anew, so it
+    shows the figure of the default arguments alone.
+    """
+
+    @functools.wraps(draw)  # the defaults are where the sliders stand at first
+    def shown(**chosen: Any) -> None:
+        figure = draw(**chosen)
+        width = round(SHOWN * figure.get_figwidth())
+        display(Image(print_figure(figure, dpi=2 * SHOWN), width=width, alt=draw.__doc__))
+
+    if "XMODAL_STILL" in os.environ:
+        shown()
+    else:
+        interact(shown, **sliders)
 
 
 def live_curves(config: TrainConfig) -> Callable[[], None]:

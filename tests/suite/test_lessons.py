@@ -8,6 +8,7 @@ import nbformat
 import pytest
 import torch
 from IPython.display import DisplayHandle, Markdown
+from ipywidgets import interactive
 from matplotlib.figure import Figure
 from torch import nn
 from torch.nn.functional import cosine_embedding_loss, cosine_similarity
@@ -18,7 +19,7 @@ from xmodal.metrics import Ranks
 from xmodal.model import Branch
 from xmodal.train import train
 from xmodal_suite import lesson
-from xmodal_suite.lesson import live_curves, source_of
+from xmodal_suite.lesson import live_curves, slide, source_of
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 
@@ -52,6 +53,35 @@ def test_a_training_is_drawn_at_each_validation_and_once_complete_no_more(
     shown.clear()
     train(config, live_curves(config))
     assert not shown
+
+
+def test_sliders_start_at_the_defaults_and_draw_anew_where_a_kernel_runs(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    drawn, shown = [], []
+
+    def draw(margin: float = 0.2, k: int = 10) -> Figure:
+        """Draw a picture."""
+        drawn.append((margin, k))
+        figure = Figure()
+        figure.subplots()
+        return figure
+
+    monkeypatch.setattr(lesson, "display", shown.append)
+    monkeypatch.setattr(
+        lesson, "interact", lambda *given, **s: made.append(interactive(*given, **s))
+    )
+    made: list[interactive] = []
+    slide(draw, margin=(0.0, 0.9, 0.1), k=(1, 50))
+    (widget,) = made
+    widget.update()
+    widget.children[0].value = 0.5
+    widget.update()
+    assert (drawn[0], drawn[-1]) == ((0.2, 10), (0.5, 10))
+    monkeypatch.setenv("XMODAL_STILL", "1")
+    drawn.clear()
+    slide(draw, margin=(0.0, 0.9, 0.1))
+    assert drawn == [(0.2, 10)] and len(made) == 1 and shown[-1].alt == "Draw a picture."
 
 
 def test_the_plain_loop_draws_the_two_embeddings_of_a_clip_together():
