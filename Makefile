@@ -56,7 +56,7 @@ study: .venv/installed $(if $(SHARDS),,$(YT8M)/complete)  ## train the ablation 
 
 media: .venv/media  ## find a sound for a silent video, among toys or your own files (MEDIA=folder VIDEO=clip.mp4)
 	$(SNAKEMAKE) --configfile profiles/media.yaml $(if $(OWN),--config $(OWN)) -- all $(OWN_RUN)/result.json
-	$(BIN)/xmodal index $(OWN_RUN) --features data/$(if $(OWN),own,media)/features
+	$(BIN)/xmodal index $(OWN_RUN) --features data/$(if $(OWN),own,media)/features --overwrite
 	$(if $(SILENT),$(BIN)/xmodal search $(OWN_RUN) --file $(call in_shell,$(SILENT)), \
 		@echo "A sound for a video: $(BIN)/xmodal search $(OWN_RUN) --file VIDEO")
 

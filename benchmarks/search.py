@@ -22,7 +22,8 @@ from side_by_side import machine
 
 from xmodal.config import TrainConfig
 from xmodal.data.prepare import PrepareConfig, prepare
-from xmodal.search import IndexConfig, build_index, open_gallery
+from xmodal.search import build_index, open_gallery
+from xmodal.search_options import IndexConfig
 from xmodal.train import train
 
 HERE = Path(__file__).parent
@@ -69,7 +70,9 @@ def main() -> None:
     ways: dict[str, Callable[[Any], Any]] = {
         "faiss flat, in memory, hubness not corrected": lambda q: flat.search(q[None].numpy(), 10),
         **{
-            f"index, {name}, memory-mapped": lambda q, index=index: index.nearest(q, "audio", 10)
+            f"index, {name}, memory-mapped": lambda q, index=index: index.nearest(
+                q[None], "audio", 10
+            )
             for name, index in indexes.items()
         },
     }

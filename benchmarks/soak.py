@@ -24,7 +24,8 @@ from xmodal.config import TrainConfig
 from xmodal.data.prepare import PrepareConfig, prepare
 from xmodal.data.sample import SampleConfig, write_sample
 from xmodal.evaluation.recall import EvaluateConfig, evaluate
-from xmodal.search import IndexConfig, build_index
+from xmodal.search import build_index
+from xmodal.search_options import IndexConfig
 from xmodal.train import train
 
 SLACK = {"resident MB": 1.05, "open files": 1, "threads": 1, "files left": 1}

@@ -19,7 +19,7 @@ from xmodal.data.prepare import PrepareConfig
 from xmodal.data.sample import SampleConfig
 from xmodal.evaluation.recall import EvaluateConfig
 from xmodal.media.extract import ExtractConfig
-from xmodal.search import ExportConfig, IndexConfig, SearchConfig
+from xmodal.search_options import ExportConfig, IndexConfig, SearchConfig
 from xmodal.train import TrainConfig, train
 from xmodal.youtube8m.download import DownloadConfig
 from xmodal.youtube8m.inspect import InspectConfig
@@ -150,6 +150,9 @@ def test_some_options_have_no_name_or_two():
         (["prepare"], "--shards"),
         (["compatibility", "a"], "REFERENCE"),
         (["search", "yt8m-recipe", "--video", "a", "--file", "b"], "one query"),
+        (["search", "yt8m-recipe", "--features", "README.md"], "README.md"),
+        (["search", "yt8m-recipe", "--ids", "missing.txt"], "missing.txt"),
+        (["search", "yt8m-recipe", "--video", "ZTcb", "--out", "a.doc"], "a.doc"),
     ],
 )
 def test_bad_input_is_told_in_one_line(
@@ -226,6 +229,34 @@ def test_search_prints_a_table_json_or_csv(call: Call, tmp_path: Path):
     assert [one["link"] for one in linked] == ["", "https://youtu.be/abcdefghij_", ""]
 
 
+@pytest.mark.parametrize("name", ["a.csv", "a.json", "a.parquet"])
+def test_many_queries_are_answered_into_a_file(call: Call, tmp_path: Path, name: str):
+    (tmp_path / "ids.txt").write_text("ZTcb\ncZcb\n")
+    np.save(tmp_path / "query.npy", np.eye(3, 128, dtype=np.float32))
+    out = tmp_path / name
+    read = {".csv": pd.read_csv, ".json": pd.read_json, ".parquet": pd.read_parquet}[out.suffix]
+    filters = ("--where", "label!=Game", "--exclude-own", "--distinct")
+    for words, queries in (
+        (("--ids", tmp_path / "ids.txt", *filters), ["ZTcb", "cZcb"]),
+        (("--features", tmp_path / "query.npy", "--find", "video"), [0, 1, 2]),
+    ):
+        assert call("search", "yt8m-recipe", *words, "-k", 4, "-o", out)[0] == 0
+        found = read(out)
+        assert found["query"].tolist() == [query for query in queries for _ in range(4)]
+        assert (found.groupby("query")["score"].diff().dropna() <= 0).all()
+        if "own" in found:
+            assert not found["own"].any()
+            assert not any(
+                "Game" in (x.split("; ") if name == "a.csv" else x) for x in found["labels"]
+            )
+
+
+def test_a_run_and_its_index_are_described(call: Call):
+    status, out, _ = call("info", "yt8m-recipe")
+    assert status == 0 and "6,000" in out and "Guitar" in out
+    assert call("info", "nothing")[0] == 2
+
+
 def test_a_file_is_a_query_by_its_features(
     call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -243,3 +274,8 @@ def test_a_file_is_a_query_by_its_features(
         words = ("search", "yt8m-recipe", "--file", tmp_path / "a.mp4", "--find", find, "-k", 2)
         assert call(*words)[0] == 0
     assert asked == [("a.mp4", "visual"), ("a.mp4", "audio")]
+    for name in ("b.mp4", "c.txt", "d.png"):
+        (tmp_path / name).touch()
+    words = ("search", "yt8m-recipe", "--file", tmp_path, "-k", 1, "--json")
+    queries = [Path(one["query"]).name for one in json.loads(call(*words)[1])]
+    assert queries == ["b.mp4", "d.png"]

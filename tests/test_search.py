@@ -2,8 +2,10 @@
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,16 +18,9 @@ from xmodal.data.features import UNPAIRED, open_features
 from xmodal.data.pairs import read_pairs
 from xmodal.data.prepare import PrepareConfig, prepare
 from xmodal.evaluation.recall import embed_run
-from xmodal.model import Embeddings
-from xmodal.search import (
-    ExportConfig,
-    Gallery,
-    IndexConfig,
-    build_index,
-    export,
-    open_gallery,
-    read_query,
-)
+from xmodal.model import Embeddings, JointEmbedding
+from xmodal.search import Gallery, build_index, export, open_gallery
+from xmodal.search_options import ExportConfig, IndexConfig
 from xmodal.train import train
 
 NAMES = ("Guitar", "Concert", "Cat", "Flute")
@@ -57,14 +52,14 @@ def test_the_sounds_of_a_video_with_its_own_one_marked():
     assert found["cosine"].tolist() == pytest.approx([0.8, 0.6, 0.0])
     assert found["own"].tolist() == [False, True, False]
     assert found["shared"].tolist() == [1, 2, 0]
-    assert found["labels"].tolist() == ["Guitar", "Guitar; Concert", "Cat"]
+    assert found["labels"].tolist() == [["Guitar"], ["Guitar", "Concert"], ["Cat"]]
 
 
 def test_the_videos_of_a_sound():
     found = by_hand().search(audio="c", k=1)
-    assert found.to_dict("records") == [
-        {"rank": 1, "id": "b", "labels": "Guitar", "cosine": 1.0, "own": False, "shared": 0}
-    ]
+    (line,) = found.drop(columns=["score", "cosine"]).to_dict("records")
+    assert line == {"rank": 1, "id": "b", "labels": ["Guitar"], "own": False, "shared": 0}
+    assert found["score"].tolist() == found["cosine"].tolist() == [1.0]
 
 
 def test_a_label_asks_with_the_mean_of_its_clips():
@@ -96,6 +91,46 @@ def test_a_query_that_cannot_be_answered_is_told(query: dict, word: str):
         by_hand().search(**query)
 
 
+def test_several_queries_are_answered_one_by_one():
+    gallery = by_hand()
+    found = gallery.search(video=["c", "a"], k=2)
+    assert found["query"].tolist() == ["c", "c", "a", "a"]
+    assert found["rank"].tolist() == [1, 2, 1, 2]
+    for clip, part in found.groupby("query"):
+        alone = gallery.search(video=clip, k=2)
+        pd.testing.assert_frame_equal(part.drop(columns="query").reset_index(drop=True), alone)
+
+
+def test_items_are_left_out_before_the_first_k_are_taken():
+    """The sounds of video a are b (0.8), a (0.6), c (0); b and a have a cosine of 0.96."""
+    found = by_hand()
+
+    def ids(**options: Any) -> list[str]:
+        return found.search(video="a", k=1, **options)["id"].tolist()
+
+    assert ids(where=["label!=guitar"]) == ["c"]
+    assert ids(where=["label=Concert"]) == ids(where=["label=Guitar", "label=Concert"]) == ["a"]
+    assert found.search(video="b", k=2)["id"].tolist() == ["c", "a"]
+    assert found.search(video="b", k=2, exclude_own=True)["own"].tolist() == [False, False]
+    repeated = found.search(video="a", k=2, distinct=0.95)
+    assert repeated["id"].tolist() == ["b", "c"] and repeated.attrs["repeated"] == 1
+    for wrong, word in (
+        (["label=Dog"], "Dog"),
+        (["Guitar"], "label=NAME"),
+        (["label=Flute"], "fewer"),
+    ):
+        with pytest.raises(InputError, match=word):
+            ids(where=wrong)
+
+
+def test_the_score_sorts_and_is_the_cosine_less_the_penalty():
+    gallery = dataclasses.replace(by_hand(), penalty=[torch.tensor([0.0, 0.5, 0.0])] * 2)
+    found = gallery.search(video="a", k=3)
+    assert found["id"].tolist() == ["a", "b", "c"]
+    assert found["score"].tolist() == pytest.approx([0.6, 0.3, 0.0])
+    assert found["cosine"].tolist() == pytest.approx([0.6, 0.8, 0.0])
+
+
 def test_clips_of_a_feature_set_keep_their_names(
     related_features: Path, tiny: Callable[..., TrainConfig], tmp_path: Path
 ):
@@ -106,7 +141,7 @@ def test_clips_of_a_feature_set_keep_their_names(
     torch.testing.assert_close(gallery.embedded.visual, embed_run(tmp_path / "run", clips).visual)
     found = gallery.search(video=str(clips.ids[5]), k=len(clips)).set_index("id")
     for row, clip in enumerate(clips.ids):
-        assert found.loc[clip, "labels"] == "; ".join(clips.labels_of(row))
+        assert found.loc[clip, "labels"] == clips.labels_of(row)
         both = set(clips.labels_of(5)) & set(clips.labels_of(row))
         assert found.loc[clip, "shared"] == len(both)
 
@@ -200,6 +235,59 @@ def test_it_is_made_once_and_mapped(features: Path, run: Path, index: Gallery) -
     assert again.ids.tolist() == index.ids.tolist() and again.labels.nnz == 0
 
 
+def test_clips_are_added_replaced_and_deleted_without_embedding_the_rest_again(
+    features: Path, run: Path, index: Gallery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where = {"run": str(run), "out": tmp_path / "index"}
+    build_index(IndexConfig(**where, features=features, splits=("validation", "evaluation")))
+    embedded = []
+    embed = JointEmbedding.embed
+    monkeypatch.setattr(
+        JointEmbedding, "embed", lambda self, v, a: embedded.append(len(v)) or embed(self, v, a)
+    )
+    grown = build_index(IndexConfig(**where, features=features, splits=("unpaired",), add=True))
+    assert len(grown.ids) == 123 and embedded == [3]
+    row = {clip: at for at, clip in enumerate(index.ids)}
+    rows = [row[clip] for clip in grown.ids]
+    for side in (0, 1):
+        torch.testing.assert_close(grown.embedded[side], index.embedded[side][rows])
+        torch.testing.assert_close(grown.penalty[side], index.penalty[side][rows])
+    again = IndexConfig(**where, features=features, splits=("evaluation",), add=True)
+    with pytest.raises(InputError, match="--replace"):
+        build_index(again)
+    assert sorted(build_index(again.model_copy(update={"replace": True})).ids) == sorted(grown.ids)
+    bank = (tmp_path / "index/audio_bank.npy").read_bytes()
+    (tmp_path / "index/audio_bank.npy").write_bytes(bank[:50])
+    with pytest.raises(InputError, match="damaged"):
+        build_index(again.model_copy(update={"replace": True}))
+    (tmp_path / "index/audio_bank.npy").write_bytes(bank)
+    gone = tuple(map(str, grown.ids[:2]))
+    left = build_index(IndexConfig(**where, delete=gone))
+    assert len(left.ids) == 121 and not set(gone) & set(left.ids)
+    with pytest.raises(InputError, match=gone[0]):
+        build_index(IndexConfig(**where, delete=gone))
+    with pytest.raises(InputError, match="--features"):
+        build_index(IndexConfig(**where))
+
+
+def test_an_index_is_moved_with_its_run_or_alone(
+    features: Path, run: Path, index: Gallery, tmp_path: Path
+) -> None:
+    shutil.copytree(run, tmp_path / "moved")
+    shutil.copytree(run / "index", tmp_path / "alone")
+    (tmp_path / "moved/index/index.json").write_text(
+        (run / "index/index.json").read_text().replace(str(run), str(tmp_path / "gone"))
+    )
+    query = open_features(features, "evaluation").visual[0]
+    for place in ("moved", "alone"):
+        found = open_gallery(tmp_path / place).search(features=query, k=4)
+        pd.testing.assert_frame_equal(found, index.search(features=query, k=4))
+    shutil.move(tmp_path / "moved/index", tmp_path / "orphan")
+    assert len(open_gallery(tmp_path / "orphan").search(video="0", k=4)) == 4
+    with pytest.raises(InputError, match="gone"):
+        open_gallery(tmp_path / "orphan").search(features=query, k=4)
+
+
 def test_an_inverted_file_finds_what_it_says(features: Path, run: Path, index: Gallery) -> None:
     out = run.parent / "parts"
     parts = build_index(IndexConfig(run=str(run), features=features, out=out, exact=100))
@@ -209,6 +297,10 @@ def test_an_inverted_file_finds_what_it_says(features: Path, run: Path, index: G
         one, two = (some.search(video=str(clip), k=10)["id"] for some in (index, parts))
         shares.append(len(set(one) & set(two)) / 10)
     assert np.mean(shares) > 0.97
+    mask = np.arange(400) % 3 == 0
+    query = index.embedded.visual[:5]
+    best = [some.nearest(query, "audio", 5, mask) for some in (index, parts)]
+    assert mask[best[1]].all() and (best[0] == best[1]).mean() > 0.9
 
 
 @pytest.mark.parametrize("rows", [[-1, -1, -1], [5, -1, 2], [5, 2, 10**6]])
@@ -241,9 +333,6 @@ def test_what_does_not_fit_is_refused(
     for query in (np.zeros(6), np.full(7, np.nan), np.zeros((2, 3, 7))):
         with pytest.raises(InputError, match="give 7 finite visual"):
             index.search(features=query)
-    (tmp_path / "query.npy").write_bytes(b"no array")
-    with pytest.raises(InputError, match=r"query.npy"):
-        read_query(tmp_path / "query.npy")
     with pytest.raises(InputError, match=r"\(7, 5\)"):
         build_index(IndexConfig(run=str(run), features=related_features))
     with pytest.raises(InputError, match="--out"):
@@ -260,11 +349,14 @@ def test_an_index_of_other_weights_or_damaged_is_refused_and_made_again(
 ) -> None:
     config = IndexConfig(run=str(run), features=features, out=tmp_path / "index")
     made = build_index(config)
+    other = config.model_copy(update={"correct_hubs": False})
+    with pytest.raises(InputError, match="--overwrite"):
+        build_index(other)
     for wrong, word in (({"clips": 7}, "damaged"), ({"weights": "others"}, "weights")):
         (tmp_path / "index/index.json").write_text(json.dumps(made.about | wrong))
         with pytest.raises(InputError, match=word):
             open_gallery(tmp_path / "index")
-    assert len(build_index(config).ids) == 400
+    assert len(build_index(other.model_copy(update={"overwrite": True})).ids) == 400
 
 
 def test_it_is_opened_from_anywhere(
@@ -282,6 +374,8 @@ def test_the_clips_of_the_package_are_an_index() -> None:
     assert len(index.search(features=np.ones(1024), k=3)) == 3
     assert index.search(label="guitar")["shared"].mean() > 0.5
     assert "Guitar" in index.search(label="Guitar", k=1)["labels"][0]
+    repeated = index.search(label="Game", k=50, distinct=0.9)
+    assert repeated.attrs["repeated"] > 0 and len(repeated) == 50
     with pytest.raises(InputError, match="Guitar"):
         index.search(label="guitarr")
 

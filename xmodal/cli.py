@@ -54,7 +54,12 @@ class CommandLine(NamedTuple):
         usage = ["xmodal", self.command, *map(str.upper, positional), "[OPTIONS]"]
         source.root_parser.usage = " ".join(usage)
         try:
-            words = [spelled(word, fields, positional) for word in self.words]
+            words = [
+                word
+                if before.startswith("--") and "=" not in before
+                else spelled(word, fields, positional)
+                for before, word in zip(["", *self.words], self.words, strict=False)
+            ]
             return validated(config_type, source(args=words)())
         except SettingsError as error:
             said = str(error).removeprefix("error parsing CLI: ")
@@ -129,49 +134,43 @@ def evaluate(line: CommandLine) -> None:
 
 
 def index(line: CommandLine) -> None:
-    """Embed clips once, to be searched at once: writes the index of a run."""
-    from xmodal.search import IndexConfig, build_index
+    """Embed clips once, to be searched at once: writes the index of a run, or changes it."""
+    from xmodal.search_options import IndexConfig
 
-    print(build_index(line.read(IndexConfig, "run")))
+    config = line.read(IndexConfig, "run")
+    from xmodal.search import build_index
+
+    print(build_index(config))
 
 
 def search(line: CommandLine) -> None:
-    """Find sounds for a silent video, or videos for a sound, among the clips of an index."""
-    from dataclasses import replace
+    """Find sounds for silent videos, or videos for sounds, among the clips of an index."""
+    from xmodal.search_options import SearchConfig
 
-    from xmodal.config import InputError
-    from xmodal.search import SearchConfig, open_gallery, read_query
+    config = line.read(SearchConfig, "run", out="o")
+    from xmodal.answers import answer, printed
 
-    given = line.read(SearchConfig, "run")
-    gallery = open_gallery(given.run)
-    queries = (given.video, given.audio, given.label, given.features, given.file)
-    if queries.count(None) != 4:
-        raise InputError("one query is needed: an id, a label, features, or a file")
-    features = read_query(given.features) if given.features else None
-    if given.file:
-        from xmodal.media.encoders import open_encoders
-        from xmodal.media.extract import embed_file
+    print(printed(answer(config), config))
 
-        modality = "visual" if given.find == "audio" else "audio"
-        encoders = open_encoders(given.encoders, given.encoder_files)
-        features = embed_file(given.file, modality, encoders)
-    if given.youtube_ids:
-        from xmodal.youtube8m.resolve import read_youtube_ids
 
-        gallery = replace(gallery, youtube=read_youtube_ids(given.youtube_ids))
-    found = gallery.search(given.video, given.audio, given.k, given.label, given.find, features)
-    found["cosine"] = found["cosine"].astype(float).round(4)
-    if given.as_json:
-        print(found.to_json(orient="records", force_ascii=False, indent=1))
-    else:
-        print(found.to_csv(index=False) if given.as_csv else found.to_string(index=False))
+def info(line: CommandLine) -> None:
+    """Say what a run and its index hold: sizes, recall, clips and their labels."""
+    from xmodal.search_options import InfoConfig
+
+    config = line.read(InfoConfig, "run")
+    from xmodal.answers import described
+
+    print(described(config.run))
 
 
 def export(line: CommandLine) -> None:
     """Write the embeddings of an index for other programs, as NumPy arrays or Parquet."""
-    from xmodal.search import ExportConfig, export
+    from xmodal.search_options import ExportConfig
 
-    print(export(line.read(ExportConfig, "run")))
+    config = line.read(ExportConfig, "run")
+    from xmodal.search import export
+
+    print(export(config))
 
 
 def extract(line: CommandLine) -> None:
@@ -216,7 +215,7 @@ def resolve(line: CommandLine) -> None:
 COMMANDS = {
     command.__name__: command
     for command in (
-        *(sample, prepare, inspect, train, evaluate, index, search, export),
+        *(sample, prepare, inspect, train, evaluate, index, search, info, export),
         *(extract, compatibility, download, resolve),
     )
 }
@@ -243,6 +242,11 @@ def main() -> None:
     name, *words = sys.argv[1:] or ["--help"]
     try:
         try:
+            if name == "--version":
+                import xmodal
+
+                print(f"xmodal {xmodal.__version__}")
+                sys.exit()
             if name in ("-h", "--help"):
                 told = [f"  {name:15}{command.__doc__}" for name, command in COMMANDS.items()]
                 print(HELP.format(commands="\n".join(told)))

@@ -8,16 +8,15 @@ how many of the true nearest it finds is measured when it is built.
 import json
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from pydantic import Field
 from safetensors.torch import load_file
 from scipy import sparse
 from torch import Tensor
@@ -25,7 +24,7 @@ from torch.nn.functional import normalize
 from tqdm import tqdm
 
 from xmodal.checkpoint import WEIGHTS, RunFolder, find_run, load_run
-from xmodal.config import InputError, StageConfig, unknown
+from xmodal.config import InputError, unknown
 from xmodal.data.features import (
     CHUNK,
     SPLITS,
@@ -43,6 +42,7 @@ from xmodal.evaluation import hubness
 from xmodal.evaluation.recall import require_fit
 from xmodal.files import atomic, digest, locked, read_json, require_empty
 from xmodal.model import Embeddings, JointEmbedding
+from xmodal.search_options import ExportConfig, Find, IndexConfig
 
 CLIPS = "clips.safetensors"
 """Embedded clips that come with the weights of a run."""
@@ -53,43 +53,8 @@ SAMPLES, FOUND = 256, 0.99
 SIDES, SIDE_OF = ("visual", "audio"), {"video": 0, "audio": 1}
 NOTE = "index.json"
 """Written last: what an index was made from, and how it is searched."""
-Find = Literal["audio", "video"]
-
-
-class IndexConfig(StageConfig):
-    """What an index holds."""
-
-    run: str = Field(description="Folder of a finished training, or weights of the package")
-    features: Path = Field(description="Feature set with the clips to search among")
-    out: Path | None = Field(None, description="Folder for the index; null: index/ of the run")
-    splits: tuple[str, ...] = Field((*SPLITS, UNPAIRED), description="Splits that it holds")
-    correct_hubs: bool = Field(True, description="Choose a hubness correction on validation clips")
-    exact: int = Field(200_000, ge=0, description="Clips up to which all are compared")
-
-
-class SearchConfig(StageConfig):
-    """What is looked for, and where."""
-
-    run: str = Field(description="Run with an index, folder of one, or weights of the package")
-    video: str | None = Field(None, description="Id of the clip whose video is the query")
-    audio: str | None = Field(None, description="Id of the clip whose sound is the query")
-    label: str | None = Field(None, description="Label whose clips together are the query")
-    features: Path | None = Field(None, description="File .npy with features that are the query")
-    file: Path | None = Field(None, description="Video, sound or picture that is the query")
-    encoders: Literal["packaged", "yt8m"] = Field("packaged", description="Encoders of the file")
-    encoder_files: Path | None = Field(None, description="Folder with the files that yt8m needs")
-    find: Find = Field("audio", description="What is found where the query is not a clip's id")
-    k: int = Field(10, gt=0, description="Number of items to find")
-    youtube_ids: Path | None = Field(None, description="CSV of `xmodal resolve`, to add links")
-    as_json: bool = Field(False, alias="json", description="Print the items as JSON")
-    as_csv: bool = Field(False, alias="csv", description="Print the items as CSV")
-
-
-class ExportConfig(StageConfig):
-    """Which embeddings are exported, and where to."""
-
-    run: str = Field(description="Run with an index, folder of one, or weights of the package")
-    out: Path = Field(description="File to write, .npz or .parquet")
+DISTINCT = 0.98
+"""Cosine to a better item from which on an item nearly repeats it; our choice."""
 
 
 @dataclass(frozen=True)
@@ -127,128 +92,226 @@ class Gallery:
 
     def labels_of(self, row: int) -> list[str]:
         """Return the labels of a clip."""
-        return [self.names[number] for number in self.labels[[row]].indices]
+        first, end = self.labels.indptr[row : row + 2]
+        return [self.names[number] for number in self.labels.indices[first:end]]
 
-    def rows(self, clip: str | None, label: str | None) -> np.ndarray:
-        """Return the rows of one clip, or of the clips that carry a label; InputError if none."""
-        if clip is not None:
-            found = np.flatnonzero(self.ids == clip)
-            if not len(found):
-                raise InputError(f"no clip has the id {clip!r}; ids are such as {self.ids[0]}")
-            return found
-        names, wanted = [name.lower() for name in self.names], str(label).lower()
-        if wanted not in names:
-            raise unknown("label", str(label), self.names)
-        return self.labels[:, [names.index(wanted)]].nonzero()[0]
+    def rows(self, clips: Sequence[str]) -> np.ndarray:
+        """Return the rows of clips; InputError if there is none of an id."""
+        order = np.argsort(self.ids)
+        places = np.searchsorted(self.ids, clips, sorter=order)
+        rows = order[places.clip(max=len(order) - 1)]
+        for clip in np.asarray(clips)[self.ids[rows] != clips][:1]:
+            raise InputError(f"no clip has the id {str(clip)!r}; ids are such as {self.ids[0]}")
+        return rows
+
+    def carriers(self, label: str) -> np.ndarray:
+        """Tell which clips carry a label, in any case: bool, (clips,); InputError if none can."""
+        names = [name.lower() for name in self.names]
+        if label.lower() not in names:
+            raise unknown("label", label, self.names)
+        return self.labels[:, [names.index(label.lower())]].toarray()[:, 0] > 0
+
+    def candidates(self, find: Find, where: Sequence[str] = ()) -> np.ndarray:
+        """Tell which clips can be found: bool, (clips,); ``where`` as in `search`."""
+        side, mask = SIDE_OF[find], np.ones(len(self.ids), bool)
+        if self.penalty:
+            mask &= np.isfinite(self.penalty[side].numpy())
+        for condition in where:
+            name, equal, label = condition.replace("!=", "=", 1).partition("=")
+            if name != "label" or not equal:
+                raise InputError(f"{condition} is no condition: write label=NAME or label!=NAME")
+            mask &= self.carriers(label) ^ ("!=" in condition)
+        return mask
 
     def search(
         self,
-        video: str | None = None,
-        audio: str | None = None,
+        video: str | Sequence[str] | None = None,
+        audio: str | Sequence[str] | None = None,
         k: int = 10,
         label: str | None = None,
         find: Find = "audio",
         features: np.ndarray | None = None,
+        where: Sequence[str] = (),
+        exclude_own: bool = False,
+        distinct: float | None = None,
     ) -> pd.DataFrame:
         """Find the sounds that fit a clip's video, or the videos that fit its sound.
 
         Parameters
         ----------
         video, audio
-            Id of the clip that is the query; its own other half is among the items.
+            Id of the clip that is the query, or of several; its own other half is among the items.
         k
-            Number of items.
+            Number of items for each query.
         label
             Label whose clips are the query, by the mean of their embeddings: "any video of a
             guitar". Their other halves are among the items, which so carry the label more often.
         find
             What is found for a label or features; the query is of the other modality.
         features
-            Features that are the query, of one clip, (length,), or of several, whose mean is taken.
+            Features that are the query, (length,), or of several queries, (queries, length).
+        where
+            Conditions that all items meet, such as "label=Guitar" or "label!=Guitar".
+        exclude_own
+            Leave out the other half of the query's own clip.
+        distinct
+            Leave out items whose cosine to a better one of the same query is at least this.
 
         Returns
         -------
         DataFrame
-            The nearest items, the best first: rank, id, labels (joined by "; "), cosine; link, to
-            YouTube, if any is known; and, but for features, own (whether it is the query's own
-            clip), shared (labels in common with the query, of which several clips have those that
-            all of them carry).
+            The best items of each query: query (its id or number, if there are several), rank, id,
+            labels (a list), score, cosine; link, to YouTube, if any is known; and, but for
+            features, own (whether it is the query's own clip), shared (labels in common with the
+            query, of which several clips have those that all of them carry). The score is the
+            cosine less the hubness correction, and sorts the items. ``attrs["repeated"]`` counts
+            what ``distinct`` left out, which may leave fewer than k.
 
         Raises
         ------
         InputError
-            If not exactly one query is given, no clip has that id or label, the features are not
-            finite or of another length, or there are fewer than k items.
+            If not exactly one kind of query is given, no clip has that id or label, the features
+            are not finite or of another length, or there are fewer than k items.
         """
         if [one is None for one in (video, audio, label, features)].count(False) != 1:
             raise InputError("one query is needed: the id of a video or a sound, a label, features")
-        if video is not None or audio is not None:
+        given = audio if video is None else video
+        if given is not None:
             find = "audio" if audio is None else "video"
-        asked = 1 - SIDE_OF[find]
-        if features is None:
-            rows = self.rows(audio if video is None else video, label)
-            query = self.embedded[:2][asked][rows].mean(dim=0)
-        else:
-            query = self.embed(features, asked)
-        found, cosine = self.nearest(normalize(query, dim=0), find, k)
-        labels = ["; ".join(self.labels_of(row)) for row in found]
-        columns = {"id": self.ids[found].tolist(), "labels": labels, "cosine": cosine.numpy()}
-        frame = pd.DataFrame({"rank": range(1, k + 1), **columns})
-        if self.youtube:
-            videos = map(self.youtube.get, columns["id"])
-            frame["link"] = [f"https://youtu.be/{video}" if video else "" for video in videos]
+        asked, own, rows = SIDES[1 - SIDE_OF[find]], np.full(1, -1), np.zeros(0, int)
         if features is not None:
-            return frame
-        wanted = self.labels[rows].sum(axis=0) == len(rows)
-        own = found == rows[0] if label is None else False
-        return frame.assign(own=own, shared=(self.labels[found] @ wanted).astype(int))
-
-    def nearest(self, query: Tensor, find: Find, k: int) -> tuple[np.ndarray, Tensor]:
-        """Return the rows of the k items nearest to a unit vector, and their cosines."""
+            queries = self.embed(features, asked)
+            names, several = [*range(len(queries))], np.ndim(features) > 1
+        elif label is not None:
+            rows, names, several = np.flatnonzero(self.carriers(label)), [label], False
+            queries = getattr(self.embedded, asked)[rows].mean(dim=0, keepdim=True)
+        else:
+            several = not isinstance(given, str)
+            names = [given] if isinstance(given, str) else [*(given or ())]
+            own = rows = self.rows(names)
+            queries = getattr(self.embedded, asked)[rows]
+        for at in np.flatnonzero(~(queries.norm(dim=1) > 0))[:1]:
+            raise InputError(f"{names[at]} has no {asked} features: ask for another clip")
+        queries, own = normalize(queries, dim=1), np.broadcast_to(own, len(queries))
+        found, query, repeated = self._found(queries, find, k, own, where, exclude_own, distinct)
+        frame = pd.DataFrame({"query": [names[at] for at in query]})
+        frame["rank"] = frame.groupby(query).cumcount() + 1
+        frame["id"] = self.ids[found]
+        frame["labels"] = [self.labels_of(row) for row in found]
         side = SIDE_OF[find]
-        items, rows = self.embedded[:2][side], torch.tensor([-1])
-        if not query.norm() > 0:
-            raise InputError(f"the query has no {SIDES[1 - side]} features: ask for another clip")
-        if self.parts:
-            asked = torch.cat([query, -torch.ones(1)])[None].numpy()
-            rows = torch.from_numpy(self.parts[side].search(asked, k)[1][0])
-        if 0 <= rows.min() <= rows.max() < len(items):
-            cosine = items[rows] @ query
-        else:  # there are no parts, or the cells looked at hold fewer than k
-            cosine = items @ query
-            score = cosine - self.penalty[side] if self.penalty else cosine
-            if not 1 <= k <= score.isfinite().sum():
-                raise InputError(f"there are fewer than {k} items to be found: lower k")
-            rows = score.topk(k).indices
-            cosine = cosine[rows]
-        if not cosine.isfinite().all():
-            raise InputError("the vectors of the index are damaged: make it again")
-        return rows.numpy(), cosine
+        cosine = (queries[query] * self.embedded[:2][side][found]).sum(dim=1)
+        score = cosine - self.penalty[side][found] if self.penalty else cosine
+        frame["score"], frame["cosine"] = score.numpy(), cosine.numpy()
+        if self.youtube:
+            videos = map(self.youtube.get, frame["id"])
+            frame["link"] = [f"https://youtu.be/{video}" if video else "" for video in videos]
+        if features is None:
+            wanted = self.labels[rows]
+            if label is not None:
+                wanted = sparse.csr_array((wanted.sum(axis=0) == len(rows))[None])
+            frame["own"] = found == own[query]
+            frame["shared"] = self.labels[found].multiply(wanted[query]).sum(axis=1).astype(int)
+        frame.attrs["repeated"] = repeated
+        return frame if several else frame.drop(columns="query")
 
-    def embed(self, features: np.ndarray, side: int) -> Tensor:
-        """Embed the features of a side (0: visual), and return their mean."""
-        rows = np.atleast_2d(features)
-        stored = RunFolder(self.run).read("config.json")["sizes"]
-        sizes = [stored[f"{name}_dim"] for name in SIDES]
-        if rows.shape[1:] != (sizes[side],) or not np.isfinite(rows).all():
+    def _found(
+        self,
+        queries: Tensor,
+        find: Find,
+        k: int,
+        own: np.ndarray,
+        where: Sequence[str],
+        exclude_own: bool,
+        distinct: float | None,
+    ) -> tuple[np.ndarray, np.ndarray, int]:
+        """Return the rows of the items, the number of the query of each, and the repeated ones."""
+        items, mask = self.embedded[:2][SIDE_OF[find]], self.candidates(find, where)
+        most = int(mask.sum())
+        looked_at = min(k + exclude_own, most)
+        while True:
+            near = self.nearest(queries, find, looked_at, mask if where else None)
+            lists, repeated = [], 0
+            for rows, mine in zip(near, own, strict=True):
+                kept = list[int]()
+                for row in rows if k <= most else ():
+                    if len(kept) == k or (exclude_own and row == mine):
+                        continue
+                    if distinct and len(kept) and (items[kept] @ items[row]).max() >= distinct:
+                        repeated += 1
+                    else:
+                        kept.append(row)
+                lists.append(kept)
+            if looked_at == most or all(len(kept) == k for kept in lists):
+                break
+            looked_at = min(4 * looked_at, most)
+        counts = [len(kept) for kept in lists]
+        if distinct is None and min(counts) < k:
+            raise InputError(f"there are fewer than {k} items to be found: lower k")
+        return np.concatenate(lists).astype(int), np.repeat(np.arange(len(own)), counts), repeated
+
+    def nearest(
+        self, queries: Tensor, find: Find, k: int, mask: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Return the rows of the k best items for unit vectors, (queries, dim): (queries, k).
+
+        ``mask`` tells which clips may be found; InputError if the vectors are damaged.
+        """
+        side, asked = SIDE_OF[find], -torch.ones(len(queries), 1)
+        items = self.embedded[:2][side]
+        if self.parts:
+            limits = {}
+            if mask is not None:
+                faiss, cells = import_faiss(), self.parts[side].nprobe
+                chosen = faiss.IDSelectorBitmap(np.packbits(mask, bitorder="little"))
+                limits = {"params": faiss.SearchParametersIVF(sel=chosen, nprobe=cells)}
+            words = torch.cat([queries, asked], dim=1).numpy()
+            rows = self.parts[side].search(words, k, **limits)[1]
+            if 0 <= rows.min() <= rows.max() < len(items):
+                return rows
+        # all are compared if there are no parts, or the cells looked at hold too few
+        lead = -self.penalty[side] if self.penalty else torch.zeros(len(items))
+        if mask is not None:
+            lead[~torch.from_numpy(mask)] = -math.inf
+        found = []
+        for some in queries.split(1024):
+            best, rows = torch.empty(len(some), 0), torch.empty(len(some), 0, dtype=torch.long)
+            for start in range(0, len(items), CHUNK):  # so few that the scores stay in the cache
+                block = slice(start, start + CHUNK)
+                score = torch.addmm(lead[block], some, items[block].T)
+                values, places = score.topk(min(k, score.shape[1]))
+                best, order = torch.cat([best, values], 1).topk(
+                    min(k, best.shape[1] + len(values.T))
+                )
+                rows = torch.cat([rows, places + start], 1).gather(1, order)
+            if best.isnan().any():
+                raise InputError("the vectors of the index are damaged: make it again")
+            found.append(rows)
+        return torch.cat(found).numpy()
+
+    def embed(self, features: np.ndarray, modality: str) -> Tensor:
+        """Embed features of a modality, (length,) or (rows, length): float32, (rows, dim)."""
+        rows, sizes = np.atleast_2d(features), RunFolder(self.run).read("config.json")["sizes"]
+        size = sizes[f"{modality}_dim"]
+        if not rows.size or rows.shape[1:] != (size,) or not np.isfinite(rows).all():
             raise InputError(
-                f"features of shape {np.shape(features)} are no query here: give {sizes[side]} "
-                f"finite {SIDES[side]} numbers, or rows of so many"
+                f"features of shape {np.shape(features)} are no query here: give {size} finite "
+                f"{modality} numbers, or rows of so many"
             )
-        both = [np.zeros((len(rows), size), np.float32) for size in sizes]
-        both[side][:] = rows
-        return self.model.embed(both[0], both[1])[:2][side].mean(dim=0)
+        both = {name: np.zeros((len(rows), sizes[f"{name}_dim"]), "f4") for name in SIDES}
+        return getattr(self.model.embed(**both | {modality: rows.astype("f4")}), modality)
 
 
 def open_gallery(run: Path | str) -> Gallery:
     """Open the index of a run, or that in a folder; of the package's weights, the clips with them.
 
+    An index may be moved, with its run or alone; without its run, only ids and labels are queries.
+
     Raises
     ------
     InputError
-        If there is none, it is damaged, or it was made with other weights.
+        If there is none, it is damaged, or it was made with other weights or other clips.
     """
-    folder, home = Path(run), None
+    folder = Path(run)
     if not (folder / NOTE).exists():
         home = find_run(run)
         if (home / CLIPS).exists():
@@ -271,17 +334,18 @@ def open_gallery(run: Path | str) -> Gallery:
         if faiss:
             files = [str(folder / f"{side}.faiss") for side in SIDES]
             parts = [faiss.read_index(file, faiss.IO_FLAG_MMAP) for file in files]
-        made_by, noted = Path(about["run"]), about["weights"]
+        made_by, noted, made_of = Path(about["run"]), about["weights"], dict(about["sets"])
         first, second, *penalty = map(torch.from_numpy, numbers)
     except Exception:  # numpy and faiss raise some ten kinds for a damaged file
         raise InputError(f"{folder}: the index is damaged; make it again") from None
-    there = read_manifest(Path(about.get("features", ""))).get("splits", {})
-    now = [there[name]["fingerprint"] for name in about["config"]["splits"] if name in there]
-    if now and now != about["data"]:
-        raise InputError(f"{folder} holds other clips than {about['features']}: make it again")
-    home = home or find_run(made_by)
-    weights = home / WEIGHTS
-    if not weights.is_file() or digest(weights) != noted:
+    for features, prints in made_of.items():
+        there = read_manifest(Path(features)).get("splits", {})
+        now = {split: there[split]["fingerprint"] for split in prints if split in there}
+        if there and now != prints:
+            raise InputError(f"{folder} holds other clips than {features}: make it again")
+    near = folder.resolve().parent
+    home = near if (near / WEIGHTS).is_file() else made_by
+    if (home / WEIGHTS).is_file() and digest(home / WEIGHTS) != noted:
         raise InputError(f"{folder} was made with other weights of {home}: make it again")
     return Gallery(Embeddings(first, second), ids, labels, names, penalty, parts, home, about)
 
@@ -310,14 +374,6 @@ def import_faiss() -> Any:
     return faiss
 
 
-def read_query(path: Path) -> np.ndarray:
-    """Read features that are a query from an ``.npy`` file; InputError if it holds none."""
-    try:
-        return np.load(path).astype(np.float32)
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path}: cannot be read as an .npy array of features") from error
-
-
 def build_index(config: IndexConfig) -> Gallery:
     """Embed clips with a run and write its index, unless the same index is there already.
 
@@ -325,84 +381,157 @@ def build_index(config: IndexConfig) -> Gallery:
     queries, and its strength is what does best on validation clips. An index of more than ``exact``
     clips has an inverted file of faiss for each modality; as many of its cells are looked at as it
     takes to find `FOUND` of the ten true nearest, on average of sample queries, which are other
-    halves of its own clips.
+    halves of its own clips. Clips that are added are corrected as those that are there.
 
     Raises
     ------
     InputError
-        If run and features do not fit each other, the folder cannot be written, or none is named
-        for an index of weights of the package.
+        If run and features do not fit each other, another index is there, clips to add are in it,
+        clips to delete are not, the folder cannot be written, or none is named for an index of
+        weights of the package.
     """
     home = find_run(config.run)
     if (home / CLIPS).exists() and not config.out:
         raise InputError(f"{config.run} stays as it is: name a folder for the index with --out")
-    folder = config.out or home / "index"
-    splits = read_manifest(config.features).get("splits", {})
-    wanted = [split for split in config.splits if split != UNPAIRED or split in splits]
-    sets = [open_features(config.features, split) for split in wanted]
-    require_fit(config.run, sets[0])
-    made_from = {
-        "run": str(config.run),
-        "weights": digest(home / WEIGHTS),
-        "data": [clips.fingerprint for clips in sets],
-        "config": config.model_dump(mode="json", exclude={"out", "features", "run"}),
-    }
-    about = read_json(folder / NOTE)
-    if {name: about.get(name) for name in made_from} == made_from:
+    folder, sets = config.out or home / "index", list[FeatureSet]()
+    changes = config.add or config.replace or bool(config.delete)
+    if config.features:
+        splits = read_manifest(config.features).get("splits", {})
+        usual = [split for split in (*SPLITS, UNPAIRED) if split != UNPAIRED or split in splits]
+        sets = [open_features(config.features, split) for split in config.splits or usual]
+        require_fit(config.run, sets[0])
+    elif not config.delete:
+        raise InputError("the clips are missing: name their feature set with --features")
+    prints = {one.split: one.fingerprint for one in sets}
+    settings = config.model_dump(mode="json", include={"correct_hubs", "exact"})
+    made_from: dict[str, Any] = {"run": str(home.resolve()), "weights": digest(home / WEIGHTS)}
+    made_from |= {"config": settings, "changed": changes}
+    made_from["sets"] = {str(config.features.resolve()): prints} if config.features else {}
+    about, earlier = read_json(folder / NOTE), None
+    if changes:
+        earlier = open_gallery(folder)
+        made_from |= {"config": about["config"], "sets": about["sets"] | made_from["sets"]}
+    elif {name: about.get(name) for name in made_from} == made_from:
         return open_gallery(folder)
-    if not (folder / NOTE).exists():
+    elif about and not config.overwrite:
+        raise InputError(f"{folder} holds another index: choose another --out, or --overwrite it")
+    elif not about:
         require_empty(folder, "an index")
     with locked(folder), atomic(folder) as work:
         work.mkdir()
-        about = made_from | _write(work, config, sets) | {"features": str(config.features)}
+        about = made_from | _write(work, config, sets, earlier, folder)
         text = json.dumps(about, indent=1, ensure_ascii=False)
         (work / NOTE).write_text(text + "\n", encoding="utf-8")
     return open_gallery(folder)
 
 
-def _write(work: Path, config: IndexConfig, sets: list[FeatureSet]) -> dict[str, Any]:
-    """Write the arrays of an index to an empty folder; return what is noted of them."""
+def _stay(config: IndexConfig, sets: list[FeatureSet], earlier: Gallery) -> np.ndarray:
+    """Return the rows of an index that stay when clips are added or deleted."""
+    new = np.concatenate([[], *(np.asarray(some.ids) for some in sets)]).astype(str)
+    again = np.isin(earlier.ids, new)
+    for clip in earlier.ids[again][: not config.replace]:
+        raise InputError(
+            f"{clip} and perhaps others are in the index: --replace them, or leave them"
+        )
+    again[earlier.rows(config.delete)] = True
+    return np.flatnonzero(~again)
+
+
+def _write(
+    work: Path, config: IndexConfig, sets: list[FeatureSet], earlier: Gallery | None, folder: Path
+) -> dict[str, Any]:
+    """Write the arrays of an index to an empty folder; return what is noted of them.
+
+    What stays of an ``earlier`` index, in its ``folder``, comes first.
+    """
     model, _ = load_run(config.run)
-    correction, bank = hubness.Correction(0, 0), None
-    if config.correct_hubs:
+    correction, bank, exact = hubness.Correction(0, 0), None, config.exact
+    names, stay = [*sets[0].label_names] if sets else [], np.zeros(0, int)
+    if earlier:
+        stay, exact = _stay(config, sets, earlier), earlier.about["config"]["exact"]
+        names = [*dict.fromkeys([*earlier.names, *names])]
+        correction = hubness.Correction(**earlier.about["correction"])
+        if correction.weight:
+            try:
+                banks = (np.load(folder / f"{side}_bank.npy") for side in SIDES)
+                bank = Embeddings(*map(torch.from_numpy, banks))
+            except (OSError, ValueError, EOFError):
+                raise InputError(f"{folder}: the index is damaged; make it again") from None
+    elif config.correct_hubs and config.features:
         train, validation = (open_features(config.features, split) for split in SPLITS[:2])
         some = train.take(evenly(len(train), BANK))
         bank = model.embed(some.visual, some.audio)
         embedded = model.embed(validation.visual, validation.audio)
         correction = hubness.choose_correction(embedded, bank, validation)
-    clips = sum(map(len, sets))
+
+    def embedded_clips() -> Iterator[tuple[Tensor, ...]]:
+        """Give vectors and penalties of both modalities, some clips at a time."""
+        if earlier:
+            for start in range(0, len(stay), CHUNK):
+                rows = stay[start : start + CHUNK]
+                yield tuple(x[rows] for x in (*earlier.embedded[:2], *earlier.penalty))
+        for visual, audio in (c for some in sets for c in read_chunks(some.visual, some.audio)):
+            embedded = model.embed(visual, audio)
+            pulls = [torch.zeros(len(visual), 1)] * 2
+            if bank and correction.weight:
+                pulls = hubness.attraction(embedded, bank, correction.sharpness)
+            there = [values.isfinite().all(dim=1, keepdim=True) for values in embedded[:2]]
+            values = [torch.where(t, x, 0) for t, x in zip(there, embedded[:2], strict=True)]
+            lost = [correction.weight * pull for pull in pulls]
+            yield (
+                *values,
+                *(torch.where(t, x, math.inf)[:, 0] for t, x in zip(there, lost, strict=True)),
+            )
+
+    clips = len(stay) + sum(map(len, sets))
+    if not clips:
+        raise InputError(f"{folder} would hold no clip: delete fewer, or remove the folder")
     shape, paths = (clips, model.dim), [work / f"{side}.npy" for side in SIDES]
     penalties: list[list[Tensor]] = [[], []]
     bar = tqdm(desc="embedding", total=clips, unit="clip", disable=None)
     with bar, begin_rows(paths[0], "<f4", shape) as v, begin_rows(paths[1], "<f4", shape) as a:
-        for visual, audio in (c for some in sets for c in read_chunks(some.visual, some.audio)):
-            embedded = model.embed(visual, audio)
-            attractions = [torch.zeros(len(visual), 1)] * 2
-            if bank and correction.weight:
-                attractions = hubness.attraction(embedded, bank, correction.sharpness)
-            each = zip(embedded[:2], attractions, (v, a), penalties, strict=True)
-            for values, attraction, file, penalty in each:
-                there = values.isfinite().all(dim=1, keepdim=True)
-                file.write(torch.where(there, values, 0).numpy().tobytes())
-                penalty.append(torch.where(there, correction.weight * attraction, math.inf)[:, 0])
+        for visual, audio, *lost in embedded_clips():
+            v.write(visual.numpy().tobytes())
+            a.write(audio.numpy().tobytes())
+            for penalty, part in zip(penalties, lost, strict=True):
+                penalty.append(part)
             bar.update(len(visual))
-    labels = sparse.vstack([some.labels for some in sets], format="csr")
+    tables = [(earlier.ids[stay], earlier.labels[stay], earlier.names)] if earlier else []
+    tables += [(some.ids, some.labels, some.label_names) for some in sets]
+    number = {name: at for at, name in enumerate(names)}
+    labels = sparse.vstack(
+        [_renumbered(table, own, number) for _, table, own in tables], format="csr"
+    )
     arrays = {
         **{f"{s}_penalty": torch.cat(p).numpy() for s, p in zip(SIDES, penalties, strict=True)},
-        "ids": np.concatenate([np.asarray(some.ids) for some in sets]),
+        "ids": np.concatenate([np.asarray(ids) for ids, *_ in tables]),
         "label_indptr": labels.indptr.astype(np.int64),
         "label_indices": labels.indices.astype(np.int32),
     }
+    if bank:
+        arrays |= {f"{side}_bank": getattr(bank, side).numpy() for side in SIDES}
     for name, values in arrays.items():
         np.save(work / f"{name}.npy", values)
     found = []
-    if clips > config.exact:
+    if clips > exact:
         sides = [np.load(path, mmap_mode="r") for path in paths]
         for name, items, queries in zip(SIDES, sides, sides[::-1], strict=True):
             path, penalty = work / f"{name}.faiss", arrays[f"{name}_penalty"]
             found.append(write_parts(path, items, penalty, queries))
-    note = {"clips": clips, "label_names": sets[0].label_names}
-    return note | {"correction": correction._asdict(), "found": found}
+    return {
+        "clips": clips,
+        "label_names": names,
+        "correction": correction._asdict(),
+        "found": found,
+    }
+
+
+def _renumbered(
+    labels: sparse.csr_array, own: Sequence[str], number: Mapping[str, int]
+) -> sparse.csr_array:
+    """Return labels with the columns of another vocabulary, which has all names."""
+    columns = np.array([number[name] for name in own], int)[labels.indices]
+    return sparse.csr_array((labels.data, columns, labels.indptr), (labels.shape[0], len(number)))
 
 
 def write_parts(path: Path, vectors: np.ndarray, penalty: np.ndarray, queries: np.ndarray) -> float:

@@ -171,6 +171,7 @@ def _as_text(table: pd.DataFrame, decimals: int | Mapping[str, int]) -> pd.DataF
     """Write each value as it is shown, floats with their digits, a missing one as a dash."""
     texts = {}
     for name, column in table.reset_index(drop=True).items():
+        column = column.map(lambda value: "; ".join(value) if isinstance(value, list) else value)
         form = "{}"
         if pd.api.types.is_float_dtype(column):
             digits = decimals.get(str(name), 1) if isinstance(decimals, Mapping) else decimals

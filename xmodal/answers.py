@@ -1,0 +1,165 @@
+"""Answer the searches of the command line, and say what a run and its index hold."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from xmodal.checkpoint import RunFolder, find_run, load_run
+from xmodal.config import InputError
+from xmodal.files import atomic, files_below, locked
+from xmodal.search import DISTINCT, NOTE, SIDE_OF, SIDES, open_gallery
+from xmodal.search_options import SearchConfig
+
+
+def answer(config: SearchConfig) -> pd.DataFrame:
+    """Return what `Gallery.search` finds for the queries that are asked on the command line.
+
+    InputError if there is not exactly one kind of query, or it cannot be answered.
+    """
+    queries = (config.video, config.audio, config.ids, config.label, config.features)
+    if [*queries, config.file or None].count(None) != len(queries):
+        raise InputError("one query is needed: an id, a file of ids, a label, features, or files")
+    gallery = open_gallery(config.run)
+    if config.youtube_ids:
+        from xmodal.youtube8m.resolve import read_youtube_ids
+
+        gallery = replace(gallery, youtube=read_youtube_ids(config.youtube_ids))
+    asked: dict[str, Any] = {"video": config.video, "audio": config.audio, "label": config.label}
+    names, features = list[str](), None
+    if config.ids:
+        asked["video" if config.find == "audio" else "audio"] = read_lines(config.ids)
+    elif config.features:
+        features = read_query(config.features)
+    elif config.file:
+        names, features = embed_files(config)
+    found = gallery.search(
+        **asked,
+        k=config.k,
+        find=config.find,
+        features=features,
+        where=config.where,
+        exclude_own=config.exclude_own,
+        distinct=DISTINCT if config.distinct else None,
+    )
+    if len(names) > 1:
+        found["query"] = [names[at] for at in found["query"]]
+    elif names:
+        found = found.drop(columns="query")
+    if config.distinct:
+        print(f"left out as nearly the same: {found.attrs['repeated']}", file=sys.stderr)
+    return found.assign(**found[["score", "cosine"]].astype(float).round(4))
+
+
+def printed(found: pd.DataFrame, config: SearchConfig) -> str:
+    """Return answers as text, or write them to the file that is named and return a sentence."""
+    plain = found.assign(labels=found["labels"].map("; ".join))
+    as_json = {"orient": "records", "force_ascii": False, "indent": 1}
+    if not config.out:
+        if config.as_json:
+            return found.to_json(**as_json)
+        return plain.to_csv(index=False) if config.as_csv else plain.to_string(index=False)
+    with locked(config.out), atomic(config.out) as fresh:
+        match config.out.suffix:
+            case ".csv":
+                plain.to_csv(fresh, index=False)
+            case ".json":
+                found.to_json(fresh, **as_json)
+            case ".parquet":
+                found.to_parquet(fresh, index=False)
+            case _:
+                raise InputError(f"{config.out} ends neither in .csv, .json nor .parquet")
+    return f"{config.out}: {len(found):,} items"
+
+
+def read_lines(path: Path) -> list[str]:
+    """Return the lines of a text file that are not empty; InputError if there are none."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as text") from error
+    if not any(map(str.strip, lines)):
+        raise InputError(f"{path}: holds no line")
+    return [line.strip() for line in lines if line.strip()]
+
+
+def read_query(path: Path) -> np.ndarray:
+    """Read features that are queries from an ``.npy`` file; InputError if it holds none."""
+    try:
+        return np.load(path).astype(np.float32)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{path}: cannot be read as an .npy array of features") from error
+
+
+def embed_files(config: SearchConfig) -> tuple[list[str], np.ndarray]:
+    """Return the names and the features of media files; one that cannot be used is told.
+
+    InputError if none can be used.
+    """
+    from xmodal.media.encoders import open_encoders
+    from xmodal.media.extract import KINDS, embed_file
+
+    encoders = open_encoders(config.encoders, config.encoder_files)
+    paths = [
+        path
+        for given in config.file
+        for path in (files_below(given) if given.is_dir() else [given])
+        if path == given or path.suffix.lower() in KINDS
+    ]
+    found: dict[str, np.ndarray] = {}
+    for path in paths:
+        try:
+            found[str(path)] = embed_file(path, SIDES[1 - SIDE_OF[config.find]], encoders)
+        except InputError as error:
+            if len(paths) == 1:
+                raise
+            print(f"skipped: {error}", file=sys.stderr)
+    if not found:
+        raise InputError(f"{', '.join(map(str, config.file))}: no file can be a query")
+    return [*found], np.stack([*found.values()])
+
+
+def described(run: str) -> str:
+    """Describe a run, and its index if it has one, in lines: sizes, recall, clips, labels."""
+    lines: dict[str, str] = {}
+    home = None if (Path(run) / NOTE).exists() else find_run(run)
+    if home:
+        model, config = load_run(run)
+        result, sizes = (RunFolder(home).read(f"{name}.json") for name in ("result", "config"))
+        recall, step = 100 * result["best_recall"], result["best_step"]
+        lines = {
+            "run": run,
+            "features": "{visual_dim:,} visual, {audio_dim:,} audio".format(**sizes["sizes"]),
+            "embedding": f"{model.dim:,} dimensions",
+            "weights": f"{sum(weight.numel() for weight in model.parameters()):,}",
+            "training": f"{config.objective}, seed {config.seed}, best at step {step:,}",
+            "validation": f"Recall@1 {recall:.1f}% among {config.validation_gallery:,}",
+        }
+        if (home / "recall.csv").exists():
+            measured = pd.read_csv(home / "recall.csv").query("k == 1")
+            means = measured.groupby(["split", "gallery"])["recall"].mean()
+            told = [
+                f"{value:.1f}% among {size:,} ({split})" for (split, size), value in means.items()
+            ]
+            lines["recall"] = f"Recall@1 {', '.join(told)}"
+    try:
+        gallery = open_gallery(run)
+    except InputError as error:
+        if not home:
+            raise
+        return _lines(lines | {"index": f"none that can be used: {error}"})
+    counts = pd.Series(np.asarray(gallery.labels.sum(axis=0)).ravel(), gallery.names).astype(int)
+    most = counts[counts > 0].sort_values(ascending=False, kind="stable")
+    lines["index"] = str(gallery)
+    lines["ids"] = ", ".join(map(str, gallery.ids[:5])) + ", …"
+    lines["labels"] = f"{len(most):,}; the most frequent, with their clips:"
+    return _lines(lines | {f"  {name}": f"{count:,}" for name, count in most.head(10).items()})
+
+
+def _lines(values: dict[str, str]) -> str:
+    """Return a line for each value, its name before it."""
+    width = max(map(len, values)) + 2
+    return "\n".join(f"{name:{width}}{value}" for name, value in values.items())
