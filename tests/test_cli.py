@@ -17,7 +17,7 @@ from xmodal.cli import COMMANDS, CommandLine
 from xmodal.config import StageConfig
 from xmodal.data.prepare import PrepareConfig
 from xmodal.data.sample import SampleConfig
-from xmodal.evaluation.recall import EvaluateConfig
+from xmodal.evaluation.recall import RANKS, EvaluateConfig
 from xmodal.media.extract import ExtractConfig
 from xmodal.search_options import ExportConfig, IndexConfig, SearchConfig
 from xmodal.train import TrainConfig, train
@@ -190,8 +190,10 @@ def test_evaluation_prints_a_line_a_split_direction_and_gallery(
 ):
     train(tiny(tmp_path / "run"))
     given = ["--features", related_features, "--galleries", 32, "--resamples", 10]
-    status, out, err = call("evaluate", tmp_path / "run", *given)
+    status, out, err = call("evaluate", tmp_path / "run", *given, "--out", tmp_path / "out")
     assert (status, err) == (0, "")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [RANKS, "recall.csv"]
+    assert not (tmp_path / "run" / RANKS).exists()
     head, *lines = [line.split() for line in out.splitlines()]
     assert head == ["split", "direction", "gallery", "R@1", "R@5", "R@10"]
     ways, sizes = ("audio→video", "video→audio"), ("32", "61")

@@ -10,6 +10,8 @@ import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from xmodal.config import Config
 
 HELP = """usage: xmodal COMMAND [OPTIONS]
@@ -124,13 +126,21 @@ def train(line: CommandLine) -> None:
 
 
 def evaluate(line: CommandLine) -> None:
-    """Print the recall of a run with 95% intervals; leave recall.csv in its folder."""
+    """Print the recall of a run with 95% intervals; leave it and all ranks in its folder."""
     from xmodal.evaluation.recall import EvaluateConfig, evaluate
 
-    frame = evaluate(line.read(EvaluateConfig, "run"))
-    frame["cell"] = frame.apply("{0.recall:.1f} [{0.low:.1f}, {0.high:.1f}]".format, axis=1)
-    table = frame.pivot(index=["split", "direction", "gallery"], columns="k", values="cell")
-    print(table.add_prefix("R@").reset_index().to_string(index=False))
+    print(table(evaluate(line.read(EvaluateConfig, "run", galleries="gallery")), None, "split"))
+
+
+def table(recall: pd.DataFrame, more: pd.DataFrame | None = None, *by: str) -> str:
+    """Return a table of recall, and of more measures, a cell for each value and its interval."""
+    import pandas as pd
+
+    recall = recall.assign(measure="R@" + recall["k"].astype(str), value=recall["recall"])
+    frame = recall if more is None or more.empty else pd.concat([recall, more])
+    frame["cell"] = frame.apply("{0.value:.1f} [{0.low:.1f}, {0.high:.1f}]".format, axis=1)
+    cells = frame.pivot(index=[*by, "direction", "gallery"], columns="measure", values="cell")
+    return cells[frame["measure"].unique()].reset_index().to_string(index=False)
 
 
 def index(line: CommandLine) -> None:

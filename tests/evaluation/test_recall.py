@@ -13,6 +13,7 @@ from torch.nn.functional import normalize
 from xmodal.data.features import open_features
 from xmodal.evaluation.recall import (
     AUDIO_TO_VIDEO,
+    RANKS,
     VIDEO_TO_AUDIO,
     EvaluateConfig,
     embed_run,
@@ -129,11 +130,14 @@ def test_a_run_is_evaluated_on_both_splits_without_silent_clips(
     config = EvaluateConfig(run=tmp_path / "run", features=related_features, galleries=[16])
     frame = evaluate(config)
     pd.testing.assert_frame_equal(frame, pd.read_csv(tmp_path / "run" / "recall.csv"))
+    ranked = pd.read_parquet(tmp_path / "run" / RANKS)
+    pd.testing.assert_frame_equal(frame, recall_of(ranked, by=["split"]))
     for split in ("validation", "evaluation"):
         clips = open_features(related_features, split)
         sound = int((~clips.silent).sum())
         part = frame[frame["split"] == split].drop(columns="split").reset_index(drop=True)
         expected = recall_frame([embed_run(tmp_path / "run", clips)], [16, sound], ~clips.silent)
         assert sound == 61 and set(part["gallery"]) == {16, 61}
+        assert set(ranked.loc[ranked["split"] == split, "clip"]) == set(clips.ids[~clips.silent])
         pd.testing.assert_frame_equal(part, expected)
     assert set(frame["split"]) == {"validation", "evaluation"}

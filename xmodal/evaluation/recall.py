@@ -20,18 +20,26 @@ from xmodal.model import Embeddings
 
 AUDIO_TO_VIDEO, VIDEO_TO_AUDIO = "audio→video", "video→audio"
 KS = (1, 5, 10)
+RANKS = "ranks.parquet"
+"""The ranks that a ``recall.csv`` beside it summarises."""
 
 
-class EvaluateConfig(StageConfig):
-    """Which run is evaluated, on which clips; all but the galleries is our choice."""
+class RankingConfig(StageConfig):
+    """Among how many clips matches are ranked, and where this is kept."""
 
-    run: Path = Field(description="Training run, or weights of the package")
-    features: Path = Field(Path("data/sample/features"), description="Feature set to evaluate on")
     galleries: list[PositiveInt] = Field(
         [256, 512, 1024], description="Candidates per query, as the rows of Tables 1 and 2"
     )
     resamples: int = Field(1000, gt=0, description="Resamples of the bootstrap")
     seed: int = Field(0, ge=0, description="Seed that draws the galleries")
+    out: Path | None = Field(None, description="Folder for recall.csv and ranks; null: the run's")
+
+
+class EvaluateConfig(RankingConfig):
+    """Which run is evaluated, on which clips; all but the galleries is our choice."""
+
+    run: Path = Field(description="Training run, or weights of the package")
+    features: Path = Field(Path("data/sample/features"), description="Feature set to evaluate on")
 
 
 def directions(clips: Embeddings | FeatureSet) -> Iterator[tuple[str, Any, Any]]:
@@ -164,7 +172,7 @@ def require_fit(run: Path | str, features: FeatureSet) -> None:
 
 
 def evaluate(config: EvaluateConfig) -> pd.DataFrame:
-    """Measure the recall of a run on clips that are not silent, and leave ``recall.csv`` in it.
+    """Measure the recall of a run on clips that are not silent; `leave` it in the run, or ``out``.
 
     Returns
     -------
@@ -177,14 +185,22 @@ def evaluate(config: EvaluateConfig) -> pd.DataFrame:
         features = open_features(config.features, split)
         sizes = [*config.galleries, int((~features.silent).sum())]
         embedded = [embed_run(config.run, features)]
-        found = recall_frame(embedded, sizes, ~features.silent, config.seed, config.resamples)
-        parts.append(found.assign(split=split))
-    frame = pd.concat(parts, ignore_index=True)
-    if find_run(config.run) == config.run:  # not one that comes with the package
-        path = config.run / "recall.csv"
-        with locked(path), atomic(path) as fresh:
-            frame.to_csv(fresh, index=False)
+        found = rank_frame(embedded, sizes, ~features.silent, config.seed)
+        parts.append(found.assign(split=split, clip=features.ids[found["clip"]]))
+    ranked = pd.concat(parts, ignore_index=True)
+    frame = recall_of(ranked, config.resamples, ["split"])
+    own = find_run(config.run) == config.run  # not one that comes with the package
+    if folder := config.out or (config.run if own else None):
+        leave(folder, ranked, recall=frame)
     return frame
+
+
+def leave(folder: Path, ranked: pd.DataFrame, **frames: pd.DataFrame) -> None:
+    """Leave frames in a folder as CSV, and ranks, of clips by their ids, for `compare`."""
+    writes = {f"{name}.csv": frame.to_csv for name, frame in frames.items() if len(frame)}
+    for name, write in {RANKS: ranked.to_parquet, **writes}.items():
+        with locked(folder / name), atomic(folder / name) as fresh:
+            write(fresh, index=False)
 
 
 def ensemble(members: Sequence[Embeddings], weights: Sequence[float] = ()) -> Embeddings:
