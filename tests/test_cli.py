@@ -17,6 +17,7 @@ from xmodal.cli import COMMANDS, CommandLine
 from xmodal.config import StageConfig
 from xmodal.data.prepare import PrepareConfig
 from xmodal.data.sample import SampleConfig
+from xmodal.evaluation.measure import MeasureConfig
 from xmodal.evaluation.recall import RANKS, EvaluateConfig
 from xmodal.media.extract import ExtractConfig
 from xmodal.search_options import ExportConfig, IndexConfig, SearchConfig
@@ -29,6 +30,7 @@ Call = Callable[..., tuple[int, str, str]]
 CONFIGS: dict[str, type[StageConfig]] = {
     **{"sample": SampleConfig, "prepare": PrepareConfig, "inspect": InspectConfig},
     **{"train": TrainConfig, "evaluate": EvaluateConfig},
+    **{"measure": MeasureConfig},
     **{"index": IndexConfig, "search": SearchConfig, "export": ExportConfig},
     **{"extract": ExtractConfig, "download": DownloadConfig, "resolve": ResolveConfig},
 }
@@ -147,6 +149,8 @@ def test_some_options_have_no_name_or_two():
         (["train", "--mixup", "1"], "mixup"),
         (["train", "--features", "nowhere"], "nowhere"),
         (["evaluate", "a", "--galleries", "0"], "galleries.0"),
+        (["measure", "--visual", "a.npy"], "--audio"),
+        (["measure", "nowhere.npz", "--out", "b"], "nowhere"),
         (["prepare"], "--shards"),
         (["compatibility", "a"], "REFERENCE"),
         (["search", "yt8m-recipe", "--video", "a", "--file", "b"], "one query"),
@@ -199,6 +203,34 @@ def test_evaluation_prints_a_line_a_split_direction_and_gallery(
     ways, sizes = ("audio→video", "video→audio"), ("32", "61")
     expected = itertools.product(("evaluation", "validation"), ways, sizes)
     assert [tuple(line[:3]) for line in lines] == list(expected)
+
+
+def test_ready_made_embeddings_are_measured(call: Call, tmp_path: Path):
+    rows = np.random.default_rng(0).normal(size=(3, 40, 4))
+    for name, side in zip("abc", rows, strict=True):
+        np.save(tmp_path / f"{name}.npy", rows[0] + side)
+    (tmp_path / "labels").write_text("x\ny|x\n" * 20)
+    for name in "bc":
+        files = ["--visual", tmp_path / "a.npy", "--audio", tmp_path / f"{name}.npy"]
+        given = ["--labels", tmp_path / "labels", "--gallery", "16,20", "--out", tmp_path / name]
+        status, out, err = call("measure", *files, *given, "--resamples", 10)
+        assert (status, err) == (0, "")
+        head, *lines = [line.split() for line in out.splitlines()]
+        assert head == [
+            "direction",
+            "gallery",
+            "R@1",
+            "R@5",
+            "R@10",
+            "nDCG@10",
+            "mAP",
+            "R-precision",
+        ]
+        expected = itertools.product(("audio→video", "video→audio"), ("16", "20", "40"))
+        assert [tuple(line[:2]) for line in lines[:6]] == list(expected)
+        assert {"chance", "shuffled", "one"} == {line[0] for line in lines[8:]}
+    status, out, err = call("measure", *files)  # without labels
+    assert (status, err, out.splitlines()[0].split()[-1]) == (0, "", "R@10")
 
 
 def test_compatibility_compares_own_features_with_a_feature_set(

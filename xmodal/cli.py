@@ -143,6 +143,16 @@ def table(recall: pd.DataFrame, more: pd.DataFrame | None = None, *by: str) -> s
     return cells[frame["measure"].unique()].reset_index().to_string(index=False)
 
 
+def measure(line: CommandLine) -> None:
+    """Rank the ready-made embeddings of any system: recall, relevance by label, controls."""
+    from xmodal.evaluation.measure import MeasureConfig, measure
+
+    recall, relevance, controls = measure(line.read(MeasureConfig, "pairs", galleries="gallery"))
+    print(table(recall, relevance))
+    controls = controls.pivot(index=["control", "gallery"], columns="k", values="recall").round(1)
+    print("\n" + controls.add_prefix("R@").reset_index().to_string(index=False))
+
+
 def index(line: CommandLine) -> None:
     """Embed clips once, to be searched at once: writes the index of a run, or changes it."""
     from xmodal.search_options import IndexConfig
@@ -225,7 +235,7 @@ def resolve(line: CommandLine) -> None:
 COMMANDS = {
     command.__name__: command
     for command in (
-        *(sample, prepare, inspect, train, evaluate, index, search, info, export),
+        *(sample, prepare, inspect, train, evaluate, measure, index, search, info, export),
         *(extract, compatibility, download, resolve),
     )
 }

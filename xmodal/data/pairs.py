@@ -5,7 +5,7 @@ no pair, so of no split. Pairs that would make a split leak are dealt out togeth
 group, and those with the same visual or the same audio features.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -58,16 +58,18 @@ def is_paired(path: Path) -> bool:
     return path.suffix in (".npz", ".parquet") or (path / "visual.npy").exists()
 
 
-def read_pairs(path: Path) -> Pairs:
+def read_pairs(path: Path | None, files: Mapping[str, Path] = {}) -> Pairs:
     """Read paired features: an ``.npz`` or Parquet file, or a folder of ``.npy`` files.
 
-    It holds the arrays ``visual`` and ``audio`` and, if wanted, ``ids`` (else the rows' numbers),
+    ``files`` hold arrays by name, instead or in place of its own: as ``.npy``, or a text a line. It
+    holds the arrays ``visual`` and ``audio`` and, if wanted, ``ids`` (else the rows' numbers),
     ``labels`` (texts, several in one joined by ``|``; in Parquet also lists), ``group`` and
     ``split``. InputError if it cannot be read, the arrays do not fit each other, an id occurs
     twice, or a feature is infinite or in part NaN.
     """
     try:
-        arrays = _read(path)
+        arrays = {} if path is None else _read(path)
+        arrays |= {name: _array(file) for name, file in files.items()}
         visual, audio = (_features(name, arrays[name]) for name in NAMES[:2])
         clips = len(visual)
         for name, values in arrays.items():
@@ -81,8 +83,16 @@ def read_pairs(path: Path) -> Pairs:
         group = np.asarray(arrays.get("group", np.arange(clips)))
         split = arrays["split"].astype(str) if "split" in arrays else None
     except Exception as error:  # numpy and Arrow raise some ten kinds for a damaged file
-        raise InputError(f"{path}: cannot be read as paired features: {error}.") from error
+        told = path or " and ".join(map(str, files.values()))
+        raise InputError(f"{told}: cannot be read as paired features: {error}.") from error
     return Pairs(visual, audio, ids, labels, group, split)
+
+
+def _array(file: Path) -> np.ndarray:
+    """Return the array in an ``.npy`` file, or the lines of a text."""
+    if file.suffix == ".npy":
+        return np.load(file, mmap_mode="r")
+    return np.array(file.read_text(encoding="utf-8").splitlines())
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -95,7 +105,7 @@ def _read(path: Path) -> dict[str, Any]:
             found = {name: stored[name] for name in NAMES if name in stored}
     else:
         files = {name: path / f"{name}.npy" for name in NAMES}
-        found = {n: np.load(file, mmap_mode="r") for n, file in files.items() if file.exists()}
+        found = {name: _array(file) for name, file in files.items() if file.exists()}
     return {n: x.astype(str) if x.dtype.kind == "S" else x for n, x in found.items()}
 
 

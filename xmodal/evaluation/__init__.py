@@ -1,1 +1,1 @@
-"""Recall of runs, linear CCA, hubness, controls, and relevance by label."""
+"""Recall of runs and of ready-made embeddings, CCA, hubness, controls, relevance by label."""

@@ -73,26 +73,27 @@ def labels(features: FeatureSet) -> Embeddings:
 
 
 def controls_frame(
-    features: FeatureSet, embedded: Embeddings, galleries: Sequence[int], seed: int = 0
+    features: FeatureSet | None, embedded: Embeddings, galleries: Sequence[int], seed: int = 0
 ) -> pd.DataFrame:
     """Measure what the controls of some clips score, the mean of both directions.
 
-    The pairs of ``embedded``, by any model, are shuffled. The largest of ``galleries`` that there
-    are clips for is used, or else 16, or all. Columns control, gallery, k, recall (percent); chance
-    is the first.
+    The pairs of ``embedded``, by any model, are shuffled. Without features there are no other
+    controls than those of `CHANCE`. The largest of ``galleries`` that there are clips for is used,
+    or else 16, or all. Columns control, gallery, k, recall (percent); chance is the first.
 
     InputError if a control that must score as chance does not: the ranking then leaks the match.
     """
-    size = max((n for n in [16, *galleries] if n <= len(features)), default=len(features))
+    clips = len(embedded.visual)
+    size = max((n for n in [16, *galleries] if n <= clips), default=clips)
     chance = (100 * np.array(KS) / size).clip(max=100)
     parts = [pd.DataFrame({"control": "chance", "k": KS, "recall": chance})]
-    controls = {
-        CHANCE[0]: shuffled(embedded),
-        CHANCE[1]: constant(len(features)),
-        "feature lengths": norms(features),
-        "numbers of frames": frames(features),
-        "true labels": labels(features),
-    }
+    controls = {CHANCE[0]: shuffled(embedded), CHANCE[1]: constant(clips)}
+    if features is not None:
+        controls |= {
+            "feature lengths": norms(features),
+            "numbers of frames": frames(features),
+            "true labels": labels(features),
+        }
     for name, control in controls.items():
         frame = recall_frame([control], [size], None, seed, resamples=0)
         found, queries = frame.groupby("k")["recall"].mean(), frame["queries"].iloc[0]

@@ -4,18 +4,23 @@ Recall@K knows a single right answer. Here an item is also *relevant* when it sh
 the query. None of this is in the paper, except that its section 4.2 looks at examples.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import product
 
 import numpy as np
 import pandas as pd
+import torch
 from scipy import sparse
 from torch import Tensor
+from torch.nn.functional import pad
 
 from xmodal.data.features import FeatureSet
 from xmodal.evaluation.hubness import occurrence
 from xmodal.evaluation.recall import directions, nearest
-from xmodal.metrics import ranks
+from xmodal.metrics import TOLERANCE, bootstrap, galleries, ranks
 from xmodal.model import Embeddings
+
+MEASURES = ("nDCG@10", "mAP", "R-precision")
 
 
 def relevant(retrieved: np.ndarray, features: FeatureSet) -> np.ndarray:
@@ -37,6 +42,56 @@ def chance_precision(features: FeatureSet, chunk: int = 1024) -> np.ndarray:
         for start in range(0, len(features), chunk)
     ]
     return np.concatenate(parts)
+
+
+def label_scores(similarity: Tensor, shared: Tensor, k: int = 10) -> Tensor:
+    """Return nDCG@k, average precision and R-precision of each query: float64, (queries, 3).
+
+    Of the ``similarity``, float32, to each item, and whether a label is ``shared``: (queries,
+    items). They are means over all orders of ties, which are neighbours closer than `TOLERANCE`
+    (McSherry & Najork, 2008); NaN where nothing is shared.
+    """
+    value, order = similarity.sort(dim=1, descending=True)
+    gain, place = shared.gather(1, order).double(), torch.arange(1, 1 + shared.shape[1]).double()
+    tie = pad(-value.diff(dim=1) > TOLERANCE, (1, 0)).cumsum(dim=1)  # the number of each item's
+    size, hits = (torch.zeros_like(gain).scatter_add(1, tie, x) for x in (gain * 0 + 1, gain))
+    first, before = ((x.cumsum(dim=1) - x).gather(1, tie) for x in (size, hits))
+    chance = (hits / size).gather(1, tie)  # that a relevant item comes to this place
+    others = ((hits - 1) / (size - 1).clamp(min=1)).gather(1, tie)  # the same of the rest of a tie
+    precision = (before + 1 + (place - 1 - first) * others) / place
+    total, discount = gain.sum(dim=1), (place <= k) / (place + 1).log2()
+    last = total.long().clamp(min=1) - 1
+    ndcg = chance @ discount / discount.cumsum(dim=0)[last]
+    found = chance.cumsum(dim=1).gather(1, last[:, None])[:, 0]
+    scores = torch.stack([ndcg, (chance * precision).sum(dim=1) / total, found / total], dim=1)
+    return scores.where(total[:, None] > 0, torch.nan)
+
+
+def relevance_frame(
+    embedded: Embeddings, labels: sparse.csr_array, sizes: Sequence[int], seed: int, resamples: int
+) -> pd.DataFrame:
+    """Score retrieval by shared labels within the galleries that `rank_frame` draws.
+
+    Queries without labels are left out; a query's own clip counts like any other. Columns
+    direction, gallery, queries, measure (of `MEASURES`), value, low, high (percent; 95% interval).
+    """
+    lines = []
+    for (direction, query, items), size in product(directions(embedded), sizes):
+        parts = []
+        for members in galleries(len(query), size, seed):
+            for rows in members.split(max(1, 2**22 // size)):
+                shared = (labels[rows.numpy()] @ labels[members.numpy()].T).toarray() > 0
+                parts.append(label_scores(query[rows] @ items[members].T, torch.from_numpy(shared)))
+        scores = 100 * torch.cat(parts)
+        scores = scores[~scores.isnan().any(dim=1)]
+        mean = scores.mean(dim=0)
+        bounds = bootstrap(scores, resamples) if len(scores) else (mean, mean)
+        for name, values in zip(
+            MEASURES, torch.stack([mean, *bounds], dim=1).tolist(), strict=True
+        ):
+            lines.append((direction, size, len(scores), name, *values))
+    columns = "direction gallery queries measure value low high"
+    return pd.DataFrame(lines, columns=columns.split())
 
 
 def most_frequent(labels: sparse.csr_array, most: int) -> np.ndarray:
