@@ -17,7 +17,7 @@ from xmodal.cli import COMMANDS, CommandLine
 from xmodal.config import StageConfig
 from xmodal.data.prepare import PrepareConfig
 from xmodal.data.sample import SampleConfig
-from xmodal.evaluation.measure import MeasureConfig
+from xmodal.evaluation.measure import CompareConfig, MeasureConfig
 from xmodal.evaluation.recall import RANKS, EvaluateConfig
 from xmodal.media.extract import ExtractConfig
 from xmodal.search_options import ExportConfig, IndexConfig, SearchConfig
@@ -30,7 +30,7 @@ Call = Callable[..., tuple[int, str, str]]
 CONFIGS: dict[str, type[StageConfig]] = {
     **{"sample": SampleConfig, "prepare": PrepareConfig, "inspect": InspectConfig},
     **{"train": TrainConfig, "evaluate": EvaluateConfig},
-    **{"measure": MeasureConfig},
+    **{"measure": MeasureConfig, "compare": CompareConfig},
     **{"index": IndexConfig, "search": SearchConfig, "export": ExportConfig},
     **{"extract": ExtractConfig, "download": DownloadConfig, "resolve": ResolveConfig},
 }
@@ -151,6 +151,7 @@ def test_some_options_have_no_name_or_two():
         (["evaluate", "a", "--galleries", "0"], "galleries.0"),
         (["measure", "--visual", "a.npy"], "--audio"),
         (["measure", "nowhere.npz", "--out", "b"], "nowhere"),
+        (["compare", "a", "b"], "measure"),
         (["prepare"], "--shards"),
         (["compatibility", "a"], "REFERENCE"),
         (["search", "yt8m-recipe", "--video", "a", "--file", "b"], "one query"),
@@ -205,7 +206,7 @@ def test_evaluation_prints_a_line_a_split_direction_and_gallery(
     assert [tuple(line[:3]) for line in lines] == list(expected)
 
 
-def test_ready_made_embeddings_are_measured(call: Call, tmp_path: Path):
+def test_ready_made_embeddings_are_measured_and_compared(call: Call, tmp_path: Path):
     rows = np.random.default_rng(0).normal(size=(3, 40, 4))
     for name, side in zip("abc", rows, strict=True):
         np.save(tmp_path / f"{name}.npy", rows[0] + side)
@@ -231,6 +232,10 @@ def test_ready_made_embeddings_are_measured(call: Call, tmp_path: Path):
         assert {"chance", "shuffled", "one"} == {line[0] for line in lines[8:]}
     status, out, err = call("measure", *files)  # without labels
     assert (status, err, out.splitlines()[0].split()[-1]) == (0, "", "R@10")
+    status, out, _ = call("compare", tmp_path / "b", tmp_path / "c", "--resamples", 10)
+    head, *lines = [line.split() for line in out.splitlines()]
+    assert status == 0 and head[3:] == ["measure", "a", "b", "difference", "low", "high", "p"]
+    assert len(lines) == 2 * 3 * 4
 
 
 def test_compatibility_compares_own_features_with_a_feature_set(

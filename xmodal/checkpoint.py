@@ -17,7 +17,7 @@ TRAINING_VERSION = 1
 SHIPPED = Path(__file__).parent / "weights"  # that come with the package, a folder a run
 WEIGHTS = "model.safetensors"  # those with the best validation recall
 SCALE = ".scale"  # of weights that are stored in 8 bits: a factor for each row
-REPLACED = ("result.json", "recall.csv", "checkpoint", "history.jsonl", WEIGHTS)  # by another run
+REPLACED = ("result.json", "recall.csv", "ranks.parquet", "checkpoint", "history.jsonl", WEIGHTS)
 #: Settings that say how far a training goes, or where it is, and leave its course as it is.
 SAME_COURSE = {"features", "out", "steps", "passes", "patience", "overwrite", "progress"}
 GONE = {"readers", "gather_negatives"}  # settings of earlier versions, still in some config.json

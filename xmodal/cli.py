@@ -153,6 +153,13 @@ def measure(line: CommandLine) -> None:
     print("\n" + controls.add_prefix("R@").reset_index().to_string(index=False))
 
 
+def compare(line: CommandLine) -> None:
+    """Test on the same queries whether two systems differ in recall and median rank."""
+    from xmodal.evaluation.measure import CompareConfig, compare
+
+    print(compare(line.read(CompareConfig, "a", "b")).round(3).to_string(index=False))
+
+
 def index(line: CommandLine) -> None:
     """Embed clips once, to be searched at once: writes the index of a run, or changes it."""
     from xmodal.search_options import IndexConfig
@@ -235,7 +242,8 @@ def resolve(line: CommandLine) -> None:
 COMMANDS = {
     command.__name__: command
     for command in (
-        *(sample, prepare, inspect, train, evaluate, measure, index, search, info, export),
+        *(sample, prepare, inspect, train, evaluate, measure, compare),
+        *(index, search, info, export),
         *(extract, compatibility, download, resolve),
     )
 }

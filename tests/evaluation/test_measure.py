@@ -1,4 +1,4 @@
-"""Scores by label by hand; files as other programs read them."""
+"""Scores by label and tests of a difference by hand; files as other programs read them."""
 
 import itertools
 import math
@@ -14,7 +14,7 @@ from sklearn.metrics import average_precision_score, ndcg_score
 from torchmetrics.functional.retrieval import retrieval_r_precision
 
 from xmodal.config import InputError
-from xmodal.evaluation.measure import MeasureConfig, measure
+from xmodal.evaluation.measure import CompareConfig, MeasureConfig, compare, measure, paired
 from xmodal.evaluation.recall import AUDIO_TO_VIDEO, RANKS, recall_frame
 from xmodal.evaluation.relevance import MEASURES, label_scores, relevance_frame
 from xmodal.model import Embeddings
@@ -162,3 +162,70 @@ def test_embeddings_that_do_not_fit_are_refused_before_anything_is_written(tmp_p
         with pytest.raises(InputError, match=word):
             measure(MeasureConfig(**files, run=tmp_path / "run", out=tmp_path / "out"))
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+# --- two systems ---------------------------------------------------------------------------------
+
+
+def test_a_small_test_is_exact_by_hand():
+    """A finds all three at once; B second.
+
+    Of the 8 swaps two leave R@1 as far apart: none and all. Of three ranks the median is always
+    one system's 1 and the other's 2, and within five results there is no difference.
+    """
+    hits = np.array([[100.0, 0], [100, 100], [100, 100]])
+    ranks = np.array([1.0, 2])
+    both = np.stack([np.tile([*hits[:, i], ranks[i]], (3, 1)) for i in range(2)])
+    found = paired(both, resamples=8, seed=0).set_index("measure")
+    assert found["difference"].tolist() == [100, 0, 0, -1]
+    assert found["p"].tolist() == [2 / 8, 1, 1, 1]
+    assert found.loc["R@1", ["a", "b", "low", "high"]].tolist() == [100, 0, 100, 100]
+
+
+def test_an_interval_is_that_of_the_paired_queries():
+    """A finds all that B does and every tenth query more: how hard queries are does not matter."""
+    easy, more = np.arange(1000) % 2 == 0, np.arange(1000) % 10 == 1
+    sides = [np.stack([100.0 * x] * 3 + [2.0 - x], axis=1) for x in (easy | more, easy)]
+    found = paired(np.stack(sides), resamples=400, seed=0).set_index("measure").loc["R@1"]
+    deviation = 100 * math.sqrt(0.1 * 0.9 / 1000)
+    assert [found["low"], found["high"]] == pytest.approx(
+        [10 - 1.96 * deviation, 10 + 1.96 * deviation], abs=0.4
+    )
+    assert found["p"] == 1 / 401
+
+
+def measured(folder: Path, name: str, **changes: Any) -> Path:
+    files = leave_embeddings(folder, seed=changes.pop("system", 0), n=changes.pop("n", 30))
+    measure(MeasureConfig(**files, galleries=[10], resamples=2, out=folder / name, **changes))
+    return folder / name
+
+
+def test_swapping_the_systems_negates_the_difference(tmp_path: Path):
+    a, b = (measured(tmp_path, f"system{i}", system=i) for i in (0, 1))
+    one, other = (compare(CompareConfig(a=x, b=y, resamples=99)) for x, y in ((a, b), (b, a)))
+    assert len(one) == 2 * 2 * 4 and one["difference"].abs().max() > 0
+    swapped = {"a": other["b"], "b": other["a"], "difference": -other["difference"]}
+    swapped |= {"low": -other["high"], "high": -other["low"]}
+    pd.testing.assert_frame_equal(one, other.assign(**swapped))
+    assert ((one["low"] <= one["difference"]) & (one["difference"] <= one["high"])).all()
+    recall = pd.read_csv(a / "recall.csv").set_index(["direction", "gallery", "k"])["recall"]
+    for line in one[one["measure"] != "median rank"].to_dict("records"):
+        expected = recall[line["direction"], line["gallery"], int(line["measure"][2:])]
+        assert line["a"] == pytest.approx(expected)
+    same = compare(CompareConfig(a=a / RANKS, b=a, resamples=9))
+    assert same["difference"].eq(0).all() and same["p"].eq(1).all()
+
+
+def test_ranks_of_other_clips_or_galleries_are_refused(tmp_path: Path):
+    ours = measured(tmp_path, "ours")
+    damaged = tmp_path / "damaged.parquet"
+    damaged.write_bytes(b"PAR1")
+    for other, word in (
+        (measured(tmp_path, "seed", seed=1), "--seed"),
+        (measured(tmp_path, "more", n=31), "clips"),
+        (measured(tmp_path, "without", n=20), "clips"),
+        (damaged, "damaged"),
+        (tmp_path / "nowhere", "nowhere"),
+    ):
+        with pytest.raises(InputError, match=word):
+            compare(CompareConfig(a=ours, b=other))

@@ -1,7 +1,9 @@
-"""Score ready-made embeddings of any system."""
+"""Score ready-made embeddings of any system, and compare two systems on the same queries."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,14 +12,17 @@ from pydantic import Field
 from scipy import sparse
 from torch.nn.functional import normalize
 
-from xmodal.config import InputError
+from xmodal.config import InputError, StageConfig
 from xmodal.data.features import label_rows
 from xmodal.data.pairs import NAMES, read_pairs, sparse_labels
 from xmodal.evaluation import recall
 from xmodal.evaluation.controls import controls_frame
 from xmodal.evaluation.relevance import relevance_frame
 from xmodal.files import atomic, locked
+from xmodal.metrics import Ranks
 from xmodal.model import Embeddings
+
+TOLD_APART = ["split", "direction", "gallery"]
 
 
 class MeasureConfig(recall.RankingConfig):
@@ -89,3 +94,78 @@ def qrel_lines(ids: np.ndarray, labels: sparse.csr_array) -> Iterator[str]:
         for row, clip in enumerate(ids):
             for other in (labels[[row]] @ labels.T).tocsr().indices:
                 yield f"{asked}:{clip} 0 {found}:{ids[other]} 1\n"
+
+
+class CompareConfig(StageConfig):
+    """Whose ranks are compared, and how often they are drawn."""
+
+    a: Path = Field(description="Folder of ranks: an evaluated run, or what was measured to")
+    b: Path = Field(description="The other; a difference is A less B")
+    resamples: int = Field(1000, gt=0, description="Resamples of the bootstrap, and of the test")
+    seed: int = Field(0, ge=0, description="Seed that draws them")
+
+
+def compare(config: CompareConfig) -> pd.DataFrame:
+    """Test whether two systems differ on the same queries, among the same candidates.
+
+    InputError if there are no ranks, or those of other clips or galleries.
+
+    Returns
+    -------
+    DataFrame
+        A line a split, direction, gallery and measure (R@K in percent, median rank): a, b,
+        difference (a less b), low, high (95% interval; a bootstrap draws the queries), and p of the
+        permutation test, two-sided, that swaps the systems query by query; exact if there are no
+        more swaps than ``resamples``.
+    """
+    a, b = (dict(list(read_ranks(path).groupby(TOLD_APART))) for path in (config.a, config.b))
+    common = [key for key in a if key in b]
+    if not common or any(a[key]["clip"].tolist() != b[key]["clip"].tolist() for key in common):
+        raise InputError(
+            f"{config.a} and {config.b} rank other clips, or in other galleries: measure both on "
+            "the same clips, with the same --galleries and --seed"
+        )
+    both = {key: np.stack([scores(a[key]), scores(b[key])]) for key in common}
+    parts = {key: paired(both[key], config.resamples, config.seed) for key in common}
+    return pd.concat(parts, names=TOLD_APART).droplevel(-1).reset_index()
+
+
+def read_ranks(path: Path) -> pd.DataFrame:
+    """Read the ranks in a folder, or a file; InputError if there are none."""
+    file = path / recall.RANKS if path.is_dir() else path
+    try:
+        return pd.read_parquet(file, columns=[*TOLD_APART, "clip", *Ranks._fields])
+    except Exception as error:  # Arrow raises some ten kinds for a damaged file
+        leave = "`xmodal evaluate` leaves them, and so does `xmodal measure` with --out"
+        raise InputError(f"{file}: cannot be read as ranks; {leave}") from error
+
+
+def scores(ranked: pd.DataFrame) -> np.ndarray:
+    """Return each query's hits, in percent, at each K, and its rank: (queries, 4)."""
+    ranks = Ranks(*(torch.from_numpy(ranked[name].to_numpy(np.int64)) for name in Ranks._fields))
+    hits = (100 * ranks.hits(k) for k in recall.KS)
+    return torch.stack([*hits, ranks.average()], dim=1).double().numpy()
+
+
+def summary(both: np.ndarray) -> np.ndarray:
+    """Return R@K and the median rank of two systems, (2, 4), from their scores."""
+    return np.column_stack([both[..., :-1].mean(axis=1), np.median(both[..., -1], axis=1)])
+
+
+def paired(both: np.ndarray, resamples: int, seed: int) -> pd.DataFrame:
+    """Compare the scores of two systems, (2, queries, 4), as `compare` says."""
+    rng, queries = np.random.default_rng(seed), both.shape[1]
+    drawn = (both[:, rng.integers(queries, size=queries)] for _ in range(resamples))
+    swaps: Iterable[Any] = (rng.integers(2, size=queries) for _ in range(resamples))
+    if every := 2**queries <= resamples:
+        swaps = product((0, 1), repeat=queries)
+    swapped = (both[[swap, np.subtract(1, swap)], range(queries)] for swap in swaps)
+    found, resampled, chance = (
+        np.array([np.subtract(*summary(one)) for one in some]) for some in ([both], drawn, swapped)
+    )
+    low, high = np.quantile(resampled, [0.025, 0.975], axis=0)
+    extreme = (np.abs(chance) >= np.abs(found) - 1e-9).sum(axis=0)
+    p = (extreme + (not every)) / (len(chance) + (not every))  # what is observed is a swap, too
+    columns = {**dict(zip("ab", summary(both), strict=True)), "difference": found[0]}
+    measures = [*(f"R@{k}" for k in recall.KS), "median rank"]
+    return pd.DataFrame({"measure": measures, **columns, "low": low, "high": high, "p": p})
