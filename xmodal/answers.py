@@ -11,7 +11,7 @@ import pandas as pd
 from xmodal.checkpoint import RunFolder, find_run, load_run
 from xmodal.config import InputError
 from xmodal.files import atomic, files_below, locked
-from xmodal.search import DISTINCT, NOTE, SIDE_OF, SIDES, open_gallery
+from xmodal.search import DISTINCT, NOTE, Gallery, SIDE_OF, SIDES, open_gallery
 from xmodal.search_options import SearchConfig
 
 
@@ -35,7 +35,7 @@ def answer(config: SearchConfig) -> pd.DataFrame:
     elif config.features:
         features = read_query(config.features)
     elif config.file:
-        names, features = embed_files(config)
+        names, features = embed_files(gallery, config)
     found = gallery.search(
         **asked,
         k=config.k,
@@ -94,7 +94,7 @@ def read_query(path: Path) -> np.ndarray:
         raise InputError(f"{path}: cannot be read as an .npy array of features") from error
 
 
-def embed_files(config: SearchConfig) -> tuple[list[str], np.ndarray]:
+def embed_files(gallery: Gallery, config: SearchConfig) -> tuple[list[str], np.ndarray]:
     """Return the names and the features of media files; one that cannot be used is told.
 
     InputError if none can be used.
@@ -102,7 +102,8 @@ def embed_files(config: SearchConfig) -> tuple[list[str], np.ndarray]:
     from xmodal.media.encoders import open_encoders
     from xmodal.media.extract import KINDS, embed_file
 
-    encoders = open_encoders(config.encoders, config.encoder_files)
+    needed = RunFolder(gallery.run).encoder()
+    encoders = open_encoders(config.encoders, config.encoder_files, needed)
     paths = [
         path
         for given in config.file

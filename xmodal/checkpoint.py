@@ -8,6 +8,7 @@ from typing import Any
 from safetensors.torch import load_file, save
 
 from xmodal.config import InputError, TrainConfig, validated
+from xmodal.data.schema import AUDIO_DIM, VISUAL_DIM
 from xmodal.files import atomic, digest, recover, remove, replace, require_empty
 from xmodal.model import JointEmbedding
 
@@ -58,6 +59,12 @@ class RunFolder:
         """Return the settings of the run."""
         stored = self.read("config.json", "config", "sizes")["config"]
         return validated(TrainConfig, {name: stored[name] for name in stored if name not in GONE})
+
+    def encoder(self) -> str:
+        """Return what made the features it takes, or ""; by their sizes, YouTube-8M's are known."""
+        stored = self.read("config.json", "sizes")
+        yt8m = stored["sizes"].items() >= {"visual_dim": VISUAL_DIM, "audio_dim": AUDIO_DIM}.items()
+        return stored.get("encoder", "yt8m" if yt8m else "")
 
     def state(self) -> dict[str, Any]:
         """Return where the last checkpoint stands."""

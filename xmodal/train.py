@@ -56,9 +56,10 @@ def train(config: TrainConfig, watch: Watch = None) -> dict[str, Any]:
     with locked(config.out) if main else nullcontext(), reproducible():
         if main:
             validation = open_features(config.features, "validation")
+            own = {"encoder": batches.features.encoder} if batches.features.encoder else {}
             data = {"data": batches.features.fingerprint, "validation_data": validation.fingerprint}
             arithmetic = f"{accelerator.mixed_precision} {accelerator.num_processes}"
-            identity = {"version": TRAINING_VERSION, "sizes": batches.sizes, **data}
+            identity = {"version": TRAINING_VERSION, "sizes": batches.sizes, **data, **own}
             folder.claim({**identity, "arithmetic": arithmetic}, config)
         accelerator.wait_for_everyone()
         if not (config.out / "result.json").exists():

@@ -49,8 +49,8 @@ class FeatureSet:
         By class index; empty if nothing is labelled.
     fingerprint
         SHA-256 of the contents.
-    source, split
-        What the data is called, and which split of it this is.
+    source, split, encoder
+        What the data is called, which split of it this is, and what embedded own media, if known.
     """
 
     visual: np.ndarray
@@ -61,6 +61,7 @@ class FeatureSet:
     fingerprint: str
     source: str
     split: str
+    encoder: str = ""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -106,7 +107,8 @@ def open_features(folder: str | os.PathLike[str], split: str) -> FeatureSet:
         fingerprint = manifest["splits"][split]["fingerprint"]
     except Exception:  # numpy raises some ten kinds for a damaged file
         raise InputError(f"{folder}: the {split} split is damaged; prepare it again.") from None
-    return FeatureSet(*arrays, label_names, fingerprint, manifest["source"], split)
+    about = (fingerprint, manifest["source"], split, manifest.get("encoder", ""))
+    return FeatureSet(*arrays, label_names, *about)
 
 
 def map_clips(

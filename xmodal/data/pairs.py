@@ -17,7 +17,7 @@ from scipy.sparse.csgraph import connected_components
 from xmodal.config import InputError
 from xmodal.data.features import SPLITS, UNPAIRED, read_chunks, row_hashes
 
-NAMES = ("visual", "audio", "ids", "labels", "group", "split")
+NAMES = ("visual", "audio", "ids", "labels", "group", "split", "encoder")
 
 
 class Pairs(NamedTuple):
@@ -25,7 +25,8 @@ class Pairs(NamedTuple):
 
     ``visual`` (n, V) and ``audio`` (n, A) are floats of any two lengths, a row all NaN where a clip
     lacks the modality; ``ids`` are n different texts, ``group`` n numbers or texts, such as the
-    film that a clip is cut from. ``split`` is the name of each clip's split, if that is given.
+    film that a clip is cut from. ``split`` names each clip's split, and ``encoder`` what made the
+    features, if that is given.
     """
 
     visual: np.ndarray
@@ -34,6 +35,7 @@ class Pairs(NamedTuple):
     labels: list[list[str]]
     group: np.ndarray
     split: np.ndarray | None = None
+    encoder: str = ""
 
     @property
     def label_names(self) -> list[str]:
@@ -63,13 +65,17 @@ def read_pairs(path: Path | None, files: Mapping[str, Path] = {}) -> Pairs:
 
     ``files`` hold arrays by name, instead or in place of its own: as ``.npy``, or a text a line. It
     holds the arrays ``visual`` and ``audio`` and, if wanted, ``ids`` (else the rows' numbers),
-    ``labels`` (texts, several in one joined by ``|``; in Parquet also lists), ``group`` and
-    ``split``. InputError if it cannot be read, the arrays do not fit each other, an id occurs
-    twice, or a feature is infinite or in part NaN.
+    ``labels`` (texts, several in one joined by ``|``; in Parquet also lists), ``group``, ``split``
+    and ``encoder`` (one text). InputError if it cannot be read, the arrays do not fit each other,
+    an id occurs twice, or a feature is infinite or in part NaN.
     """
     try:
         arrays = {} if path is None else _read(path)
         arrays |= {name: _array(file) for name, file in files.items()}
+        encoder = str(np.ravel(arrays.pop("encoder", ""))[0])
+        for name in NAMES[:2]:
+            if name not in arrays:
+                raise ValueError(f"no array is called {name}; there are {', '.join(arrays)}")
         visual, audio = (_features(name, arrays[name]) for name in NAMES[:2])
         clips = len(visual)
         for name, values in arrays.items():
@@ -85,7 +91,7 @@ def read_pairs(path: Path | None, files: Mapping[str, Path] = {}) -> Pairs:
     except Exception as error:  # numpy and Arrow raise some ten kinds for a damaged file
         told = path or " and ".join(map(str, files.values()))
         raise InputError(f"{told}: cannot be read as paired features: {error}.") from error
-    return Pairs(visual, audio, ids, labels, group, split)
+    return Pairs(visual, audio, ids, labels, group, split, encoder)
 
 
 def _array(file: Path) -> np.ndarray:

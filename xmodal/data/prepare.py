@@ -97,7 +97,7 @@ def prepare(config: PrepareConfig) -> dict[str, Any]:
         the set was made from), ``fingerprint`` (SHA-256 of its contents), per split under
         ``splits`` ``clips``, ``labels``, ``dropped``, ``fingerprint`` and ``shards`` (``name``,
         ``records``, ``release`` and the ``clips`` that stay), and of paired features the ``sizes``
-        of both modalities.
+        of both modalities and, if it is known, their ``encoder``.
 
     Raises
     ------
@@ -230,11 +230,12 @@ def _prepare_pairs(config: PrepareConfig) -> dict[str, Any]:
     left = {"evaluation_clips", "validation_clips"} - config.model_fields_set
     fewer = {name: min(fifth, getattr(config, name)) for name in left}
     config = config.model_copy(update=fewer)
-    texts = [some.astype(str) for some in pairs[4:] if some is not None]
+    texts = [some.astype(str) for some in pairs[4:6] if some is not None]
     found = [_digest(*pairs[:3], *texts), pairs.labels]
     sizes = [values.shape[1] for values in pairs[:2]]
     label_names = pairs.label_names
-    manifest = _begin(config, label_names, found, sizes=sizes)
+    noted = {"encoder": pairs.encoder} if pairs.encoder else {}
+    manifest = _begin(config, label_names, found, sizes=sizes, **noted)
     if "splits" in manifest:
         return manifest
     wanted = {"evaluation": config.evaluation_clips, "validation": config.validation_clips}

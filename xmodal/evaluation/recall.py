@@ -160,14 +160,19 @@ def embed_run(run: Path, features: FeatureSet) -> Embeddings:
 
 
 def require_fit(run: Path | str, features: FeatureSet) -> None:
-    """Make sure that a run was trained on features of a split's sizes; InputError if it was not."""
-    sizes = RunFolder(find_run(run)).read("config.json")["sizes"]
+    """Make sure that a run was trained on features of a split's sizes, made by the same encoders.
+
+    InputError if it was not; encoders that are not known of one of the two do not count.
+    """
+    folder = RunFolder(find_run(run))
+    sizes, encoder = folder.read("config.json")["sizes"], folder.encoder()
     wanted = (sizes["visual_dim"], sizes["audio_dim"])
     found = (features.visual.shape[1], features.audio.shape[1])
-    if wanted != found:
+    if wanted != found or (features.encoder and encoder not in ("", features.encoder)):
+        made, others = (f" of {name}" if name else "" for name in (encoder, features.encoder))
         raise InputError(
-            f"{run} was trained on features of sizes {wanted}, this split has {found}: "
-            "use the feature set that it was trained on"
+            f"{run} was trained on features of sizes {wanted}{made}, this split has {found}"
+            f"{others}: use the feature set that it was trained on"
         )
 
 

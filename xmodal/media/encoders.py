@@ -28,11 +28,21 @@ class Encoders(NamedTuple):
     audio: Callable[[Iterable[np.ndarray]], np.ndarray]
 
 
-def open_encoders(name: Literal["packaged", "yt8m"], files: Path | None = None) -> Encoders:
+KNOWN = {
+    "packaged": "the packaged encoders (EfficientNet-Lite0, 1,280 numbers; aiSFX, 512)",
+    "yt8m": "YouTube-8M's encoders (Inception, 1,024 numbers; VGGish, 128)",
+}
+
+
+def open_encoders(
+    name: Literal["packaged", "yt8m"], files: Path | None = None, needed: str = ""
+) -> Encoders:
     """Load ``packaged`` encoders, or ``yt8m``: YouTube-8M's own, from a folder of ``files``.
 
-    InputError if a package or a file is missing, or a file is not the one it should be.
+    InputError if a package or a file is missing, a file is not the one it should be, or these are
+    not the encoders that are ``needed``.
     """
+    require(name, needed)
     if name == "packaged":
         return packaged()
     from xmodal.media.yt8m import open_yt8m
@@ -40,6 +50,17 @@ def open_encoders(name: Literal["packaged", "yt8m"], files: Path | None = None) 
     if files is None:
         raise InputError("YouTube-8M's encoders need the folder of files that docs/media.md lists.")
     return open_yt8m(files)
+
+
+def require(name: str, needed: str) -> None:
+    """Refuse encoders other than those that are needed, if any are."""
+    if needed not in ("", name):
+        option = f"--encoders {needed}" if needed in KNOWN else "other encoders"
+        option += " --encoder-files FOLDER" if needed == "yt8m" else ""
+        raise InputError(
+            f"the features searched are of {KNOWN.get(needed, needed)}, and the file's would be of "
+            f"{KNOWN.get(name, name)}: choose the former with {option} (see docs/media.md)."
+        )
 
 
 def packaged() -> Encoders:
