@@ -159,6 +159,7 @@ def test_some_options_have_no_name_or_two():
         (["search", "yt8m-recipe", "--ids", "missing.txt"], "missing.txt"),
         (["search", "yt8m-recipe", "--video", "ZTcb", "--out", "a.doc"], "a.doc"),
         (["search", "yt8m-recipe", "--file", "b"], "YouTube-8M"),
+        (["search", "yt8m-recipe", "--file", "b", "--visual-model", "m/n"], "--audio-model"),
     ],
 )
 def test_bad_input_is_told_in_one_line(

@@ -28,7 +28,7 @@ TORCH = "torch==2.13.0"
 """The one version of torch that the locks have a build for the CPU of."""
 OF_OTHERS = ["adjustText", "av", "faiss", "IPython", "ipykernel", "jupyterlab", "matplotlib"]
 OF_OTHERS += ["nbformat", "numba", "papermill", "seaborn", "sklearn", "snakemake", "tabulate"]
-OF_OTHERS += ["umap", "xmodal_suite"]
+OF_OTHERS += ["transformers", "umap", "xmodal_suite"]
 """What the suite and the extras import, and the library does without."""
 COMMANDS = [
     "search yt8m-recipe --label guitar",

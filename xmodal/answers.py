@@ -11,7 +11,7 @@ import pandas as pd
 from xmodal.checkpoint import RunFolder, find_run, load_run
 from xmodal.config import InputError
 from xmodal.files import atomic, files_below, locked
-from xmodal.search import DISTINCT, NOTE, Gallery, SIDE_OF, SIDES, open_gallery
+from xmodal.search import DISTINCT, NOTE, SIDE_OF, SIDES, Gallery, open_gallery
 from xmodal.search_options import SearchConfig
 
 
@@ -102,8 +102,8 @@ def embed_files(gallery: Gallery, config: SearchConfig) -> tuple[list[str], np.n
     from xmodal.media.encoders import open_encoders
     from xmodal.media.extract import KINDS, embed_file
 
-    needed = RunFolder(gallery.run).encoder()
-    encoders = open_encoders(config.encoders, config.encoder_files, needed)
+    models, needed = (config.visual_model, config.audio_model), RunFolder(gallery.run).encoder()
+    encoders = open_encoders(config.encoders, config.encoder_files, models, needed)
     paths = [
         path
         for given in config.file

@@ -38,6 +38,8 @@ class SearchConfig(StageConfig):
     file: tuple[Path, ...] = Field((), description="Videos, sounds, pictures, or folders of them")
     encoders: Literal["packaged", "yt8m"] = Field("packaged", description="Encoders of the files")
     encoder_files: Path | None = Field(None, description="Folder with the files that yt8m needs")
+    visual_model: str | None = Field(None, description="Instead: Hugging Face model of pictures")
+    audio_model: str | None = Field(None, description="With it: one of sound, by id or folder")
     find: Find = Field("audio", description="What is found, unless --video or --audio says it")
     k: int = Field(10, gt=0, description="Number of items to find for each query")
     where: tuple[str, ...] = Field(

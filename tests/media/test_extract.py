@@ -119,7 +119,7 @@ def test_a_folder_without_media_is_refused(tmp_path: Path):
 
 
 def test_the_command(folder: Path, call: Callable, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(module, "open_encoders", lambda name, files: SIMPLE._replace(name=name))
+    monkeypatch.setattr(module, "open_encoders", lambda name, *_: SIMPLE._replace(name=name))
     out = folder.parent / "made" / "features.npz"
     status, told, _ = call("extract", folder, "--out", out, "--encoders", "packaged")
     assert status == 0 and told.startswith(f"{out}: 4 clips, 2 ") and out.exists()

@@ -35,13 +35,25 @@ KNOWN = {
 
 
 def open_encoders(
-    name: Literal["packaged", "yt8m"], files: Path | None = None, needed: str = ""
+    name: Literal["packaged", "yt8m"],
+    files: Path | None = None,
+    models: tuple[str | None, str | None] = (None, None),
+    needed: str = "",
 ) -> Encoders:
     """Load ``packaged`` encoders, or ``yt8m``: YouTube-8M's own, from a folder of ``files``.
 
-    InputError if a package or a file is missing, a file is not the one it should be, or these are
-    not the encoders that are ``needed``.
+    Two Hugging Face ``models``, of pictures and of sound, take their place; see `open_hub`.
+    InputError if something is missing or not what it should be, or other encoders are ``needed``.
     """
+    visual, audio = models
+    if visual or audio:
+        if not (visual and audio):
+            raise InputError("two models are needed: give both --visual-model and --audio-model.")
+        if needed in KNOWN:  # two models are neither: nothing is to be fetched
+            require(f"{visual} + {audio}", needed)
+        from xmodal.media.hub import open_hub
+
+        return open_hub(visual, audio, needed)
     require(name, needed)
     if name == "packaged":
         return packaged()
@@ -55,7 +67,7 @@ def open_encoders(
 def require(name: str, needed: str) -> None:
     """Refuse encoders other than those that are needed, if any are."""
     if needed not in ("", name):
-        option = f"--encoders {needed}" if needed in KNOWN else "other encoders"
+        option = f"--encoders {needed}" if needed in KNOWN else "--visual-model and --audio-model"
         option += " --encoder-files FOLDER" if needed == "yt8m" else ""
         raise InputError(
             f"the features searched are of {KNOWN.get(needed, needed)}, and the file's would be of "

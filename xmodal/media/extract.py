@@ -33,6 +33,8 @@ class ExtractConfig(StageConfig):
         "packaged", description="packaged: nothing to download; yt8m: YouTube-8M's own"
     )
     files: Path | None = Field(None, description="Folder with the files that yt8m needs")
+    visual_model: str | None = Field(None, description="Instead: Hugging Face model of pictures")
+    audio_model: str | None = Field(None, description="With it: one of sound, by id or folder")
     skip: tuple[str, ...] = Field((), description="Names to leave out, as patterns such as *_desc*")
     paired: bool = Field(False, description="Keep only clips with both pictures and sound")
     apart: bool = Field(True, description="Let no two splits share a folder, for a fair measure")
@@ -72,7 +74,8 @@ def extract(config: ExtractConfig, encoders: Encoders | None = None) -> Extracte
     """
     clips, skipped = find_media(config)
     optional("av")  # without it, every file would be called broken
-    encoders = encoders or open_encoders(config.encoders, config.files)
+    models = config.visual_model, config.audio_model
+    encoders = encoders or open_encoders(config.encoders, config.files, models)
     vectors: dict[str, dict[str, np.ndarray]] = {modality: {} for modality in MODALITIES}
     with locked(config.out):
         for clip, files in tqdm(clips.items(), "embedding", unit="clip", disable=None):
