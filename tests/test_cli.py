@@ -19,6 +19,7 @@ from xmodal.data.prepare import PrepareConfig
 from xmodal.data.sample import SampleConfig
 from xmodal.evaluation.measure import CompareConfig, MeasureConfig
 from xmodal.evaluation.recall import RANKS, EvaluateConfig
+from xmodal.explorer import ExplorerConfig
 from xmodal.media.extract import ExtractConfig
 from xmodal.search_options import ExportConfig, IndexConfig, SearchConfig
 from xmodal.train import TrainConfig, train
@@ -32,6 +33,7 @@ CONFIGS: dict[str, type[StageConfig]] = {
     **{"train": TrainConfig, "evaluate": EvaluateConfig},
     **{"measure": MeasureConfig, "compare": CompareConfig},
     **{"index": IndexConfig, "search": SearchConfig, "export": ExportConfig},
+    **{"explorer": ExplorerConfig},
     **{"extract": ExtractConfig, "download": DownloadConfig, "resolve": ResolveConfig},
 }
 

@@ -19,7 +19,7 @@ ORDER = [
     {"evaluation"},
     {"search"},
     {"youtube8m", "media"},
-    {"answers"},
+    {"answers", "explorer"},
     {"cli"},
     {"__main__"},
 ]

@@ -200,6 +200,13 @@ def export(line: CommandLine) -> None:
     print(export(config))
 
 
+def explorer(line: CommandLine) -> None:
+    """Make a page that shows the clips of an index on a map, searches them and plays them."""
+    from xmodal.explorer import ExplorerConfig, write_page
+
+    print(write_page(line.read(ExplorerConfig, "run", out="o")))
+
+
 def extract(line: CommandLine) -> None:
     """Embed your own videos, pictures and sounds, and write their features to one file."""
     from xmodal.media.extract import ExtractConfig, extract
@@ -243,7 +250,7 @@ COMMANDS = {
     command.__name__: command
     for command in (
         *(sample, prepare, inspect, train, evaluate, measure, compare),
-        *(index, search, info, export),
+        *(index, search, info, export, explorer),
         *(extract, compatibility, download, resolve),
     )
 }

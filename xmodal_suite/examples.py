@@ -11,7 +11,6 @@ from xmodal.evaluation.recall import directions, nearest
 from xmodal.evaluation.relevance import most_frequent
 from xmodal.metrics import ranks
 from xmodal.model import Embeddings
-from xmodal_suite.space import frequent_labels
 
 SHOWN = 3
 """Items shown for each query, the nearest first; our choice, the paper shows one."""
@@ -106,43 +105,6 @@ def near_misses(embedded: Embeddings, clips: FeatureSet, most: int = 10) -> pd.D
         lines.append((clips.label_names[column], asked.sum(), *percent, other))
     names = ["label", "queries", "own first", "same label first", "same label by chance"]
     return pd.DataFrame(lines, columns=[*names, "most often instead"])
-
-
-def points_frame(plane: np.ndarray, clips: FeatureSet, labels: int) -> pd.DataFrame:
-    """Name the points of a map, (2 · clips, 2), all videos first, then all sounds, as the explorer.
-
-    A row a clip: clip (id), labels (names, joined by "; "), label (a frequent one, or "other"),
-    visual_x, visual_y, audio_x, audio_y.
-    """
-    points = pd.DataFrame({"clip": _ids(clips), "labels": _names(clips)})
-    points["label"] = frequent_labels(clips, labels)
-    points[["visual_x", "visual_y", "audio_x", "audio_y"]] = np.hstack(np.split(plane, 2))
-    return points
-
-
-def match_frame(embedded: Embeddings) -> pd.DataFrame:
-    """Return the cosine of each clip's own pair, and the rank of its match in both directions."""
-    cosine = (embedded.visual * embedded.audio).sum(dim=1).numpy().round(4)
-    both = ranks(embedded.audio, embedded.visual)
-    ways = zip(directions(embedded), both, strict=True)
-    places = {direction: own.average().numpy() for (direction, *_), own in ways}
-    return pd.DataFrame({"cosine": cosine, **places})
-
-
-def neighbours_frame(embedded: Embeddings, k: int, rows: np.ndarray | None = None) -> pd.DataFrame:
-    """Return the k nearest items of each clip, or of some rows, in both directions.
-
-    Columns direction, query and item (rows of the clips), rank (1 is nearest), cosine.
-    """
-    rows = np.arange(len(embedded.visual)) if rows is None else rows
-    found = []
-    for direction, query, gallery in directions(embedded):
-        k = min(k, len(gallery))
-        cosine, item = (part.numpy().ravel() for part in nearest(query[rows], gallery, k))
-        columns = {"direction": direction, "query": rows.repeat(k)}
-        columns |= {"rank": np.tile(np.arange(1, k + 1), len(rows)), "item": item}
-        found.append(pd.DataFrame(columns | {"cosine": cosine.round(4)}))
-    return pd.concat(found).sort_values(["direction", "query", "rank"], ignore_index=True)
 
 
 def _ids(clips: FeatureSet) -> np.ndarray:

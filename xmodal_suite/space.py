@@ -9,7 +9,7 @@ import torch
 from xmodal.checkpoint import RunFolder, build_model, find_run, load_run
 from xmodal.data.features import FeatureSet
 from xmodal.evaluation.recall import directions, nearest
-from xmodal.evaluation.relevance import chance_precision, most_frequent, relevant
+from xmodal.evaluation.relevance import chance_precision, relevant
 from xmodal.metrics import alignment, uniformity
 from xmodal.model import Embeddings
 
@@ -19,16 +19,6 @@ def draw_clips(features: FeatureSet, clips: int, seed: int) -> FeatureSet:
     audible = np.flatnonzero(~features.silent)
     rows = np.sort(np.random.default_rng(seed).permutation(audible)[:clips])
     return features.take(rows)
-
-
-def frequent_labels(features: FeatureSet, n: int) -> list[str]:
-    """Name each clip by the rarest of its labels that is among the n most frequent, or "other"."""
-    order = most_frequent(features.labels, n)
-    names = []
-    for carried in features.labels[:, order].toarray():
-        places = carried.nonzero()[0]
-        names.append(features.label_names[order[places[-1]]] if len(places) else "other")
-    return names
 
 
 def embed_untrained(run: Path | str, features: FeatureSet) -> Embeddings:

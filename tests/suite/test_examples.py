@@ -9,6 +9,7 @@ from by_hand import by_hand, unit
 from xmodal.config import InputError
 from xmodal.data.features import FeatureSet
 from xmodal.evaluation.recall import AUDIO_TO_VIDEO, VIDEO_TO_AUDIO
+from xmodal.explorer import match_frame, neighbours_frame, points_frame
 from xmodal.model import Embeddings
 from xmodal_suite import examples as look
 
@@ -90,16 +91,16 @@ def test_near_misses_by_hand():
 
 def test_points_matches_and_neighbours_by_hand():
     plane = np.arange(12).reshape(6, 2)
-    points = look.points_frame(plane, by_hand([[0, 1], [0], []]), labels=1)
+    points = points_frame(plane, by_hand([[0, 1], [0], []]), labels=1)
     assert points["labels"].tolist() == [f"{ZERO}; {ONE}", ZERO, ""]
     assert points["label"].tolist() == [ZERO, ZERO, "other"]
     assert points.iloc[:, 3:].values.tolist() == [[0, 1, 6, 7], [2, 3, 8, 9], [4, 5, 10, 11]]
-    matches = look.match_frame(BOTH)
+    matches = match_frame(BOTH)
     np.testing.assert_allclose(matches["cosine"], [1, 0.96, 0])
     assert matches[VIDEO_TO_AUDIO].tolist() == [1, 1, 3]
     assert matches[AUDIO_TO_VIDEO].tolist() == [1, 1, 2.5]
-    found = look.neighbours_frame(BOTH, 2, np.array([2, 0])).set_index(["direction", "query"])
+    found = neighbours_frame(BOTH, 2, np.array([2, 0])).set_index(["direction", "query"])
     assert found.loc[(VIDEO_TO_AUDIO, 2), "item"].tolist() == [0, 1]
     assert found.loc[(AUDIO_TO_VIDEO, 0), "item"].tolist() == [0, 2]
     np.testing.assert_allclose(found.loc[(VIDEO_TO_AUDIO, 2), "cosine"], [0.8, 0.64])
-    assert len(look.neighbours_frame(BOTH, 9)) == 2 * 3 * 3
+    assert len(neighbours_frame(BOTH, 9)) == 2 * 3 * 3

@@ -3,20 +3,26 @@
 import csv
 import json
 import re
+import sys
 import wave
-from collections.abc import Iterator
+from base64 import b64decode
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from axe_playwright_python.sync_playwright import Axe
+from by_hand import incidence
 from matplotlib.image import imsave
 from playwright.sync_api import expect
 
-from xmodal.search import open_gallery
-from xmodal_suite.explorer import explorer_page
+from xmodal import explorer
+from xmodal.config import InputError
+from xmodal.model import Embeddings
+from xmodal.search import Gallery, open_gallery
 from xmodal_suite.kept import read_frame
 
 DIRECTIONS = ["audio→video", "video→audio"]
@@ -25,24 +31,30 @@ K = 3
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def frames(labels: tuple[str, ...] = ("Guitar", "Cat", EVIL)) -> dict[str, pd.DataFrame]:
-    """Place clip i at x = i, its sound right above it; each finds the clips i + 1, i + 2 and i.
+def space(
+    labels: tuple[str, ...] = ("Guitar", "Cat", EVIL), clips: int = 40, k: int = K
+) -> explorer.Space:
+    """Place clip i at x = i, its sound right above it; each finds i + 1, …, i + k − 1, and i.
 
-    Clip i carries label i % 3, of which the first two are frequent. Every seventh of the 40 clips
-    does not find its own.
+    Clip i carries label i % 3, of which the first two are frequent. Every seventh of the clips does
+    not find its own.
     """
-    rows = np.arange(40)
+    rows = np.arange(clips)
     lost = rows % 7 == 0
     carried = [labels[row % 3] for row in rows]
     points = pd.DataFrame({"clip": [f"{row:04}" for row in rows], "labels": carried})
     points["label"] = points["labels"].where(rows % 3 < 2, "other")
     points = points.assign(visual_x=rows, visual_y=0.0, audio_x=rows, audio_y=20.0, cosine=0.5)
-    points = points.assign(**dict.fromkeys(DIRECTIONS, np.where(lost, 25.5, K)))
-    found = np.stack([rows + 1, rows + 2, rows + K * lost], axis=1) % 40
-    lines = {"query": np.repeat(rows, K), "rank": np.tile([1, 2, 3], 40), "item": found.ravel()}
-    lines["cosine"] = np.tile([0.9, 0.7, 0.5], 40)
+    points = points.assign(**dict.fromkeys(DIRECTIONS, np.where(lost, 25.5, k)))
+    found = np.stack([*(rows + step for step in range(1, k)), rows + k * lost], axis=1) % clips
+    lines = {"query": np.repeat(rows, k), "rank": np.tile(range(1, k + 1), clips)}
+    lines |= {"item": found.ravel(), "cosine": np.tile(np.linspace(0.9, 0.5, k), clips)}
     both = [pd.DataFrame({"direction": direction, **lines}) for direction in DIRECTIONS]
-    return {"points": points, "neighbours": pd.concat(both)}
+    return explorer.Space(points, pd.concat(both))
+
+
+def page_of(*given, source: str = "by hand", **options) -> str:
+    return explorer.render_page({"first": space(*given)}, source, **options)
 
 
 def data_of(page: str) -> dict:
@@ -51,7 +63,7 @@ def data_of(page: str) -> dict:
 
 
 def test_text_from_data_is_no_html():
-    page = explorer_page(**frames(), source=EVIL)
+    page = page_of(source=EVIL)
     assert EVIL not in page and "<img" not in page
     assert page.count("</script>") == 2
     assert EVIL in data_of(page)["names"]
@@ -59,15 +71,62 @@ def test_text_from_data_is_no_html():
 
 def test_only_ids_that_youtube_could_have_given_are_kept():
     ids = {"0001": "abcdefghij_", "0002": None, "0003": '"><script>', "none": "abcdefghijk"}
-    data = data_of(explorer_page(**frames(), source="a", youtube_ids=ids))
+    data = data_of(page_of(youtube_ids=ids))
     assert data["youtube"] == {"0001": "abcdefghij_"}
 
 
 def test_the_committed_page_is_that_of_the_committed_measurements():
     results = ROOT / "data/results/yt8m/05_retrieval"
-    found = [read_frame(results, name) for name in ("explored", "explored_neighbours")]
-    page = explorer_page(*found, "YouTube-8M", open_gallery("yt8m-recipe").youtube)
+    kept = {name: [f"{name}", f"{name}_neighbours"] for name in ("explored", "explored_paper")}
+    frames = [[read_frame(results, name) for name in names] for names in kept.values()]
+    spaces = {name: explorer.Space(*both) for name, both in zip(("recipe", "paper"), frames)}
+    page = explorer.render_page(spaces, "YouTube-8M", open_gallery("yt8m-recipe").youtube)
     assert page == (ROOT / "figures/yt8m/explorer.html").read_text(encoding="utf-8")
+    assert len(page.encode()) < 4e6
+
+
+def test_ids_of_freebase_are_not_shown():
+    data = data_of(page_of(("/m/04rlf; Guitar", "/m/01jddz", "Cat")))
+    assert data["names"] == ["Cat", "Guitar"] and not any("/m/" in name for name in data["legend"])
+
+
+def test_without_umap_the_map_has_the_first_principal_components(monkeypatch: pytest.MonkeyPatch):
+    """The vectors lie on a line through (0, 3, 4) · t / 5, but for a little of x."""
+    monkeypatch.setitem(sys.modules, "umap", None)
+    along = torch.tensor([-2.0, -1.0, 1.0, 2.0])
+    aside = torch.tensor([0.1, -0.2, 0.2, -0.1])
+    vectors = torch.stack([aside, 0.6 * along, 0.8 * along], dim=1)
+    plane = explorer.layout(Embeddings(vectors[:2], vectors[2:]))
+    signs = np.sign(plane[3])  # those of a component are free
+    np.testing.assert_allclose(plane * signs, np.stack([along, -aside], axis=1), atol=0.01)
+
+
+def test_a_page_of_an_index_by_hand(
+    call: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    """A second run with the same clips stands beside it; a clip that lacks a modality is left out.
+
+    In the first, video a is nearest to sound b, and video b to sound a; in the second to their own.
+    """
+    eye, none = torch.eye(4)[:3], torch.zeros(3)
+    one = Embeddings(torch.stack([eye[0, :3], eye[1, :3], none]), eye[[1, 0, 2], :3])
+    two = Embeddings(eye[[2, 1, 0], :3], eye[[2, 1, 0], :3])
+    labels = incidence([[0], [], [0]], 1)
+    galleries = {
+        "one": Gallery(one, np.array(["a", "b", "c"]), labels, ["Cat"]),
+        "two": Gallery(two, np.array(["c", "b", "a"]), labels, ["Cat"]),
+        "other": Gallery(two, np.array(["x", "y", "a"]), labels, ["Cat"]),
+    }
+    monkeypatch.setattr(explorer, "open_gallery", galleries.__getitem__)
+    monkeypatch.setitem(sys.modules, "umap", None)
+    status, out, _ = call("explorer", "one", "--beside", "two", "-k", 2, "-o", tmp_path / "p.html")
+    data = data_of((tmp_path / "p.html").read_text(encoding="utf-8"))
+    assert status == 0 and "p.html" in out
+    assert data["ids"] == ["a", "b"] and data["labels"] == [[0], []]
+    near = [b64decode(one["near"]["video→audio"]) for one in data["spaces"]]
+    assert [np.frombuffer(items, "<u2").tolist() for items in near] == [[1, 0, 0, 1], [0, 1, 1, 0]]
+    with pytest.raises(InputError, match="fewer than two"):
+        explorer.write_page(explorer.ExplorerConfig(run="one", beside="other"))
 
 
 @pytest.fixture
@@ -75,7 +134,7 @@ def opened(browser, tmp_path: Path) -> Iterator:
     """Give ``opened(page, **options)``: a tab; what it asked for and complained of is noted."""
     tabs = []
 
-    def show(page: str, width: int = 1280, **options) -> SimpleNamespace:
+    def show(page: str, width: int = 1280, asked: str = "", **options) -> SimpleNamespace:
         path = tmp_path / "explorer.html"
         path.write_text(page, encoding="utf-8")
         tab = browser.new_page(viewport={"width": width, "height": 800}, **options)
@@ -83,8 +142,8 @@ def opened(browser, tmp_path: Path) -> Iterator:
         tab.on("request", lambda request: noted.asked.append(request.url))
         tab.on("pageerror", lambda error: noted.errors.append(str(error)))
         tab.on("console", lambda said: said.type == "error" and noted.errors.append(said.text))
-        tab.route("https://**", lambda route: route.fulfill(body="a player"))
-        tab.goto(path.as_uri())
+        tab.route(re.compile("^https:"), lambda route: route.fulfill(body="a player"))
+        tab.goto(path.as_uri() + asked)
         tab.wait_for_selector("#found li")
         tab.wait_for_timeout(100)
         tabs.append(noted)
@@ -114,7 +173,7 @@ def place(tab, row: int, side: int) -> tuple[float, float]:
 
 @pytest.mark.parametrize(("width", "scheme"), [(390, "dark"), (1280, "light")])
 def test_it_opens_from_disk_asks_for_nothing_and_is_accessible(opened, width: int, scheme: str):
-    seen = opened(explorer_page(**frames(), source="by hand"), width, color_scheme=scheme)
+    seen = opened(page_of(), width, color_scheme=scheme)
     assert len(seen.asked) == 1 and seen.asked[0].startswith("file:")
     assert seen.tab.evaluate("document.documentElement.scrollWidth") <= width
     seen.tab.fill("#word", "a")
@@ -124,7 +183,7 @@ def test_it_opens_from_disk_asks_for_nothing_and_is_accessible(opened, width: in
 
 
 def test_an_id_is_searched_and_answered_both_ways(opened):
-    tab = opened(explorer_page(**frames(), source="by hand")).tab
+    tab = opened(page_of()).tab
     ask(tab, "0009")
     assert "video of 0009: Guitar" in tab.inner_text("#query")
     assert found(tab, "code") == ["0010", "0011", "0009"] and found(tab, "strong") == ["Guitar"]
@@ -139,7 +198,7 @@ def test_an_id_is_searched_and_answered_both_ways(opened):
 
 
 def test_a_label_is_searched_and_shown_as_text(opened):
-    seen = opened(explorer_page(**frames(), source="by hand"))
+    seen = opened(page_of())
     tab = seen.tab
     tab.fill("#word", "onerror")
     assert f"Label {EVIL}: 13 clips" in tab.inner_text("#matches")
@@ -152,7 +211,7 @@ def test_a_label_is_searched_and_shown_as_text(opened):
 
 
 def test_hover_links_a_pair_and_a_click_asks(opened):
-    tab = opened(explorer_page(**frames(), source="by hand")).tab
+    tab = opened(page_of()).tab
     painted = "over.getImageData(0, 0, 2000, 2000).data.reduce((a, b) => a + b, 0)"
     before = tab.evaluate(painted)
     tab.mouse.move(*place(tab, 12, 1))
@@ -169,7 +228,7 @@ def test_hover_links_a_pair_and_a_click_asks(opened):
 
 
 def test_wheel_zooms_where_it_stands_and_a_drag_moves(opened):
-    tab = opened(explorer_page(**frames(), source="by hand")).tab
+    tab = opened(page_of()).tab
     x, y = place(tab, 12, 0)
     tab.mouse.move(x, y)
     tab.mouse.wheel(0, -400)
@@ -184,8 +243,113 @@ def test_wheel_zooms_where_it_stands_and_a_drag_moves(opened):
     assert tab.evaluate("scale === fit")
 
 
+def test_names_stand_over_what_is_shown_and_more_appear_with_zoom(opened):
+    tab = opened(page_of(("Guitar", "Cat", "Flute"), 400)).tab
+    sides = "[...new Set(spots.map(({ p }) => sideOf(p)))].toSorted()"
+    assert tab.evaluate(sides) == [0, 1]
+    before = tab.evaluate("spots.length")
+    tab.get_by_role("button", name="▲ visual").click()
+    tab.wait_for_function(f"{sides}.join() === '1'")
+    tab.evaluate("zoom(4)")
+    tab.wait_for_function(f"spots.length > {before}")
+    names = tab.evaluate("placeNames()")
+    assert {words for words, *_ in names} <= {"Guitar", "Cat", "Flute"} and len(names) > 1
+    tab.evaluate("zoom(1e9)")
+    assert tab.evaluate("scale / fit") == 60
+
+
+def test_what_is_drawn_around_is_selected_listed_counted_and_saved(opened):
+    tab = opened(page_of()).tab
+    (left, y), (right, _) = place(tab, 6, 0), place(tab, 10, 0)
+    tab.click("#lasso")
+    tab.mouse.move(left - 5, y - 20)
+    tab.mouse.down()
+    for corner in ((right + 5, y - 20), (right + 5, y + 20), (left - 5, y + 20)):
+        tab.mouse.move(*corner)
+    tab.mouse.up()
+    assert "▲ 5, ● 0" in tab.inner_text("#unpick")
+    counts = ["Label Cat: 2 clips", "Label Guitar: 2 clips", f"Label {EVIL}: 1 clip"]
+    listed = tab.locator("#matches li").all_inner_texts()
+    assert sorted(listed[:3]) == sorted(counts) and [one[:4] for one in listed[3:]] == [
+        f"{row:04}" for row in range(6, 11)
+    ]
+    assert "3 labels" in tab.inner_text("#count")
+    with tab.expect_download() as saved:
+        tab.click("#save-clips")
+    rows = csv.DictReader(saved.value.path().read_text().splitlines())
+    assert [row["clip"] for row in rows] == [f"{row:04}" for row in range(6, 11)]
+    tab.locator("#map").focus()
+    tab.keyboard.press("Escape")
+    assert tab.is_hidden("#unpick")
+    tab.keyboard.press("s")
+    assert "▲ 40, ● 40" in tab.inner_text("#unpick")
+
+
+def test_an_address_names_the_query_and_the_back_button_returns(opened):
+    tab = opened(page_of(), asked="#clip=0012&way=audio-to-video").tab
+    assert "sound of 0012" in tab.inner_text("#query")
+    ask(tab, "0009")
+    tab.locator("#ways label").nth(0).click()
+    assert tab.evaluate("location.hash") == "#clip=0009&way=video-to-audio"
+    tab.go_back()
+    tab.wait_for_function("document.querySelector('#query').innerText.includes('sound of 0009')")
+    tab.go_back()
+    tab.wait_for_function("document.querySelector('#query').innerText.includes('sound of 0012')")
+    tab.go_forward()
+    tab.reload()
+    assert "sound of 0009" in tab.inner_text("#query")
+
+
+def test_more_results_are_listed_and_filtered_and_the_focus_stays(opened):
+    tab = opened(page_of(("Guitar", "Cat", "Flute"), 40, 12)).tab
+    ask(tab, "0009")
+    assert len(found(tab, "li")) == 10
+    tab.click("#more")
+    assert found(tab, "code") == [f"{row:04}" for row in [*range(10, 21), 9]]
+    focused = "document.activeElement.innerText"
+    assert tab.evaluate(focused).startswith("11") and tab.is_hidden("#more")
+    tab.keyboard.press("Enter")
+    assert tab.evaluate(focused).startswith("11") and tab.evaluate("chosen") == 10
+    tab.fill("#sift", "cat 1")
+    assert found(tab, "code") == ["0010", "0013", "0016", "0019"]
+    assert "4 of the 12" in tab.inner_text("#sifted")
+    tab.get_by_role("button", name="Cat", exact=True).first.click()
+    assert tab.evaluate(focused) == "Only Cat ✕" and "video of 0009" in tab.inner_text("#query")
+    tab.fill("#word", "00 cat 22")
+    assert tab.inner_text("#matches").startswith("0022") and "1 clip" in tab.inner_text("#count")
+
+
+def test_a_switch_changes_the_model(opened):
+    first = space()
+    item = (first.neighbours["item"] + 5) % 40
+    second = first._replace(neighbours=first.neighbours.assign(item=item))
+    tab = opened(explorer.render_page({"recipe": first, "paper": second}, "by hand")).tab
+    ask(tab, "0009")
+    tab.get_by_text("paper").click()
+    assert found(tab, "code") == ["0015", "0016", "0014"]
+    tab.reload()
+    assert found(tab, "code") == ["0015", "0016", "0014"]
+    tab.get_by_text("recipe").click()
+    assert found(tab, "code") == ["0010", "0011", "0009"]
+
+
+def test_on_a_phone_a_tap_names_a_point_and_a_finger_scrolls_past_the_map(opened):
+    tab = opened(page_of(), 390, has_touch=True, is_mobile=True).tab
+    tab.touchscreen.tap(*place(tab, 12, 1))
+    assert "sound of 0012" in tab.inner_text("#query") and "sound of 0012" in tab.inner_text("#tip")
+    x, y = place(tab, 12, 1)
+    finger = tab.context.new_cdp_session(tab)
+    for kind, by in (("Start", 0), *(("Move", 10 * by) for by in range(1, 20)), ("End", 0)):
+        points = [{"x": x, "y": y - by}] if kind != "End" else []
+        finger.send("Input.dispatchTouchEvent", {"type": f"touch{kind}", "touchPoints": points})
+    assert tab.evaluate("scrollY") > 100
+    tab.get_by_role("button", name="Results", exact=True).click()
+    expect(tab.locator("#found li").first).to_be_in_viewport()
+    assert tab.evaluate("document.activeElement.id") == "found-title"
+
+
 def test_the_legend_filters(opened):
-    tab = opened(explorer_page(**frames(), source="by hand")).tab
+    tab = opened(page_of()).tab
     button = tab.get_by_role("button", name="Cat 13")
     button.click()
     assert "Save 27 clips shown" in tab.inner_text("#save-clips")
@@ -196,7 +360,7 @@ def test_the_legend_filters(opened):
 
 
 def test_the_keyboard_alone_will_do(opened):
-    tab = opened(explorer_page(**frames(), source="by hand")).tab
+    tab = opened(page_of()).tab
     tab.keyboard.press("Tab")
     assert tab.evaluate("document.activeElement.id") == "map"
     start = int(re.search(r"of (\d+)", tab.inner_text("#query"))[1])
@@ -222,7 +386,7 @@ def test_the_keyboard_alone_will_do(opened):
 
 
 def test_what_is_found_and_what_is_shown_is_saved(opened):
-    tab = opened(explorer_page(**frames(("=1+1", 'a "b", c', "Cat")), source="by hand")).tab
+    tab = opened(page_of(("=1+1", 'a "b", c', "Cat"))).tab
     ask(tab, "0009")
     with tab.expect_download() as saved:
         tab.click("#save-results")
@@ -240,7 +404,7 @@ def test_what_is_found_and_what_is_shown_is_saved(opened):
 
 
 def test_youtube_is_asked_only_when_the_reader_allows_it(opened, tmp_path: Path):
-    seen = opened(explorer_page(**frames(), source="by hand"))
+    seen = opened(page_of())
     tab, file = seen.tab, tmp_path / "youtube_ids.csv"
     assert tab.is_disabled("#allow")  # until a file of the reader says which videos there are
     file.write_text("id,youtube_id\n0009,abcdefgh_09\n0010,abcdefgh_10\n0011,<b>\n0012,\n")
@@ -254,7 +418,8 @@ def test_youtube_is_asked_only_when_the_reader_allows_it(opened, tmp_path: Path)
     address = "https://www.youtube-nocookie.com/embed/"
     assert sources == [f"{address}abcdefgh_09?mute=1", f"{address}abcdefgh_10?mute=0"]
     tab.wait_for_timeout(200)
-    assert set(seen.asked[1:]) == set(sources)
+    pictures = {f"https://i.ytimg.com/vi/abcdefgh_{row}/mqdefault.jpg" for row in ("09", "10")}
+    assert set(seen.asked[1:]) == {*sources, *pictures}
     tab.uncheck("#allow")
     assert tab.locator("#players iframe").count() == 0
 
@@ -266,7 +431,7 @@ def test_files_of_ones_own_are_shown_beside_the_page(opened, tmp_path: Path):
         sound.setparams((1, 2, 8000, 0, "NONE", ""))
         sound.writeframes(bytes(8000))
     media = {"0009": {"picture": "of mine/a#1.png"}, "0010": {"sound": "of mine/b.wav"}}
-    tab = opened(explorer_page(**frames(), source="by hand", media=media)).tab
+    tab = opened(page_of(media=media)).tab
     ask(tab, "0009")
     expect(tab.locator("#players img")).to_have_js_property("naturalWidth", 4, timeout=30_000)
     expect(tab.locator("#players audio")).to_have_js_property("duration", 0.5, timeout=30_000)

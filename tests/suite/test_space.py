@@ -12,9 +12,10 @@ from by_hand import by_hand
 from xmodal.config import TrainConfig
 from xmodal.data.features import FeatureSet, open_features
 from xmodal.evaluation.recall import embed_run
+from xmodal.evaluation.relevance import frequent_labels
 from xmodal.model import Embeddings
 from xmodal.train import train
-from xmodal_suite.space import describe_space, draw_clips, embed_untrained, frequent_labels
+from xmodal_suite.space import describe_space, draw_clips, embed_untrained
 
 LABELS = [[0, 1], [0], [2, 1, 0], [3], [], [0, 2], [1]]  # counts: 4, 3, 2, 1
 

@@ -100,6 +100,16 @@ def most_frequent(labels: sparse.csr_array, most: int) -> np.ndarray:
     return np.argsort(-counts, kind="stable")[: min(most, np.count_nonzero(counts))]
 
 
+def frequent_labels(features: FeatureSet, n: int) -> list[str]:
+    """Name each clip by the rarest of its labels that is among the n most frequent, or "other"."""
+    order = most_frequent(features.labels, n)
+    names = []
+    for carried in features.labels[:, order].toarray():
+        places = carried.nonzero()[0]
+        names.append(features.label_names[order[places[-1]]] if len(places) else "other")
+    return names
+
+
 def by_category(
     query: Tensor, gallery: Tensor, features: FeatureSet, most: int = 30, k: int = 10
 ) -> pd.DataFrame:
