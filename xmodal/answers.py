@@ -1,5 +1,6 @@
 """Answer the searches of the command line, and say what a run and its index hold."""
 
+import math
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -130,7 +131,7 @@ def described(run: str) -> str:
     if home:
         model, config = load_run(run)
         result, sizes = (RunFolder(home).read(f"{name}.json") for name in ("result", "config"))
-        recall, step = 100 * result["best_recall"], result["best_step"]
+        recall, step = 100 * result.get("best_recall", math.nan), result["best_step"] or 0
         lines = {
             "run": run,
             "features": "{visual_dim:,} visual, {audio_dim:,} audio".format(**sizes["sizes"]),

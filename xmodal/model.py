@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -86,6 +87,8 @@ class JointEmbedding(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config = config or ModelConfig()
+        self.sizes = {"visual_dim": visual_dim, "audio_dim": audio_dim, "classes": classes}
+        self.sizes |= {"random_features": random_features, "directions": directions}
         self.visual = Branch(visual_dim, config.visual_hidden, config)
         self.audio = Branch(audio_dim, config.audio_hidden, config)
         self.classifier = nn.Linear(config.embedding_dim, classes)
@@ -102,6 +105,23 @@ class JointEmbedding(nn.Module):
         self.directions, self.dim = directions, config.embedding_dim + directions
         if directions:
             self.kernel_cca = KernelCCA(visual_dim, audio_dim, random_features, directions)
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path) -> "JointEmbedding":
+        """Load a trained model: by the name of weights of the package, a folder, or a hub's id.
+
+        A folder is that of a run, or one that `save_pretrained` wrote; "owner/name" is looked for
+        on the Hugging Face hub, which needs the extra ``hub``. InputError if there is none.
+        """
+        from xmodal.pretrained import load
+
+        return load(name)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write weights and sizes to a folder, new or empty, that `from_pretrained` reads."""
+        from xmodal.pretrained import save_model
+
+        save_model(self, Path(folder))
 
     @property
     def scale_and_bias(self) -> tuple[Tensor, Tensor] | None:
@@ -136,3 +156,29 @@ class JointEmbedding(nn.Module):
             both = (torch.tensor(x[start : start + batch], device=device) for x in (visual, audio))
             parts.append([x.cpu() for x in self(*(x.float() for x in both))[:2]])
         return Embeddings(*(torch.cat(side) for side in zip(*parts, strict=True)))
+
+    def embed_visual(self, visual: np.ndarray) -> Tensor:
+        """Embed videos alone: features, (clips, visual_dim) or (visual_dim,), to (clips, dim).
+
+        InputError if they have another shape or are not finite, or the model needs both halves.
+        """
+        return self._embed_one("visual", visual)
+
+    def embed_audio(self, audio: np.ndarray) -> Tensor:
+        """Embed sounds alone: features, (clips, audio_dim) or (audio_dim,), to (clips, dim)."""
+        return self._embed_one("audio", audio)
+
+    def _embed_one(self, modality: str, features: np.ndarray) -> Tensor:
+        """Embed one modality; the other is zeros, which no branch but its own sees."""
+        rows, size = np.atleast_2d(features), self.sizes[f"{modality}_dim"]
+        if not rows.size or rows.shape[1:] != (size,) or not np.isfinite(rows).all():
+            raise InputError(
+                f"features of shape {np.shape(features)} cannot be embedded: give {size} finite "
+                f"{modality} numbers, or rows of so many"
+            )
+        if self.config.joint_normalise:
+            raise InputError("this model scales both halves of a clip together: give both to embed")
+        both = {
+            name: np.zeros((len(rows), self.sizes[f"{name}_dim"])) for name in ("visual", "audio")
+        }
+        return getattr(self.embed(**both | {modality: rows}), modality)

@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 from tqdm import tqdm
 
-from xmodal.checkpoint import WEIGHTS, RunFolder, find_run, load_run
+from xmodal.checkpoint import WEIGHTS, find_run, load_run
 from xmodal.config import InputError, unknown
 from xmodal.data.features import (
     CHUNK,
@@ -180,7 +180,7 @@ class Gallery:
             find = "audio" if audio is None else "video"
         asked, own, rows = SIDES[1 - SIDE_OF[find]], np.full(1, -1), np.zeros(0, int)
         if features is not None:
-            queries = self.embed(features, asked)
+            queries = getattr(self.model, f"embed_{asked}")(features)
             names, several = [*range(len(queries))], np.ndim(features) > 1
         elif label is not None:
             rows, names, several = np.flatnonzero(self.carriers(label)), [label], False
@@ -287,18 +287,6 @@ class Gallery:
                 raise InputError("the vectors of the index are damaged: make it again")
             found.append(rows)
         return torch.cat(found).numpy()
-
-    def embed(self, features: np.ndarray, modality: str) -> Tensor:
-        """Embed features of a modality, (length,) or (rows, length): float32, (rows, dim)."""
-        rows, sizes = np.atleast_2d(features), RunFolder(self.run).read("config.json")["sizes"]
-        size = sizes[f"{modality}_dim"]
-        if not rows.size or rows.shape[1:] != (size,) or not np.isfinite(rows).all():
-            raise InputError(
-                f"features of shape {np.shape(features)} are no query here: give {size} finite "
-                f"{modality} numbers, or rows of so many"
-            )
-        both = {name: np.zeros((len(rows), sizes[f"{name}_dim"]), "f4") for name in SIDES}
-        return getattr(self.model.embed(**both | {modality: rows.astype("f4")}), modality)
 
 
 def open_gallery(run: Path | str) -> Gallery:

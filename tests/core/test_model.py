@@ -1,9 +1,14 @@
 """The network against the paper's description."""
 
+import sys
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 
-from xmodal.config import ModelConfig
+from xmodal.checkpoint import load_run
+from xmodal.config import InputError, ModelConfig
 from xmodal.model import Branch, JointEmbedding
 
 
@@ -98,3 +103,58 @@ def test_he_weights_are_wider_than_glorot_weights():
         model = network(200, 4, (50,), (3,), initialisation=initialisation)
         weight = model.visual[0].weight
         assert weight.var().item() == pytest.approx(variance, rel=0.05)
+
+
+def test_one_modality_is_embedded_as_with_the_other():
+    torch.manual_seed(0)
+    model = network(5, 4, standardise=True)
+    visual, audio = np.random.default_rng(0).normal(size=(2, 3, 5)).astype("f4")
+    both = model.embed(visual, audio[:, :4])
+    torch.testing.assert_close(model.embed_visual(visual), both.visual)
+    torch.testing.assert_close(model.embed_audio(audio[0, :4]), both.audio[:1])
+    for wrong in (visual, np.full(4, np.nan), np.zeros((0, 4))):
+        with pytest.raises(InputError, match="4 finite"):
+            model.embed_audio(wrong)
+    with pytest.raises(InputError, match="both"):
+        network(5, 4, joint_normalise=True).embed_visual(visual)
+
+
+@pytest.mark.parametrize("temperature", [None, 0.05])
+def test_a_model_is_saved_and_loaded_as_it_is(tmp_path: Path, temperature: float | None):
+    torch.manual_seed(0)
+    model = network(5, 4, temperature=temperature, activation="gelu", dropout=0.5).eval()
+    model.save_pretrained(tmp_path / "model")
+    again = JointEmbedding.from_pretrained(tmp_path / "model")
+    visual = np.ones((2, 5))
+    torch.testing.assert_close(again.embed_visual(visual), model.embed_visual(visual))
+    assert again.state_dict().keys() == model.state_dict().keys() and not again.training
+    with pytest.raises(InputError, match="something else"):
+        model.save_pretrained(tmp_path)
+
+
+def test_weights_are_loaded_by_name_or_from_the_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    shipped = JointEmbedding.from_pretrained("yt8m-recipe")
+    assert shipped.sizes == load_run("yt8m-recipe")[0].sizes and shipped.dim == 768
+    network(5, 4).save_pretrained(tmp_path / "model")
+    asked = []
+
+    class Hub:
+        @staticmethod
+        def snapshot_download(name: str) -> Path:
+            asked.append(name)
+            if name == "me/none":
+                raise OSError("404")
+            return tmp_path / "model"
+
+    monkeypatch.setitem(sys.modules, "huggingface_hub", Hub)
+    assert JointEmbedding.from_pretrained("me/small").sizes["visual_dim"] == 5
+    with pytest.raises(InputError, match="404"):
+        JointEmbedding.from_pretrained("me/none")
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(InputError, match="hub"):
+        JointEmbedding.from_pretrained("me/small")
+    with pytest.raises(InputError, match="runs/a/b"):
+        JointEmbedding.from_pretrained("runs/a/b")
+    assert asked == ["me/small", "me/none"]

@@ -1,0 +1,43 @@
+"""Models as files that others load: from the package, a folder, or the Hugging Face hub."""
+
+from pathlib import Path
+
+from safetensors.torch import save
+
+from xmodal.checkpoint import SHIPPED, TRAINING_VERSION, WEIGHTS, RunFolder, load_run
+from xmodal.config import InputError, TrainConfig
+from xmodal.files import atomic, digest, locked, require_empty
+from xmodal.model import JointEmbedding
+
+
+def load(name: str | Path) -> JointEmbedding:
+    """Return the model of `JointEmbedding.from_pretrained`."""
+    folder = Path(name).expanduser()
+    if folder.exists() or (SHIPPED / name).is_dir() or str(name).count("/") != 1:
+        return load_run(name)[0]
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError:
+        told = f"{name} is no folder here; to load it from the Hugging Face hub"
+        raise InputError(f"{told}: pip install '.[hub]'") from None
+    try:
+        return load_run(snapshot_download(str(name)))[0]
+    except (OSError, ValueError) as error:
+        told = str(error).strip().splitlines()[0]
+        raise InputError(f"{name} is no folder here, nor a model of the hub: {told}") from error
+
+
+def save_model(model: JointEmbedding, folder: Path) -> None:
+    """Write what `JointEmbedding.save_pretrained` writes."""
+    config = TrainConfig.model_validate(model.config.model_dump())
+    if "log_scale" in model.state_dict() and config.objective not in ("infonce", "sigmoid"):
+        config = config.model_copy(update={"objective": "infonce"})  # one that has a scale
+    require_empty(folder, "a model")
+    with locked(folder), atomic(folder) as fresh:
+        fresh.mkdir()
+        weights = {name: values.cpu().contiguous() for name, values in model.state_dict().items()}
+        (fresh / WEIGHTS).write_bytes(save(weights))
+        written = RunFolder(fresh)
+        stored = {"config": config.model_dump(mode="json"), "sizes": model.sizes}
+        written.write("config.json", stored | {"version": TRAINING_VERSION})
+        written.write("result.json", {"best_step": None, "weights": digest(fresh / WEIGHTS)})
