@@ -37,6 +37,7 @@ paper: .venv/installed  ## run notebooks 00 to 06 on synthetic data: shows that 
 
 figures: .venv/installed  ## redraw all figures from stored measurements (DATA=yt8m: real clips only)
 	@set -e; for data in $(or $(DATA),$(MEASURED)); do \
+		[ -e data/results/$$data ] || { echo "DATA=$$data: nothing is measured; there is $(MEASURED)"; exit 2; }; \
 		$(SNAKEMAKE) --configfile profiles/$$data.yaml --config draw=true --forceall; \
 		echo "Drawn again from data/results/$$data: figures/$$data"; \
 	done
@@ -54,11 +55,15 @@ study: .venv/installed $(if $(SHARDS),,$(YT8M)/complete)  ## train the ablation 
 	@$(BIN)/python -m xmodal_suite report figures/yt8m
 	@$(BIN)/python -m xmodal_suite fill $(FILLED)
 
-media: .venv/media  ## find a sound for a silent video, among toys or your own files (MEDIA=folder VIDEO=clip.mp4)
+media: $(if $(VIDEO),require-video) .venv/media  ## find a sound for a silent video, among toys or your own files (MEDIA=folder VIDEO=clip.mp4)
 	$(SNAKEMAKE) --configfile profiles/media.yaml $(if $(OWN),--config $(OWN)) -- all $(OWN_RUN)/result.json
 	$(BIN)/xmodal index $(OWN_RUN) --features data/$(if $(OWN),own,media)/features --overwrite
 	$(if $(SILENT),$(BIN)/xmodal search $(OWN_RUN) --file $(call in_shell,$(SILENT)), \
 		@echo "A sound for a video: $(BIN)/xmodal search $(OWN_RUN) --file VIDEO")
+
+.PHONY: require-video
+require-video:
+	@[ -f $(call in_shell,$(VIDEO)) ] || { echo "VIDEO="$(call in_shell,$(VIDEO))": there is no such file"; exit 2; }
 
 check-results: .venv/installed  ## check that the code still gives the committed numbers
 	$(SNAKEMAKE) --configfile profiles/sample.yaml --config name=check -- \
@@ -134,7 +139,7 @@ COMPILE = build/lock/bin/uv pip compile --quiet --universal --generate-hashes --
 	--no-annotate $(UPGRADE)
 
 lab: .venv/installed  ## open the notebooks in JupyterLab
-	$(BIN)/jupyter lab notebooks
+	$(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/00_paper.ipynb
 
 clean:  ## remove everything that was made, but the environment
 	rm -rf runs .snakemake data/sample data/smoke data/check data/media data/own data/bench build \

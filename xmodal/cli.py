@@ -122,7 +122,8 @@ def train(line: CommandLine) -> None:
 
     result = train(config)
     best = f"{100 * result['best_recall']:.1f}% at step {result['best_step']}"
-    print(f"{config.out}: {result['step']} steps; best validation Recall@1 {best}")
+    if os.environ.get("RANK", "0") == "0":  # one of several processes
+        print(f"{config.out}: {result['step']} steps; best validation Recall@1 {best}")
 
 
 def evaluate(line: CommandLine) -> None:

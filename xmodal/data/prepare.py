@@ -50,14 +50,22 @@ class PrepareConfig(StageConfig):
         None, description="YouTube-8M vocabulary CSV of the shards' release; None: no labels."
     )
     source: str = Field("YouTube-8M", description="Name of this data in tables and figures.")
-    evaluation_clips: int = Field(6000, ge=1, description="Number of evaluation clips (section 4).")
+    evaluation_clips: int = Field(
+        6000,
+        ge=1,
+        description="Number of evaluation clips (section 4); of "
+        "paired features a fifth at most, if it is not given.",
+    )
     evaluation_shards: str | list[str] | None = Field(
         None,
         description="Shards to take evaluation clips from, as patterns such as validate/*, in this "
         "order; None: any shard.",
     )
     validation_clips: int = Field(
-        2000, ge=1, description="Number of clips to watch the training on (our choice)."
+        2000,
+        ge=1,
+        description="Number of clips to watch the training on (our choice); of paired features "
+        "a fifth at most, if it is not given.",
     )
     validation_shards: str | list[str] | None = Field(
         None, description="Shards to take validation clips from, as patterns; None: any shard."
