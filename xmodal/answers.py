@@ -11,6 +11,7 @@ import pandas as pd
 
 from xmodal.checkpoint import RunFolder, find_run, load_run
 from xmodal.config import InputError
+from xmodal.data.features import read_manifest
 from xmodal.files import atomic, files_below, locked
 from xmodal.search import DISTINCT, NOTE, SIDE_OF, SIDES, Gallery, open_gallery
 from xmodal.search_options import SearchConfig
@@ -46,6 +47,8 @@ def answer(config: SearchConfig) -> pd.DataFrame:
         exclude_own=config.exclude_own,
         distinct=DISTINCT if config.distinct else None,
     )
+    if config.mux:
+        put_under(names, found, config, gallery)
     if len(names) > 1:
         found["query"] = [names[at] for at in found["query"]]
     elif names:
@@ -122,6 +125,34 @@ def embed_files(gallery: Gallery, config: SearchConfig) -> tuple[list[str], np.n
     if not found:
         raise InputError(f"{', '.join(map(str, config.file))}: no file can be a query")
     return [*found], np.stack([*found.values()])
+
+
+def put_under(
+    names: list[str], found: pd.DataFrame, config: SearchConfig, gallery: Gallery
+) -> None:
+    """Write the file that was the query with the best sound under it, or, with -k, with the k best.
+
+    InputError if the query is not one video, or the sounds' files are not there.
+    """
+    from xmodal.media.extract import ExtractConfig, find_media
+    from xmodal.media.mux import mux
+
+    assert config.mux
+    if len(names) != 1 or config.find != "audio":
+        raise InputError("--mux needs one --file, a video, and sounds to be found")
+    sets = [Path(one) for one in gallery.about.get("sets", {})]
+    noted = [read_manifest(one).get("folder") for one in sets]
+    folder = config.sounds or next((Path(one) for one in noted if one), None)
+    if not folder:
+        raise InputError("the clips' files are not known: name their folder with --sounds")
+    clips, _ = find_media(ExtractConfig(folder=folder))
+    best = found["id"][: config.k if "k" in config.model_fields_set else 1]
+    for rank, clip in enumerate(best, start=1):
+        if not clips.get(clip, {}).get("audio"):
+            raise InputError(f"{folder} has no sound of {clip}: name another folder with --sounds")
+        out = config.mux if rank == 1 else config.mux.with_stem(f"{config.mux.stem}-{rank}")
+        mux(Path(names[0]), clips[clip]["audio"][0], out)
+        print(f"{out}: with the sound of {clip}", file=sys.stderr)
 
 
 def described(run: str) -> str:

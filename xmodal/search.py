@@ -51,6 +51,7 @@ BANK = 8192
 SAMPLES, FOUND = 256, 0.99
 """Queries that measure an inverted file, and the share of their ten nearest it is to find."""
 SIDES, SIDE_OF = ("visual", "audio"), {"video": 0, "audio": 1}
+DAMAGED = "{}: the index is damaged, or of another version; make it again"
 NOTE = "index.json"
 """Written last: what an index was made from, and how it is searched."""
 DISTINCT = 0.98
@@ -325,7 +326,9 @@ def open_gallery(run: Path | str) -> Gallery:
         made_by, noted, made_of = Path(about["run"]), about["weights"], dict(about["sets"])
         first, second, *penalty = map(torch.from_numpy, numbers)
     except Exception:  # numpy and faiss raise some ten kinds for a damaged file
-        raise InputError(f"{folder}: the index is damaged; make it again") from None
+        raise InputError(
+            f"{folder}: the index is damaged, or of another version; make it again"
+        ) from None
     for features, prints in made_of.items():
         there = read_manifest(Path(features)).get("splits", {})
         now = {split: there[split]["fingerprint"] for split in prints if split in there}
@@ -444,7 +447,9 @@ def _write(
                 banks = (np.load(folder / f"{side}_bank.npy") for side in SIDES)
                 bank = Embeddings(*map(torch.from_numpy, banks))
             except (OSError, ValueError, EOFError):
-                raise InputError(f"{folder}: the index is damaged; make it again") from None
+                raise InputError(
+                    f"{folder}: the index is damaged, or of another version; make it again"
+                ) from None
     elif config.correct_hubs and config.features:
         train, validation = (open_features(config.features, split) for split in SPLITS[:2])
         some = train.take(evenly(len(train), BANK))

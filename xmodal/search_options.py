@@ -49,6 +49,8 @@ class SearchConfig(StageConfig):
     distinct: bool = Field(False, description="Leave out items that nearly repeat a better one")
     youtube_ids: Path | None = Field(None, description="CSV of `xmodal resolve`, to add links")
     out: Path | None = Field(None, description="File for the answers: .csv, .json or .parquet")
+    mux: Path | None = Field(None, description="Video to write: the file, with what was found")
+    sounds: Path | None = Field(None, description="Folder of the sounds; null: as extracted")
     as_json: bool = Field(False, alias="json", description="Print the answers as JSON")
     as_csv: bool = Field(False, alias="csv", description="Print the answers as CSV")
 

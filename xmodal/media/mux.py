@@ -1,6 +1,8 @@
 """Put a sound under a video."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import av
 
@@ -35,24 +37,26 @@ def mux(video: Path, sound: Path, out: Path) -> Path:
                 lacking = f"{video} has no picture" if heard.streams.audio else f"{sound} no sound"
                 raise InputError(f"{lacking}: choose another file")
             picture = written.add_stream_from_template(seen.streams.video[0])
-            track = written.add_stream(codec, rate=RATE, layout="stereo")
+            track: Any = written.add_stream(codec, rate=RATE, layout="stereo")
             end = 0.0
             for packet in seen.demux(video=0):
-                if packet.dts is not None:
+                if packet.dts is not None and packet.pts is not None:
                     end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
                     packet.stream = picture
                     written.mux(packet)
-            resampler = av.AudioResampler(track.format, "stereo", RATE, track.codec_context.frame_size)
+            resampler = av.AudioResampler(track.format, "stereo", RATE)
             for frame in (*_until(heard, end), None):
                 for part in resampler.resample(frame):
                     written.mux(track.encode(part))
             written.mux(track.encode(None))
-    except av.FFmpegError as error:
-        raise InputError(f"{video} and {sound} cannot be put into {out}: {error.strerror}") from error
+    except InputError:
+        raise
+    except (av.FFmpegError, ValueError) as error:
+        raise InputError(f"{video} and {sound} cannot be put into {out}: {error}") from error
     return out
 
 
-def _until(heard: av.container.InputContainer, end: float):
+def _until(heard: av.container.InputContainer, end: float) -> Iterator[av.AudioFrame]:
     """Give the frames of a sound that begin before a time, in seconds."""
     for frame in heard.decode(audio=0):
         if (frame.time or 0) >= end:
