@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,8 @@ class RunFolder:
         """Make a freshly written checkpoint the current one; one of the two is always there."""
         files = {path.name: digest(path) for path in fresh.iterdir()}
         (fresh / "state.json").write_text(json.dumps({**state, "files": files}))
+        for name in files:  # weights are written for their owner alone, whatever the umask says
+            shutil.copymode(fresh / "state.json", fresh / name)
         replace(self.path / "checkpoint", fresh)
 
     def read(self, name: str, *keys: str) -> dict[str, Any]:

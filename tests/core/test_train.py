@@ -75,6 +75,8 @@ def test_result_names_the_best_line(finished: Path, related_features: Path):
         "weights": digest(finished / "model.safetensors"),
     }
     names = {"config.json", "result.json", "history.jsonl", "model.safetensors", "checkpoint"}
+    modes = {path.stat().st_mode for path in finished.rglob("*") if path.is_file()}
+    assert len(modes) == 1  # that of the umask
     assert {path.name for path in finished.iterdir()} == names  # nothing temporary
     assert not [path for path in finished.parent.iterdir() if path != finished]
 
