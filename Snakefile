@@ -106,7 +106,7 @@ def media_files():
     """What tells the media files that are there from others: names, sizes, times; none of toys."""
     if not MEDIA or profile.draw or str(MEDIA.folder) == TOYS:
         return None
-    clips, _ = find_media(MEDIA)
+    clips, *_ = find_media(MEDIA)
     paths = {path for files in clips.values() for some in files.values() for path in some}
     found = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in sorted(paths)]
     return sha256(repr(found).encode()).hexdigest()

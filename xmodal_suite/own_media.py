@@ -3,6 +3,7 @@
 import os
 import tempfile
 from base64 import b64encode
+from collections.abc import Iterator
 from html import escape
 from io import BytesIO
 from pathlib import Path
@@ -16,7 +17,7 @@ from xmodal.config import InputError
 from xmodal.data.pairs import Pairs, linked
 from xmodal.data.prepare import PrepareConfig, prepare
 from xmodal.evaluation.recall import directions
-from xmodal.media.decode import film, sound
+from xmodal.media.decode import sound, timed_pictures
 from xmodal.media.extract import ExtractConfig, find_media
 from xmodal.metrics import TOLERANCE
 from xmodal.model import Embeddings
@@ -85,7 +86,7 @@ def answers(embedded: Embeddings, rows: np.ndarray, kinds: np.ndarray) -> pd.Dat
 
 def own_files(media: Path, page: Path) -> dict[str, dict[str, str]]:
     """Return the picture and the sound of each clip in a folder, by paths relative to a page."""
-    clips, _ = find_media(ExtractConfig(folder=media))
+    clips, *_ = find_media(ExtractConfig(folder=media))
     return {
         clip: {
             role: os.path.relpath(files[modality][0], page.parent)
@@ -102,7 +103,7 @@ def seen_and_heard(media: Path, picture: Path | str, heard: str) -> dict[str, st
     ``webm`` is a small video, ``strip`` two of its pictures side by side, half a second apart, a
     PNG of few colours; both in base64.
     """
-    clips, _ = find_media(ExtractConfig(folder=media))
+    clips, *_ = find_media(ExtractConfig(folder=media))
     path = picture if isinstance(picture, Path) else clips[picture]["visual"][0]
     shown = [small(one) for one in film(path, FRAMES, SECONDS)]
     blocks = np.concatenate(list(sound(clips[heard]["audio"][0], RATE)))
@@ -113,6 +114,23 @@ def seen_and_heard(media: Path, picture: Path | str, heard: str) -> dict[str, st
     strip = BytesIO()
     Image.fromarray(np.hstack([shown[FRAMES // 2], shown[FRAMES]])).quantize(16).save(strip, "PNG")
     return {"webm": b64encode(webm).decode(), "strip": b64encode(strip.getvalue()).decode()}
+
+
+def film(path: Path, rate: int, seconds: int) -> Iterator[np.ndarray]:
+    """Yield ``rate`` pictures a second of a file's first seconds, to be shown; the last one stays.
+
+    RGB, uint8, (height, width, 3). NoTrackError if there are none, InputError if none can be read.
+    """
+    begin, shown, left = None, np.zeros(0), list(range(rate * seconds))
+    for time, picture in timed_pictures(path):
+        begin = time if begin is None else begin
+        while shown.size and left and left[0] < (time - begin) * rate - 0.1:
+            yield shown
+            left.pop(0)
+        if not left:
+            return
+        shown = picture
+    yield from [shown] * len(left)
 
 
 def small(picture: np.ndarray) -> np.ndarray:

@@ -9,7 +9,8 @@ from media_files import RED, sine, steady, write_media, write_picture
 
 from xmodal.config import InputError
 from xmodal.media import decode
-from xmodal.media.decode import NoTrackError, film, pictures, sound
+from xmodal_suite.own_media import film
+from xmodal.media.decode import NoTrackError, pictures, sound
 
 
 def heard(path: Path, rate: int = 16_000) -> np.ndarray:

@@ -60,7 +60,7 @@ def test_clips_have_the_modalities_that_their_files_hold(folder: Path):
     assert arrays["audio"][2, 0] == pytest.approx(0.5 / np.sqrt(2), abs=1e-3)
     assert arrays["group"].tolist() == arrays["labels"].tolist() == ["farm", "farm", "", "صوت"]
     assert str(arrays["encoder"]) == "simple"
-    assert done[1:] == (4, 2, {})
+    assert done[1:] == (4, 2, {}, {})
 
 
 def test_pairs_alone_and_names_left_out(folder: Path):

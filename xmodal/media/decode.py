@@ -3,26 +3,33 @@
 Only the first five minutes count, as in YouTube-8M. A file is opened by its content, never by its
 name, and only as one of the formats below: none of them leads to other files or to the network.
 Packets that cannot be decoded are left out, as players do; a file that yields nothing is an error.
+What is guessed or repaired goes to the log ``xmodal.media``, once a file. Damaged files raise, or
+crash, whatever the libraries do: `xmodal.media.worker` lets that be an InputError.
 """
 
-from collections.abc import Callable, Iterator
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from fractions import Fraction
+from functools import cache
 from itertools import chain
+from math import inf
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from types import SimpleNamespace
+from typing import Any, Literal
 
 import numpy as np
 
 from xmodal.config import InputError
 from xmodal.media import optional
 
+LOG = logging.getLogger("xmodal.media")
 SECONDS = 300
 """How much of a file counts (YouTube-8M: at most 300 frames, one a second)."""
 MOST_PIXELS = 2**26
 """A larger picture is refused (our choice: twice an 8K frame; a hostile file may claim more)."""
-FORMATS = (
-    "mov,matroska,webm,avi,mpeg,mpegts,flv,asf,ogg,gif,wav,w64,mp3,flac,aac,aiff,caf,amr,"
-    "png_pipe,jpeg_pipe,webp_pipe,bmp_pipe,tiff_pipe,gif_pipe"
-)
+PICTURES = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "AVIF")
+"""Names of Pillow's formats that a file may be read with, before FFmpeg's."""
+FORMATS = "mov,matroska,webm,avi,mpeg,mpegts,flv,asf,mxf,ogg,wav,w64,mp3,flac,aac,aiff,caf,amr"
 """Names of FFmpeg's demuxers that a file may be read with."""
 
 
@@ -30,113 +37,166 @@ class NoTrackError(InputError):
     """A sound file was asked for pictures, or a silent video for its sound."""
 
 
+Due = Callable[[], Fraction | float]  # from when on pictures are wanted, at this moment
+
+
+def _teller(path: Path) -> Callable[[str], None]:
+    """Return what writes something about a file to the log, each thing once."""
+    return cache(lambda what: LOG.warning("%s: %s", path, what))
+
+
 def pictures(path: Path) -> Iterator[np.ndarray]:
-    """Yield the pictures of a video at one a second, or the one of a picture file.
+    """Yield the pictures of a video or an animation at one a second, or the one of a picture file.
 
     The first picture counts, then each time the first that comes a second or more after the last
     one that counted, as in YouTube-8M's published extractor. Pictures are upright, and transparent
     ones lie on white. High dynamic range is converted to 8 bits without tone mapping. They are RGB,
     uint8, (height, width, 3). NoTrackError if there are none, InputError if not one can be read.
     """
-    begin = due = None
-    for frame in _frames(path, "video"):
-        time = (frame.pts or 0) * frame.time_base
-        if begin is None:
-            begin = due = time
+    begin, due = None, -inf
+    wanted = timed_pictures(path, lambda: due)
+    for time, picture in wanted:
+        begin = time if begin is None else begin
         if time >= begin + SECONDS:
             return
-        if time >= due:
-            due = time + 1
-            yield _upright_rgb(frame)
-    if begin is None:
-        raise InputError(f"{path}: not one picture can be decoded; the file is damaged.")
+        due = time + 1
+        yield picture
 
 
-def film(path: Path, rate: int, seconds: int) -> Iterator[np.ndarray]:
-    """Yield ``rate`` pictures a second of a file's first seconds, to be shown; the last one stays.
+def timed_pictures(path: Path, due: Due = lambda: -inf) -> Iterator[tuple[Fraction, np.ndarray]]:
+    """Yield the times in seconds and the pictures of a file, as `pictures` are, from ``due`` on."""
+    pillow, time = optional("PIL.Image"), Fraction(0)
+    try:
+        file = pillow.open(path, formats=PICTURES)
+    except pillow.UnidentifiedImageError:
+        for time, frame in _frames(path, "video", due):
+            if time >= due():
+                rgba = frame.to_ndarray(format="rgba")
+                yield time, _on_white(np.rot90(rgba, round(frame.rotation / 90)))
+        return
+    with file:
+        _require_pixels(path, *file.size)
+        for picture in optional("PIL.ImageSequence").Iterator(file):
+            picture.load()
+            if time >= due():
+                if picture.mode.startswith("I;16"):  # Pillow would clip it
+                    picture = picture.point(lambda value: value / 256).convert("L")
+                upright = optional("PIL.ImageOps").exif_transpose(picture)
+                yield time, _on_white(np.asarray(upright.convert("RGBA")))
+            if "duration" not in file.info:  # it has pages, and is no animation
+                return
+            time += Fraction(file.info["duration"] or 100) / 1000  # 0 is 100, as in browsers
 
-    RGB, uint8, (height, width, 3). NoTrackError if there are none, InputError if none can be read.
-    """
-    begin, shown, left = None, np.zeros(0), list(range(rate * seconds))
-    for frame in _frames(path, "video"):
-        time = (frame.pts or 0) * frame.time_base
-        begin = time if begin is None else begin
-        while shown.size and left and left[0] < (time - begin) * rate - 0.1:
-            yield shown
-            left.pop(0)
-        if not left:
-            return
-        shown = _upright_rgb(frame)
-    if begin is None:
-        raise InputError(f"{path}: not one picture can be decoded; the file is damaged.")
-    yield from [shown] * len(left)
+
+def _require_pixels(path: Path, width: int, height: int) -> None:
+    """Refuse a picture of too many pixels."""
+    if width * height > MOST_PIXELS:
+        raise InputError(f"{path}: {width} × {height} pixels are too many.")
+
+
+def _on_white(rgba: np.ndarray) -> np.ndarray:
+    """Return a picture as RGB, on white."""
+    rgb, alpha = rgba[..., :3], rgba[..., 3:]
+    if alpha.min() < 255:
+        opacity = alpha.astype(np.float32) / 255
+        rgb = np.rint(rgb * opacity + 255 * (1 - opacity)).astype(np.uint8)
+    return rgb
 
 
 def sound(path: Path, rate: int) -> Iterator[np.ndarray]:
     """Yield the sound of a file in blocks, the mean of its channels, at ``rate`` samples a second.
 
-    Blocks are float32, (samples,), full scale at ±1. NoTrackError if there is no sound, InputError
-    if none can be read.
+    Where channels cancel, so that their mean has less than a hundredth of their power (our choice),
+    the one that is the loudest at first counts alone. Blocks are float32, (samples,), full scale at
+    ±1. NoTrackError if there is no sound, InputError if none can be read.
     """
-    left = SECONDS * rate
-    resampler = None
-    for frame in chain(_frames(path, "audio"), [None]):
-        if resampler is None and frame:
-            resampler = optional("av").AudioResampler(format="fltp", rate=rate)
-        for converted in resampler.resample(frame) if resampler else ():
-            block = converted.to_ndarray().mean(axis=0)[:left]
-            left -= len(block)
-            if len(block):
-                yield block
-        if not left:
+    left, loudest, tell = SECONDS * rate, None, _teller(path)
+    for channels in _resampled(path, rate):
+        block, power = channels.mean(axis=0), (channels**2).mean(axis=1)
+        if (block**2).mean() < 0.01 * power.mean():
+            tell("channels cancel, so the loudest counts.")
+            loudest = power.argmax() if loudest is None else loudest
+            block = channels[min(loudest, len(channels) - 1)]
+        yield block[:left]
+        left -= len(block)
+        if left <= 0:
             return
-    if left == SECONDS * rate:
-        raise InputError(f"{path}: no sound can be decoded; the file is damaged or empty.")
 
 
-class _Unnamed(NamedTuple):
-    """What is read of an open file; by a name, FFmpeg would guess the format."""
+def _resampled(path: Path, rate: int) -> Iterator[np.ndarray]:
+    """Yield sound as floats, (channels, samples); the number of channels may change on the way."""
+    tell, setup = _teller(path), None
+    resampler: Any = None
+    for _, frame in chain(_frames(path, "audio"), [(None, None)]):
+        given = frame and (frame.format.name, frame.layout.name, frame.sample_rate)
+        blocks = resampler.resample(None) if resampler and given != setup else []
+        if frame and given != setup:
+            if setup:
+                tell("the sound changes its format on the way.")
+            resampler = optional("av").AudioResampler("fltp", rate=rate, frame_size=rate)
+            setup = given
+        blocks += resampler.resample(frame) if frame else []
+        yield from (block.to_ndarray() for block in blocks if block.samples)
 
-    read: Callable[..., bytes]
-    seek: Callable[..., int]
-    tell: Callable[[], int]
 
-
-def _frames(path: Path, kind: Literal["video", "audio"]) -> Iterator[Any]:
-    """Yield the decoded frames of a file's main track of a kind."""
-    av, options = optional("av"), {"format_whitelist": FORMATS}
-    try:
-        with (
-            path.open("rb") as file,
-            av.open(_Unnamed(file.read, file.seek, file.tell), options=options) as media,
-        ):
-            track = media.streams.best(kind)
-            if track is None:
-                what = {"video": "pictures", "audio": "sound"}[kind]
+def _frames(
+    path: Path, kind: Literal["video", "audio"], due: Due = lambda: -inf
+) -> Iterator[tuple[Fraction, Any]]:
+    """Yield the times in seconds and the frames of a file's main track; early ones may lack."""
+    av, what = optional("av"), {"video": "pictures", "audio": "sound"}[kind]
+    options, tell, time = {"format_whitelist": FORMATS}, _teller(path), None
+    with path.open("rb") as file:
+        # By a name, FFmpeg would guess the format.
+        unnamed = SimpleNamespace(read=file.read, seek=file.seek, tell=file.tell)
+        with av.open(unnamed, options=options) as media:
+            if media.metadata.get("major_brand") in ("heic", "heix", "mif1"):  # FFmpeg sees tiles
+                raise InputError(f"{path}: HEIC pictures are not read; convert it to JPEG.")
+            cover = av.stream.Disposition.attached_pic
+            tracks = [one for one in getattr(media.streams, kind) if not one.disposition & cover]
+            if not tracks:
                 raise NoTrackError(f"{path}: holds no {what}.")
+            best = media.streams.best(kind)
+            track = best if best in tracks else tracks[0]
+            if len(tracks) > 1:
+                tell(f"track {tracks.index(track) + 1} of {len(tracks)} tracks of {what} is taken.")
             if track.codec_context is None:
                 raise InputError(f"{path}: the {kind} in it is in no format that is known.")
-            if kind == "video" and track.width * track.height > MOST_PIXELS:
-                raise InputError(f"{path}: {track.width} × {track.height} pixels are too many.")
+            step = Fraction(0)
+            if kind == "video":
+                _require_pixels(path, track.width, track.height)
+                step = 1 / (track.guessed_rate or Fraction(25))
             track.thread_type = "AUTO"
             track.codec_context.options = {"max_pixels": str(MOST_PIXELS)}
-            for packet in media.demux(track):
+            for packet, wanted in _needed(media.demux(track), due):
+                track.codec_context.skip_frame = "DEFAULT" if wanted else "NONREF"
                 try:
-                    yield from packet.decode()
+                    frames = packet.decode()
                 except av.error.InvalidDataError:
+                    tell("damaged parts are left out.")
                     continue
-    except InputError:
-        raise
-    except (OSError, ValueError, RuntimeError, av.error.FFmpegError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise InputError(f"{path}: is no media file that can be read ({reason}).") from error
+                for frame in frames:
+                    if frame.pts is not None:
+                        time = frame.pts * frame.time_base
+                    else:
+                        if kind == "video":
+                            tell(f"pictures have no times, and count as {1 / step} a second.")
+                        time = Fraction(0) if time is None else time + step
+                    yield time, frame
+    if time is None:
+        raise InputError(f"{path}: no {what} can be decoded; the file is damaged or empty.")
 
 
-def _upright_rgb(frame: Any) -> np.ndarray:
-    """Return a frame as RGB on white, turned as its metadata say."""
-    rgba = frame.to_ndarray(format="rgba")
-    rgb, alpha = rgba[..., :3], rgba[..., 3:]
-    if alpha.min() < 255:
-        opacity = alpha.astype(np.float32) / 255
-        rgb = np.rint(rgb * opacity + 255 * (1 - opacity)).astype(np.uint8)
-    return np.rot90(rgb, round(frame.rotation / 90))
+def _needed(packets: Iterable[Any], due: Due) -> Iterator[tuple[Any, bool]]:
+    """Yield packets, and whether one is wanted itself, not only by others that refer to it.
+
+    Where a key picture is no later than what is due, none before it is needed.
+    """
+    held: list[Any] = []
+    for packet in packets:
+        time = due() if packet.pts is None else packet.pts * packet.time_base
+        if packet.is_keyframe and time <= due():
+            held.clear()
+        held.append(packet)
+        if time >= due() or len(held) > 1000:
+            yield from ((one, one is packet) for one in held)
+            held.clear()
