@@ -166,11 +166,11 @@ rule extract:
         code("xmodal/media"),
         TOYS if FILES is None else [],
     output:
-        PAIRS,
+        update(PAIRS),  # not removed before the job, which takes from it what is as it was
     params:
         folder=shlex.quote(str(MEDIA and MEDIA.folder)),
         options=options(**{n: v for n, v in profile.extract.items() if n != "folder"}, out=PAIRS),
-        files=FILES,  # when one is added, gone or replaced, all are embedded anew
+        files=FILES,  # when one is added, gone or replaced
     shell:
         "{XMODAL} extract {params.folder} {params.options}"
 

@@ -27,7 +27,9 @@ def write_media(
             picture.width, picture.height, picture.pix_fmt = 64, 48, pixels
             picture.codec_context.time_base = Fraction(1, 1000)
         if tone is not None:
-            codec = {".wav": "pcm_s16le", ".ogg": "libopus"}.get(path.suffix, "aac")
+            codec = {".wav": "pcm_s16le", ".ogg": "libopus", ".mp3": "libmp3lame"}.get(
+                path.suffix, "aac"
+            )
             layout = "mono" if len(tone) == 1 else "stereo"
             track = out.add_stream(codec, rate=rate, layout=layout)
         for number, time in enumerate(times):

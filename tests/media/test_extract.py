@@ -60,12 +60,13 @@ def test_clips_have_the_modalities_that_their_files_hold(folder: Path):
     assert arrays["audio"][2, 0] == pytest.approx(0.5 / np.sqrt(2), abs=1e-3)
     assert arrays["group"].tolist() == arrays["labels"].tolist() == ["farm", "farm", "", "صوت"]
     assert str(arrays["encoder"]) == "simple"
-    assert done[1:] == (4, 2, {}, {})
+    assert done[1:4] == (4, 2, {})
+    assert [*done.remarks.values()] == [["notes.txt"]]
 
 
 def test_pairs_alone_and_names_left_out(folder: Path):
     done, arrays = run(folder, paired=True)
-    assert arrays["ids"].tolist() == ["farm/cow", "صوت/钟"] and done[1:] == (2, 2, {})
+    assert arrays["ids"].tolist() == ["farm/cow", "صوت/钟"] and done[1:4] == (2, 2, {})
     (folder / ".hidden.wav").write_bytes(b"")
     done, arrays = run(folder, skip=("farm/*", "wind*"))
     assert arrays["ids"].tolist() == ["صوت/钟"] and not done.skipped
@@ -75,7 +76,7 @@ def test_no_folders_no_groups_and_no_file_without_features(tmp_path: Path):
     (tmp_path / "flat").mkdir()
     write_media(tmp_path / "flat" / "a.wav", tone=sine(1))
     _, arrays = run(tmp_path / "flat")
-    assert set(arrays) == {"visual", "audio", "ids", "encoder"}
+    assert set(arrays) == {"visual", "audio", "visual_key", "audio_key", "ids", "encoder"}
     assert np.isnan(arrays["visual"]).all() and arrays["visual"].shape == (1, 3)
     broken = SIMPLE._replace(audio=lambda blocks: np.full(2, np.nan, np.float32))
     config = ExtractConfig(folder=tmp_path / "flat", out=tmp_path / "broken.npz")
@@ -101,7 +102,7 @@ def test_broken_files_are_told_and_lose_nothing_of_the_others(folder: Path):
     assert all(str(folder) not in reason for reason in done.skipped.values())
     for name in before:
         np.testing.assert_array_equal(before[name], after[name])
-    assert str(done).count("\n") == len(done.skipped)
+    assert str(done).count("\n") == len(done.skipped) + len(done.remarks)
 
 
 def test_a_sound_beside_a_silent_video_is_its_sound(folder: Path):

@@ -6,6 +6,7 @@ import re
 import sys
 from base64 import b64decode, b64encode
 from collections.abc import Iterator
+from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from xmodal_suite.own_media import (
     MATCH,
     answers,
     deal_folds,
+    film,
     own_files,
     seen_and_heard,
     write_fold,
@@ -208,3 +210,15 @@ def test_own_files_that_change_are_embedded_again_and_all_that_follows(tmp_path:
     (media / "b.mp4").write_bytes(b"2")
     os.utime(media / "b.mp4", (0, 0))  # as old as a copy may be
     assert planned("--dry-run") == {"extract", "features", "train", "execute", "all"}
+
+
+def test_a_file_is_shown_as_a_film_of_so_many_pictures(tmp_path: Path):
+    from media_files import RED, write_media, write_picture
+
+    times = [Fraction(n, 10) for n in (0, 5, 6, 7, 8, 9)]
+    colours = [(40 * n, 250 - 40 * n, 100) for n in range(6)]
+    path = write_media(tmp_path / "varying.mp4", times, colours)
+    reds = [picture[..., 0].mean() for picture in film(path, 4, 2)]
+    assert np.abs(np.array(reds) - [0, 0, 40, 100, 200, 200, 200, 200]).max() < 28
+    still = write_picture(tmp_path / "a.png", np.full((4, 6, 4), (*RED, 255), np.uint8))
+    assert [picture.tolist() for picture in film(still, 2, 1)] == [[[list(RED)] * 6] * 4] * 2

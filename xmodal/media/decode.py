@@ -37,7 +37,8 @@ class NoTrackError(InputError):
     """A sound file was asked for pictures, or a silent video for its sound."""
 
 
-Due = Callable[[], Fraction | float]  # from when on pictures are wanted, at this moment
+Due = Callable[[], Fraction | float]
+"""Says from when on pictures are wanted, at this moment."""
 
 
 def _teller(path: Path) -> Callable[[str], None]:
@@ -53,7 +54,8 @@ def pictures(path: Path) -> Iterator[np.ndarray]:
     ones lie on white. High dynamic range is converted to 8 bits without tone mapping. They are RGB,
     uint8, (height, width, 3). NoTrackError if there are none, InputError if not one can be read.
     """
-    begin, due = None, -inf
+    begin: Fraction | None = None
+    due: Fraction | float = -inf
     wanted = timed_pictures(path, lambda: due)
     for time, picture in wanted:
         begin = time if begin is None else begin

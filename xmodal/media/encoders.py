@@ -98,13 +98,15 @@ def packaged() -> Encoders:
     own = "embedding_net."
     sfx.load_state_dict({k.removeprefix(own): w for k, w in weights.items() if k.startswith(own)})
 
+    for network in (lite, sfx):
+        network.to(memory_format=torch.channels_last)  # a quarter faster
     filters = mel_filters(44_100, 2048, 96, 0, 22_050)
     filters /= filters.sum(axis=0)
 
     def of_picture(picture: np.ndarray) -> np.ndarray:
-        pixels = (as_tensor(picture).permute(2, 0, 1)[None] - 127) / 128
+        pixels = as_tensor(picture).permute(2, 0, 1)[None]
         small = functional.interpolate(pixels, (224, 224), mode="bicubic", antialias=True)
-        return lite.extract_features(small).mean((2, 3))[0].numpy()
+        return lite.extract_features((small - 127) / 128).mean((2, 3))[0].numpy()
 
     def of_block(block: np.ndarray) -> np.ndarray:
         power = magnitudes(block, 2048, 1024, 2048) ** 2

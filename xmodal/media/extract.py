@@ -124,8 +124,9 @@ def extract(config: ExtractConfig, encoders: Encoders | None = None) -> Extracte
                 found = dict(zip(tasks, done, strict=True))
         finally:
             LOG.removeHandler(told)
-        for path, what in (record.args for record in told.buffer):
-            remarks[what].append(path.relative_to(config.folder).as_posix())
+        for record in told.buffer:
+            path, what = record.args  # type: ignore[misc]
+            remarks[str(what)].append(Path(str(path)).relative_to(config.folder).as_posix())
         held = {clip: [bool(found[clip, modality][1]) for modality in MODALITIES] for clip in clips}
         kept = [clip for clip in clips if (all if config.paired else any)(held[clip])]
         if not kept:
