@@ -17,7 +17,7 @@ class Encoders(NamedTuple):
 
     ``visual`` takes pictures (uint8, (height, width, 3)) and gives float32, (visual_dim,);
     ``audio`` takes blocks of sound (float32, (samples,), ``rate`` samples a second) and gives
-    float32, (audio_dim,).
+    float32, (audio_dim,). `extract` calls them from several threads at a time.
     """
 
     name: str
@@ -104,9 +104,9 @@ def packaged() -> Encoders:
     filters /= filters.sum(axis=0)
 
     def of_picture(picture: np.ndarray) -> np.ndarray:
-        pixels = as_tensor(picture).permute(2, 0, 1)[None]
+        pixels = torch.from_numpy(picture.copy()).permute(2, 0, 1)[None]  # 8 bits are faster
         small = functional.interpolate(pixels, (224, 224), mode="bicubic", antialias=True)
-        return lite.extract_features((small - 127) / 128).mean((2, 3))[0].numpy()
+        return lite.extract_features((small.float() - 127) / 128).mean((2, 3))[0].numpy()
 
     def of_block(block: np.ndarray) -> np.ndarray:
         power = magnitudes(block, 2048, 1024, 2048) ** 2
