@@ -1,14 +1,18 @@
 """Small media files, written by PyAV; whoever imports this is skipped without it."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from xmodal.media.decode import pictures
+
 av = pytest.importorskip("av", reason="the extra media is not installed")
 RED = (200, 30, 40)
+CRASH = b"a file that crashes the decoder"
 
 
 def write_media(
@@ -68,3 +72,10 @@ def write_picture(path: Path, image: np.ndarray) -> Path:
         for frame in (av.VideoFrame.from_ndarray(image, format="rgba"), None):
             out.mux(stream.encode(frame))
     return path
+
+
+def crashing(path: Path) -> Iterator[np.ndarray]:
+    """Decode pictures, and end the process at a certain file."""
+    if path.read_bytes() == CRASH:
+        os.abort()
+    yield from pictures(path)

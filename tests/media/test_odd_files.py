@@ -1,14 +1,12 @@
 """A folder of odd files: each gives what it holds or is told; none takes another with it."""
 
-import os
-from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from unicodedata import normalize
 
 import numpy as np
 import pytest
-from media_files import RED, av, sine, steady, write_media, write_picture
+from media_files import CRASH, RED, av, crashing, sine, steady, write_media, write_picture
 from PIL import Image
 
 from xmodal.config import InputError
@@ -18,15 +16,7 @@ from xmodal.media.encoders import Encoders
 from xmodal.media.extract import ExtractConfig, extract
 from xmodal.media.worker import elsewhere
 
-CRASH = b"a file that crashes the decoder"
 COLOURS = [(0, 0, 0), (80, 0, 0), (160, 0, 0), (240, 0, 0)]
-
-
-def crashing(path: Path) -> Iterator[np.ndarray]:
-    """Decode pictures, and end the process at a certain file."""
-    if path.read_bytes() == CRASH:
-        os.abort()
-    yield from pictures(path)
 
 
 def last_and_number(frames) -> np.ndarray:
@@ -126,6 +116,10 @@ ODD = {
     "img%d.png": (still, (*RED, 1), None, None),
     "what?.tif": (still, (*RED, 1), None, None),
     "deep.png": (grey, (100, 100, 100, 1), None, None),
+    "depth.tif": (
+        lambda path: Image.fromarray(np.zeros((8, 8), np.float32)).save(path),
+        *(None, None, "32"),
+    ),
     "photo.avif": (still, (*RED, 1), None, None),
     "phone.jpg": (heif, None, None, "HEIC"),
     "phone.heic": (heif, None, None, ".heic"),

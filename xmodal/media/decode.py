@@ -81,7 +81,9 @@ def timed_pictures(path: Path, due: Due = lambda: -inf) -> Iterator[tuple[Fracti
         for picture in optional("PIL.ImageSequence").Iterator(file):
             picture.load()
             if time >= due():
-                if picture.mode.startswith("I;16"):  # Pillow would clip it
+                if picture.mode in ("I", "F"):  # Pillow would clip these, and 16 bits
+                    raise InputError(f"{path}: 32 bits a channel are not read; convert it to 8.")
+                if picture.mode.startswith("I;16"):
                     picture = picture.point(lambda value: value / 256).convert("L")
                 upright = optional("PIL.ImageOps").exif_transpose(picture)
                 yield time, _on_white(np.asarray(upright.convert("RGBA")))

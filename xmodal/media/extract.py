@@ -9,7 +9,7 @@ from itertools import chain
 from logging.handlers import BufferingHandler
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 from unicodedata import normalize
 
 import numpy as np
@@ -95,10 +95,7 @@ def extract(config: ExtractConfig, encoders: Encoders | None = None) -> Extracte
     encoders = encoders or open_encoders(config.encoders, config.files, models)
     code = b"".join(map(Path.read_bytes, sorted(Path(__file__).parent.glob("*.py"))))
     tasks = [(clip, modality) for clip in clips for modality in MODALITIES]
-    nothing = {
-        "visual": np.full(encoders.visual_dim, np.nan, np.float32),
-        "audio": np.full(encoders.audio_dim, np.nan, np.float32),
-    }
+    sizes = {"visual": encoders.visual_dim, "audio": encoders.audio_dim}
 
     def embed(task: tuple[str, str]) -> tuple[np.ndarray, str]:
         """Return the features and the key of the first file that has a modality, or nothing."""
@@ -113,9 +110,10 @@ def extract(config: ExtractConfig, encoders: Encoders | None = None) -> Extracte
                 if not (video and isinstance(error, NoTrackError)):  # it may be silent
                     reason = str(error).removeprefix(f"{path}: ")
                     skipped.setdefault(path.relative_to(config.folder).as_posix(), reason)
-        return nothing[modality], ""
+        return np.full(sizes[modality], np.nan, np.float32), ""
 
-    LOG.addHandler(told := BufferingHandler(sys.maxsize))
+    told: Any = BufferingHandler(sys.maxsize)
+    LOG.addHandler(told)
     with locked(config.out):
         known = earlier(config.out)
         try:
@@ -124,9 +122,8 @@ def extract(config: ExtractConfig, encoders: Encoders | None = None) -> Extracte
                 found = dict(zip(tasks, done, strict=True))
         finally:
             LOG.removeHandler(told)
-        for record in told.buffer:
-            path, what = record.args  # type: ignore[misc]
-            remarks[str(what)].append(Path(str(path)).relative_to(config.folder).as_posix())
+        for path, what in sorted({record.args for record in told.buffer}):
+            remarks[what].append(path.relative_to(config.folder).as_posix())
         held = {clip: [bool(found[clip, modality][1]) for modality in MODALITIES] for clip in clips}
         kept = [clip for clip in clips if (all if config.paired else any)(held[clip])]
         if not kept:

@@ -54,6 +54,11 @@ def serve() -> None:
     """Answer each call that comes on standard input, until it closes."""
     for number in (signal.SIGINT, signal.SIGPIPE):
         signal.signal(number, signal.SIG_DFL)  # in silence
+
+    def answer(what: object) -> None:
+        pickle.dump(what, sys.stdout.buffer)
+        sys.stdout.buffer.flush()
+
     LOG.addHandler(told := BufferingHandler(sys.maxsize))
     with suppress(EOFError):
         while True:
@@ -68,9 +73,3 @@ def serve() -> None:
                 reason = getattr(error, "strerror", None) or str(error)
                 answer(InputError(f"{path}: is no media file that can be read ({reason})."))
             told.flush()
-
-
-def answer(what: object) -> None:
-    """Send something to the process that called."""
-    pickle.dump(what, sys.stdout.buffer)
-    sys.stdout.buffer.flush()
