@@ -69,7 +69,7 @@ NOTEBOOKS = {
     "08_own_media": ([], {}),
 }
 if MEDIA:
-    encoders = {"encoders": MEDIA.encoders, "encoder_files": MEDIA.files and str(MEDIA.files)}
+    encoders = {"encoders": MEDIA.encoders, "encoder_files": MEDIA.encoder_files and str(MEDIA.encoder_files)}
     NOTEBOOKS["08_own_media"] = ([], {"pairs": PAIRS, "media": str(MEDIA.folder), **encoders})
 SHOWN = profile.notebooks or list(NOTEBOOKS)[:7]
 if profile.draw and not profile.notebooks and Path(RESULTS, "07_study").exists():
@@ -126,7 +126,7 @@ def code(*places):
     return sorted({str(path) for path in found if path.is_file() and path.suffix != ".pyc"})
 
 
-CORE = "__init__ config kernels fourier model negatives loss contrastive metrics files checkpoint train search".split()
+CORE = "__init__ config kernels fourier model negatives loss contrastive metrics files checkpoint train search search_options explorer".split()
 LIBRARY = code(*(f"xmodal/{name}.py" for name in CORE), "xmodal/data", "xmodal/evaluation", "xmodal/media", "xmodal/youtube8m")
 HELD = ExitStack()
 FILES = media_files()

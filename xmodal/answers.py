@@ -145,7 +145,7 @@ def put_under(
     folder = config.sounds or next((Path(one) for one in noted if one), None)
     if not folder:
         raise InputError("the clips' files are not known: name their folder with --sounds")
-    clips, _ = find_media(ExtractConfig(folder=folder))
+    clips, *_ = find_media(ExtractConfig(folder=folder))
     best = found["id"][: config.k if "k" in config.model_fields_set else 1]
     for rank, clip in enumerate(best, start=1):
         if not clips.get(clip, {}).get("audio"):

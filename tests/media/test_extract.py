@@ -76,7 +76,7 @@ def test_no_folders_no_groups_and_no_file_without_features(tmp_path: Path):
     (tmp_path / "flat").mkdir()
     write_media(tmp_path / "flat" / "a.wav", tone=sine(1))
     _, arrays = run(tmp_path / "flat")
-    assert set(arrays) == {"visual", "audio", "visual_key", "audio_key", "ids", "encoder"}
+    assert set(arrays) == {"visual", "audio", "visual_key", "audio_key", "ids", "encoder", "folder"}
     assert np.isnan(arrays["visual"]).all() and arrays["visual"].shape == (1, 3)
     broken = SIMPLE._replace(audio=lambda blocks: np.full(2, np.nan, np.float32))
     config = ExtractConfig(folder=tmp_path / "flat", out=tmp_path / "broken.npz")

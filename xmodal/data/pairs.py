@@ -17,7 +17,7 @@ from scipy.sparse.csgraph import connected_components
 from xmodal.config import InputError
 from xmodal.data.features import SPLITS, UNPAIRED, read_chunks, row_hashes
 
-NAMES = ("visual", "audio", "ids", "labels", "group", "split", "encoder")
+NAMES = ("visual", "audio", "ids", "labels", "group", "split", "encoder", "folder")
 
 
 class Pairs(NamedTuple):
@@ -25,8 +25,8 @@ class Pairs(NamedTuple):
 
     ``visual`` (n, V) and ``audio`` (n, A) are floats of any two lengths, a row all NaN where a clip
     lacks the modality; ``ids`` are n different texts, ``group`` n numbers or texts, such as the
-    film that a clip is cut from. ``split`` names each clip's split, and ``encoder`` what made the
-    features, if that is given.
+    film that a clip is cut from. ``split`` names each clip's split, ``encoder`` what made the
+    features and ``folder`` of which files, if that is given.
     """
 
     visual: np.ndarray
@@ -36,6 +36,7 @@ class Pairs(NamedTuple):
     group: np.ndarray
     split: np.ndarray | None = None
     encoder: str = ""
+    folder: str = ""
 
     @property
     def label_names(self) -> list[str]:
@@ -65,14 +66,14 @@ def read_pairs(path: Path | None, files: Mapping[str, Path] = {}) -> Pairs:
 
     ``files`` hold arrays by name, instead or in place of its own: as ``.npy``, or a text a line. It
     holds the arrays ``visual`` and ``audio`` and, if wanted, ``ids`` (else the rows' numbers),
-    ``labels`` (texts, several in one joined by ``|``; in Parquet also lists), ``group``, ``split``
-    and ``encoder`` (one text). InputError if it cannot be read, the arrays do not fit each other,
-    an id occurs twice, or a feature is infinite or in part NaN.
+    ``labels`` (texts, several in one joined by ``|``; in Parquet also lists), ``group``, ``split``,
+    and the texts ``encoder`` and ``folder``. InputError if it cannot be read, the arrays do not
+    fit each other, an id occurs twice, or a feature is infinite or in part NaN.
     """
     try:
         arrays = {} if path is None else _read(path)
         arrays |= {name: _array(file) for name, file in files.items()}
-        encoder = str(np.ravel(arrays.pop("encoder", ""))[0])
+        encoder, folder = (str(np.ravel(arrays.pop(n, ""))[0]) for n in ("encoder", "folder"))
         for name in NAMES[:2]:
             if name not in arrays:
                 raise ValueError(f"no array is called {name}; there are {', '.join(arrays)}")
@@ -91,7 +92,7 @@ def read_pairs(path: Path | None, files: Mapping[str, Path] = {}) -> Pairs:
     except Exception as error:  # numpy and Arrow raise some ten kinds for a damaged file
         told = path or " and ".join(map(str, files.values()))
         raise InputError(f"{told}: cannot be read as paired features: {error}.") from error
-    return Pairs(visual, audio, ids, labels, group, split, encoder)
+    return Pairs(visual, audio, ids, labels, group, split, encoder, folder)
 
 
 def _array(file: Path) -> np.ndarray:

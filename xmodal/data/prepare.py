@@ -242,7 +242,7 @@ def _prepare_pairs(config: PrepareConfig) -> dict[str, Any]:
     found = [_digest(*pairs[:3], *texts), pairs.labels]
     sizes = [values.shape[1] for values in pairs[:2]]
     label_names = pairs.label_names
-    noted = {"encoder": pairs.encoder} if pairs.encoder else {}
+    noted = {n: getattr(pairs, n) for n in ("encoder", "folder") if getattr(pairs, n)}
     manifest = _begin(config, label_names, found, sizes=sizes, **noted)
     if "splits" in manifest:
         return manifest

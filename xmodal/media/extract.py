@@ -41,7 +41,7 @@ class ExtractConfig(StageConfig):
     encoders: Literal["packaged", "yt8m"] = Field(
         "packaged", description="packaged: nothing to download; yt8m: YouTube-8M's own"
     )
-    files: Path | None = Field(None, description="Folder with the files that yt8m needs")
+    encoder_files: Path | None = Field(None, description="Folder with the files that yt8m needs")
     visual_model: str | None = Field(None, description="Instead: Hugging Face model of pictures")
     audio_model: str | None = Field(None, description="With it: one of sound, by id or folder")
     skip: tuple[str, ...] = Field((), description="Names to leave out, as patterns such as *_desc*")
@@ -84,15 +84,16 @@ def extract(config: ExtractConfig, encoders: Encoders | None = None) -> Extracte
     ``out`` holds ``visual`` (n, V) and ``audio`` (n, A), float32, rows of NaN where a clip lacks
     the modality; ``ids`` (n,), paths below ``folder`` without suffix; ``labels`` and, if they are
     to be ``apart``, ``group`` (n,), the folders the clips are in, if there are folders;
-    ``encoder``, the name of the set; ``visual_key`` and ``audio_key`` (n,), a digest of all that
-    the features depend on, by which the next extraction knows them.
+    ``encoder``, the name of the set; ``folder``, whose files they are; ``visual_key`` and
+    ``audio_key`` (n,), a digest of all that the features depend on, by which the next extraction
+    knows them.
 
     InputError if no file can be used, an encoder cannot be loaded, or ``out`` cannot be written.
     """
     clips, skipped, remarks = find_media(config)
     optional("av")  # without it, every file would be called broken
     models = config.visual_model, config.audio_model
-    encoders = encoders or open_encoders(config.encoders, config.files, models)
+    encoders = encoders or open_encoders(config.encoders, config.encoder_files, models)
     code = b"".join(map(Path.read_bytes, sorted(Path(__file__).parent.glob("*.py"))))
     tasks = [(clip, modality) for clip in clips for modality in MODALITIES]
     sizes = {"visual": encoders.visual_dim, "audio": encoders.audio_dim}
@@ -130,6 +131,7 @@ def extract(config: ExtractConfig, encoders: Encoders | None = None) -> Extracte
             first = "".join(f" ({file}: {reason})" for file, reason in [*skipped.items()][:1])
             raise InputError(f"{config.folder}: not one of {len(clips)} clips can be used{first}.")
         arrays = {"ids": np.array(kept), "encoder": np.array(encoders.name)}
+        arrays["folder"] = np.array(str(config.folder.resolve()))
         for modality in MODALITIES:
             vectors, keys = zip(*(found[clip, modality] for clip in kept), strict=True)
             arrays |= {modality: np.stack(vectors), f"{modality}_key": np.array(keys)}
