@@ -46,7 +46,8 @@ def validated(config_type: type[Config], values: dict[str, Any]) -> Config:
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
     """Return the error of a name that does not exist, with the one that was perhaps meant."""
-    close = difflib.get_close_matches(name, list(known), 1)
+    lower = {one.lower(): one for one in known}
+    close = [lower[n] for n in difflib.get_close_matches(name.lower(), list(lower), 1)]
     return InputError(f"there is no {kind} {name}" + "".join(f"; did you mean {n}?" for n in close))
 
 

@@ -83,8 +83,11 @@ class Gallery:
 
     def __str__(self) -> str:
         """Say how many clips there are, and how well what is nearest to a query is found."""
-        share = 100 * min(self.about.get("found") or [1])
-        return f"{len(self.ids):,} clips; {share:.1f}% of the ten true nearest items are found"
+        found = self.about.get("found") or []
+        how = (
+            f"it finds {100 * min(found):.1f}% of the ten nearest" if found else "all are compared"
+        )
+        return f"{len(self.ids):,} clips; {how}"
 
     @cached_property
     def model(self) -> JointEmbedding:

@@ -90,7 +90,8 @@ def fill_page(page: Path) -> None:
     """Put into a Markdown page, between its marks, what files say that a command wrote.
 
     A mark is a comment that lasts until ``<!-- end -->``. Paths are relative to the page; where
-    several rows of a CSV file are meant, numbers are their mean.
+    several rows of a CSV file are meant, fractions are their mean, whole numbers from the least to
+    the greatest.
 
     - ``<!-- table1.md -->``: the text of a file.
     - ``<!-- headline.csv where gallery == 1024 -->``: Recall@K of each model, as a table.
@@ -110,7 +111,11 @@ def fill_page(page: Path) -> None:
 
     def number(file: str, column: str, wanted: str) -> str:
         values = _rows(page.parent / file, wanted)[column]
-        return f"{values.mean():,.{0 if values.dtype.kind == 'i' else 1}f}"
+        if values.dtype.kind == "i":
+            return " to ".join(
+                f"{value:,}" for value in dict.fromkeys((values.min(), values.max()))
+            )
+        return f"{values.mean():,.1f}"
 
     text = page.read_text(encoding="utf-8")
     text = _put(text, r"<!-- (\S+\.md) -->\n", document)

@@ -187,6 +187,22 @@ def test_a_fault_is_told_in_one_sentence(
     assert not configured(path).out.exists()
 
 
+def test_numbers_beside_missing_ones_stay_whole(tmp_path: Path) -> None:
+    rows = {"visual": list(np.ones((3, 2))), "audio": [[1.0], None, [2.0]]}
+    big = 7_123_456_789_012_356_789
+    frame = pd.DataFrame(rows | {"ids": [big, 2, 3], "labels": pd.array([100, None, 2], "Int64")})
+    frame.to_parquet(tmp_path / "some.parquet")
+    pairs = read_pairs(tmp_path / "some.parquet")
+    assert pairs.ids[0] == str(big) and pairs.labels == [["100"], [], ["2"]]
+    assert pairs.complete.tolist() == [True, False, True]
+    frame.assign(ids=pd.array([1, None, 3], "Int64")).to_parquet(tmp_path / "some.parquet")
+    with pytest.raises(InputError, match="row 1"):
+        read_pairs(tmp_path / "some.parquet")
+    frame.rename(columns={"audio": "sound"}).to_parquet(tmp_path / "some.parquet")
+    with pytest.raises(InputError, match="sound"):
+        read_pairs(tmp_path / "some.parquet")
+
+
 def test_ids_and_labels_may_be_bytes_or_numbers(tmp_path: Path) -> None:
     ids = np.array([f"clip{row}".encode() for row in range(CLIPS)])
     labels = np.arange(CLIPS) % 3

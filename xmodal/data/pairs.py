@@ -77,12 +77,15 @@ def read_pairs(path: Path | None, files: Mapping[str, Path] = {}) -> Pairs:
         for name in NAMES[:2]:
             if name not in arrays:
                 raise ValueError(f"no array is called {name}; there are {', '.join(arrays)}")
+        arrays = {name: arrays[name] for name in NAMES if name in arrays}
         visual, audio = (_features(name, arrays[name]) for name in NAMES[:2])
         clips = len(visual)
         for name, values in arrays.items():
             if values.shape[:1] != (clips,) or values.ndim > 1 + (name in NAMES[:2]):
                 raise ValueError(f"{name} has the shape {values.shape} and visual {clips} rows")
         ids = np.array([str(clip) for clip in arrays.get("ids", range(clips))])
+        for row in np.flatnonzero(pd.isna(arrays.get("ids", []))):
+            raise ValueError(f"row {row} has no id")
         repeated = pd.Index(ids).duplicated()
         if repeated.any():
             raise ValueError(f"the id {str(ids[repeated.argmax()])!r} occurs twice")
@@ -103,16 +106,16 @@ def _array(file: Path) -> np.ndarray:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """Return the arrays that a file or folder holds, of those that have a meaning here."""
-    if path.suffix == ".parquet":
-        frame = pd.read_parquet(path)
-        found = {name: frame[name].to_numpy() for name in NAMES if name in frame}
+    """Return the arrays that a file or folder holds."""
+    if path.suffix == ".parquet":  # a number beside a missing one stays a whole number
+        frame = pd.read_parquet(path, dtype_backend="numpy_nullable")
+        columns = frame.items()
+        found = {str(n): x.to_numpy(object if x.isna().any() else None) for n, x in columns}
     elif path.suffix == ".npz":
         with np.load(path) as stored:
-            found = {name: stored[name] for name in NAMES if name in stored}
+            found = dict(stored)
     else:
-        files = {name: path / f"{name}.npy" for name in NAMES}
-        found = {name: _array(file) for name, file in files.items() if file.exists()}
+        found = {file.stem: _array(file) for file in path.glob("*.npy")}
     return {n: x.astype(str) if x.dtype.kind == "S" else x for n, x in found.items()}
 
 

@@ -28,10 +28,13 @@ def retrieval(examples: pd.DataFrame) -> Figure:
 
     ``examples`` is the frame of `xmodal_suite.examples.examples`.
     """
+    queries = examples["kind"] + examples["query_id"].astype(str)
+    number = queries.groupby(examples["direction"]).transform(lambda some: pd.factorize(some)[0])
+    examples = examples[number < _QUERIES]
     others = examples[~examples["own"]]
     count = others["shared"].astype(bool).sum()
     row = _HEAD + examples["place"].max() * (_FLAT + _GAP) + 0.08
-    drawn = examples.groupby("direction")["query_id"].nunique().clip(upper=_QUERIES).max()
+    drawn = examples.groupby("direction")["query_id"].nunique().max()
     height = 0.72 + drawn * row
     figure, axis = page(height)
     title = f"{count} of the {len(others)} other clips retrieved share a label (dark edge, bold)"
@@ -40,7 +43,7 @@ def retrieval(examples: pd.DataFrame) -> Figure:
         left = 0.07 + column * PAGE / 2
         axis.text(left, height - 0.33, "{} query, {} retrieved".format(*side.split("→")), va="top")
         found = examples[examples["direction"] == side].groupby(["kind", "query_id"], sort=False)
-        for number, (_, matches) in list(enumerate(found))[:_QUERIES]:
+        for number, (_, matches) in enumerate(found):
             _query(axis, matches, left, height - 0.58 - number * row)
     return figure
 
