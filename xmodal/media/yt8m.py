@@ -4,6 +4,7 @@ The arithmetic is that of google/youtube-8m's feature_extractor and of MediaPipe
 YouTube-8M, which their maintainers call approximate: see `compatibility`.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -71,9 +72,8 @@ def log_mel(samples: np.ndarray) -> np.ndarray:
 
     Windows of 25 ms every 10 ms, 64 mel bands from 125 to 7,500 Hz, 0.01 added to magnitudes.
     """
-    return np.log(
-        magnitudes(samples, 400, 160, 512) @ mel_filters(16_000, 512, 64, 125, 7500) + 0.01
-    )
+    filters = mel_filters(16_000, 512, 64, 125, 7500)
+    return np.log(magnitudes(samples, 400, 160, 512) @ filters + 0.01)
 
 
 def encoders(
@@ -154,11 +154,9 @@ def vggish_network() -> nn.Sequential:
             channels = width
         features.append(nn.MaxPool2d(2))
     dense = (nn.Linear(6 * 4 * 512, 4096), nn.ReLU(), nn.Linear(4096, 4096), nn.ReLU())
-    network = nn.Sequential()
-    network.add_module("features", nn.Sequential(*features))
-    network.add_module("flatten", _ChannelsLast())
-    network.add_module("embeddings", nn.Sequential(*dense, nn.Linear(4096, 128)))
-    return network
+    embeddings = nn.Sequential(*dense, nn.Linear(4096, 128))
+    parts = {"features": nn.Sequential(*features), "flatten": _ChannelsLast()}
+    return nn.Sequential(OrderedDict(parts, embeddings=embeddings))
 
 
 _MATRIX = """
@@ -196,14 +194,13 @@ def compatibility(config: CompatibilityConfig) -> pd.DataFrame:
     has a modality.
     """
     own, reference = read_pairs(config.own), open_features(config.reference, "train")
-    known = moments(reference)
+    visual_mean, audio_mean, *covariances, _ = moments(reference)
     rows = []
-    for modality, values, centre, covariance in (
-        ("visual", own.visual, known.visual_mean, known.visual),
-        ("audio", own.audio, known.audio_mean, known.audio),
+    for modality, centre, covariance in zip(
+        ("visual", "audio"), (visual_mean, audio_mean), covariances, strict=True
     ):
+        values, other = getattr(own, modality), getattr(reference, modality)
         values = values[np.isfinite(values).all(axis=1)]
-        other = getattr(reference, modality)
         if values.shape[1] != other.shape[1] or not len(values):
             raise InputError(
                 f"the {modality} features have shape {values.shape}, which cannot be compared with "
@@ -212,13 +209,14 @@ def compatibility(config: CompatibilityConfig) -> pd.DataFrame:
         variances = np.maximum(np.diag(covariance), 1e-12)
         offset = np.sqrt(((values.mean(0) - centre) ** 2 / variances).mean())
         ratio = (values.var(axis=0) / variances).mean()
-        norm, known_norm = (np.linalg.norm(x, axis=1) for x in (values, other))
+        both = values, other
+        lengths = [np.linalg.norm(x, axis=1) for x in both]
         rows += [
-            (modality, "clips", len(values), len(other)),
-            (modality, "norm", norm.mean(), known_norm.mean()),
-            (modality, "norm deviation", norm.std(), known_norm.std()),
-            (modality, "lowest", values.min(), other.min()),
-            (modality, "highest", values.max(), other.max()),
+            (modality, "clips", *map(len, both)),
+            (modality, "norm", *map(np.mean, lengths)),
+            (modality, "norm deviation", *map(np.std, lengths)),
+            (modality, "lowest", *map(np.min, both)),
+            (modality, "highest", *map(np.max, both)),
             (modality, "offset of means", offset, 0.0),
             (modality, "ratio of variances", ratio, 1.0),
         ]
