@@ -65,21 +65,10 @@ def write_frame(
             if path.suffix == ".csv":
                 frame.to_csv(fresh, index=False, lineterminator="\n")
             else:
-                _narrow(frame).to_parquet(fresh, index=False, compression="zstd")
+                frame.to_parquet(fresh, index=False, compression="zstd")
         notes = read_notes(folder) | about
         text = [str(column) for column in frame.select_dtypes("object")]
         notes["frames"][name] = {**noted, "file": path.name, "sha256": digest(path), "text": text}
         with atomic(folder / "manifest.json") as fresh:
             content = json.dumps(notes, indent=1, sort_keys=True, ensure_ascii=False)
             fresh.write_text(content + "\n", encoding="utf-8")
-
-
-def _narrow(frame: pd.DataFrame) -> pd.DataFrame:
-    """Take the smallest types that hold a long frame: integers of few bytes, text as categories."""
-    narrow = {}
-    for name, column in frame.items():
-        if pd.api.types.is_integer_dtype(column):
-            narrow[name] = pd.to_numeric(column, downcast="integer")
-        elif column.dtype == object:
-            narrow[name] = column.astype("category")
-    return frame.assign(**narrow)
