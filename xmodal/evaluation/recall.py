@@ -48,18 +48,18 @@ def directions(clips: Embeddings | FeatureSet) -> Iterator[tuple[str, Any, Any]]
     yield VIDEO_TO_AUDIO, clips.visual, clips.audio
 
 
-def nearest(query: Tensor, gallery: Tensor, k: int, chunk: int = 1024) -> tuple[Tensor, Tensor]:
+def nearest(query: Tensor, gallery: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """Return the k most similar items of the gallery for each query, most similar first.
 
     Their cosines and row numbers, float32 and int64, (queries, k), of unit vectors, float32,
-    (queries, embedding_dim) and (items, embedding_dim); ``chunk`` queries are compared at a time.
+    (queries, embedding_dim) and (items, embedding_dim).
     InputError if there are fewer items, or an embedding is not finite: NaN would come first.
     """
     if not 1 <= k <= len(gallery):
         raise InputError(f"asked for {k} neighbours of a gallery of {len(gallery)}: lower k")
     if not (query.isfinite().all() and gallery.isfinite().all()):
         raise InputError("an embedding is not finite: leave that clip out, or train again")
-    parts = [(part @ gallery.T).topk(k, dim=1) for part in query.split(chunk)]
+    parts = [(part @ gallery.T).topk(k, dim=1) for part in query.split(1024)]
     return torch.cat([p.values for p in parts]), torch.cat([p.indices for p in parts])
 
 
@@ -147,16 +147,10 @@ def mean_recall(
 def embed_run(run: Path, features: FeatureSet) -> Embeddings:
     """Embed a split with the best weights of a run: unit vectors, float32, (clips, embedding_dim).
 
-    InputError if there is no finished run, it was trained on features of other sizes, or an
-    embedding is not finite.
+    InputError if there is no finished run, or it was trained on features of other sizes.
     """
     require_fit(run, features)
-    embedded = load_run(run)[0].embed(features.visual, features.audio)
-    if not all(side.isfinite().all() for side in embedded[:2]):
-        raise InputError(
-            f"{run}: an embedding of the {features.split} split is not finite; train again"
-        )
-    return embedded
+    return load_run(run)[0].embed(features.visual, features.audio)
 
 
 def require_fit(run: Path | str, features: FeatureSet) -> None:

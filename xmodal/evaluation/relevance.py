@@ -34,14 +34,11 @@ def relevant(retrieved: np.ndarray, features: FeatureSet) -> np.ndarray:
     return shared.reshape(retrieved.shape) > 0
 
 
-def chance_precision(features: FeatureSet, chunk: int = 1024) -> np.ndarray:
+def chance_precision(features: FeatureSet) -> np.ndarray:
     """Return the share of all items that share a label with each clip: float64, (clips,)."""
-    labels = features.labels
-    parts = [
-        ((labels[start : start + chunk] @ labels.T) > 0).sum(axis=1) / len(features)
-        for start in range(0, len(features), chunk)
-    ]
-    return np.concatenate(parts)
+    labels, count = features.labels, len(features)
+    chunks = (labels[start : start + 1024] @ labels.T for start in range(0, count, 1024))
+    return np.concatenate([(shared > 0).sum(axis=1) / count for shared in chunks])
 
 
 def label_scores(similarity: Tensor, shared: Tensor, k: int = 10) -> Tensor:
