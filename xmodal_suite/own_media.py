@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from IPython.display import HTML
-from PIL import Image
+from PIL import Image, ImageOps
 
 from xmodal.config import InputError
 from xmodal.data.pairs import Pairs, linked
@@ -136,10 +136,7 @@ def film(path: Path, rate: int, seconds: int) -> Iterator[np.ndarray]:
 def small(picture: np.ndarray) -> np.ndarray:
     """Return a picture in a square of `SIDE` pixels, on white."""
     image = Image.fromarray(np.ascontiguousarray(picture))
-    image.thumbnail((SIDE, SIDE))
-    square = Image.new("RGB", (SIDE, SIDE), "white")
-    square.paste(image, ((SIDE - image.width) // 2, (SIDE - image.height) // 2))
-    return np.asarray(square)
+    return np.asarray(ImageOps.pad(image, (SIDE, SIDE), color="white"))
 
 
 def players(webms: pd.Series, words: pd.Series) -> HTML:
