@@ -32,7 +32,8 @@ def examples(
     audible = np.flatnonzero(~clips.silent)
     if len(audible) < max(seeded, extremes):
         raise InputError(f"{len(audible)} clips with sound are too few: ask for fewer examples")
-    ids, names = _ids(clips), _names(clips)
+    ids = clips.ids.astype(object)
+    names = np.array(["; ".join(clips.labels_of(row)) for row in range(len(ids))], object)
     both, parts = ranks(embedded.audio, embedded.visual), []
     for number, (direction, query, gallery) in enumerate(directions(embedded)):
         cosine, item = (x.numpy() for x in nearest(query, gallery, min(SHOWN, len(gallery))))
@@ -77,10 +78,10 @@ def examples_table(
     return table.rename(columns=lambda name: name.replace("_", " "))
 
 
-def near_misses(embedded: Embeddings, clips: FeatureSet, most: int = 10) -> pd.DataFrame:
+def near_misses(embedded: Embeddings, clips: FeatureSet) -> pd.DataFrame:
     """Say, label by label, what comes first where the query's own clip does not.
 
-    Both directions count together; silent clips are no queries. A row for each of the ``most``
+    Both directions count together; silent clips are no queries. A row for each of the ten most
     frequent labels: label, queries (that carry it), own first (percent), same label first (percent
     where the own clip is not), same label by chance (percent of all clips), most often instead
     (where the first item lacks the label: the one that it has most often and the query has not).
@@ -91,7 +92,7 @@ def near_misses(embedded: Embeddings, clips: FeatureSet, most: int = 10) -> pd.D
         [nearest(one, items, 1)[1].numpy()[audible, 0] for _, one, items in directions(embedded)]
     )
     lines = []
-    for column in most_frequent(labels[audible], most):
+    for column in most_frequent(labels[audible], 10):
         carries = labels[:, [column]].toarray()[:, 0] > 0
         asked = carries[query]
         missed = asked & (first != query)
@@ -105,13 +106,3 @@ def near_misses(embedded: Embeddings, clips: FeatureSet, most: int = 10) -> pd.D
         lines.append((clips.label_names[column], asked.sum(), *percent, other))
     names = ["label", "queries", "own first", "same label first", "same label by chance"]
     return pd.DataFrame(lines, columns=[*names, "most often instead"])
-
-
-def _ids(clips: FeatureSet) -> np.ndarray:
-    """Return the ids of clips as text: object, (clips,)."""
-    return np.array([str(name) for name in clips.ids], object)
-
-
-def _names(clips: FeatureSet) -> np.ndarray:
-    """Return the label names of each clip, joined by "; ": object, (clips,)."""
-    return np.array(["; ".join(clips.labels_of(row)) for row in range(len(clips))], object)
