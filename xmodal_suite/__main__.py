@@ -1,17 +1,16 @@
-"""The commands of a batch: `python -m xmodal_suite COMMAND`, which Snakefile and Makefile use."""
+"""Usage: `python -m xmodal_suite COMMAND`, as Snakefile and Makefile do.
+
+notebook NOTEBOOK OUT PARAMETERS   run a notebook with parameters, given as JSON
+report FIGURES                     write README.md beside tables and pictures; print a summary
+toys FOLDER                        draw toy clips, and beside them one that has no sound
+fill PAGE...                       put numbers and tables that Markdown pages name into them
+"""
 
 import json
 import sys
 from pathlib import Path
 
 from xmodal.config import InputError
-
-USAGE = """usage: python -m xmodal_suite COMMAND
-
-  notebook NOTEBOOK OUT PARAMETERS   run a notebook with parameters, given as JSON
-  report FIGURES                     write README.md beside tables and pictures; print a summary
-  toys FOLDER                        draw toy clips, and beside them one that has no sound
-  fill PAGE...                       put numbers and tables that Markdown pages name into them"""
 
 
 def main(words: list[str]) -> None:
@@ -35,7 +34,7 @@ def main(words: list[str]) -> None:
             for page in pages:
                 fill_page(Path(page))
         case _:
-            raise InputError(USAGE)
+            raise InputError(str(__doc__))
 
 
 if __name__ == "__main__":
