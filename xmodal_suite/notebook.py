@@ -36,19 +36,8 @@ def start(notebook: str, namespace: dict[str, Any]) -> "Book":
     """Check a notebook's parameters and return what keeps, shows and says for it.
 
     The working directory becomes the project's top folder, which every path is relative to.
-
-    Parameters
-    ----------
-    notebook : str
-        Name of the notebook, such as "04_umap"; its cell tagged ``parameters`` declares every
-        parameter, typed by its default or by an annotation (``patience: int | None = None``).
-    namespace : dict
-        The notebook's ``globals()``.
-
-    Raises
-    ------
-    InputError
-        If a parameter was given that the notebook lacks, or one of another type.
+    ``notebook`` is a name such as "04_umap", and ``namespace`` its ``globals()``. InputError if a
+    parameter was given that its cell tagged ``parameters`` lacks, or one of another type.
     """
     os.chdir(PROJECT)
     parameters = declared(PROJECT / "notebooks" / f"{notebook}.ipynb")
@@ -159,20 +148,10 @@ class Book:
     ) -> None:
         """Show a figure or a tidy table with its caption, and save it as ``<figures>/<stem>``.
 
-        Parameters
-        ----------
-        stem : str
-            Name of the files, without suffix: see `save_figure` and `save_table`.
-        shown : Figure or DataFrame
-            What is shown and saved.
-        caption : str
-            One sentence that says what is shown; also the text for readers who cannot see it.
-        decimals, layout
-            Of a table: see `save_table`.
-        protocol : dict, optional
-            How recalls were measured: see `recall_protocol`.
-        source : str, optional
-            What the data of this figure is called, where it is not that of the notebook.
+        The caption is one sentence, also for readers who cannot see the figure; `save_figure` and
+        `save_table` say which files are written, and what the decimals and the layout of a table
+        are. ``protocol`` is that of `recall_protocol`, ``source`` what the data is called where it
+        is not that of the notebook.
         """
         path, origin = self.figures / stem, self.origin
         origin["source"] = source or origin["source"]

@@ -10,8 +10,7 @@ from xmodal_suite.figures import style
 from xmodal_suite.figures.ablation import learning_curve, study_rows
 from xmodal_suite.figures.architecture import architecture
 from xmodal_suite.figures.cards import retrieval
-from xmodal_suite.figures.clips import strips
-from xmodal_suite.figures.data import correlations, feature_norms, label_frequencies
+from xmodal_suite.figures.data import correlations, feature_norms, label_frequencies, strips
 from xmodal_suite.figures.recall import (
     categories,
     methods,

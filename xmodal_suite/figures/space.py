@@ -20,28 +20,15 @@ _LABEL_COLOURS = "#00805c #b0508f #3f93c7 #9a8700 #8a5a34 #e07fc0 #222222 #d0830
 
 
 def umap(
-    points: pd.DataFrame,
-    distances: pd.DataFrame,
-    labels: int = 8,
-    linked: int = 15,
-    seed: int = 0,
+    points: pd.DataFrame, distances: pd.DataFrame, labels: int = 8, linked: int = 15, seed: int = 0
 ) -> Figure:
     """Draw the map after training by label and by modality, and distances in the space itself.
 
-    Labels are named at the middle of their points, or near it.
-
-    Parameters
-    ----------
-    points : DataFrame
-        One row for each point of a map: x, y, modality ("visual" or "audio"), label (a name or
-        "other"), clip (its id) and map; only "after training" is drawn.
-    distances : DataFrame
-        Distances in the space of each clip's video: to its own sound, ``same clip``, and to that of
-        another, ``random pair``.
-    labels : int
-        How many of the most frequent labels are coloured, at most 8.
-    linked : int
-        How many pairs are linked in the second panel, chosen at random by ``seed``.
+    At most 8 of the most frequent ``labels`` are coloured, and named at the middle of their points
+    or near it; ``seed`` draws the pairs that are ``linked``. ``points`` has a line for each point
+    of a map: x, y, modality, label (a name or "other"), clip and map, of which "after training" is
+    drawn; ``distances`` are those of each clip's video to its own sound, ``same clip``, and to that
+    of another, ``random pair``.
     """
     frame = points[points["map"] == "after training"]
     nearer = (distances["same clip"] < distances["random pair"]).mean()

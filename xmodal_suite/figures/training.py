@@ -20,17 +20,10 @@ def training_curves(
 ) -> Figure:
     """Draw the loss of training and of validation, and validation recall, by training step.
 
-    In validation the loss is that of true pairs, 1 − cosine, which is half the alignment. A line
-    marks the best step. The cross entropy has a panel where it was trained.
-
-    Parameters
-    ----------
-    history : DataFrame
-        `xmodal_suite.runs.history_frame` of one run.
-    class_start_step : int, optional
-        The step at which λ switches on (10,000 in the paper, Section 3.1), marked by a line.
-    gallery_size : int, optional
-        Candidates that the validation ranks, written into the title.
+    In validation the loss is that of true pairs, 1 − cosine, which is half the alignment. Lines
+    mark the best step, and the one at which λ switches on. The cross entropy has a panel where it
+    was trained. ``history`` is `xmodal_suite.runs.history_frame` of one run, and validation ranks
+    ``gallery_size`` candidates.
     """
     last, classified = history["step"].max(), history["classification"].max() > 0
     figure, axes = style.sheet(2.7, columns=2 + classified, sharex=True)
@@ -50,7 +43,7 @@ def training_curves(
     best = history.loc[history["recall_at_1"].idxmax(), "step"]
     for axis in (left, right):
         axis.axvline(best, linestyle=DASHES[2], zorder=0, **look)
-    _name(left, "a   loss", METHODS["paper"])
+    _name_lines(left)
     among = f", N = {gallery_size:,}" if gallery_size else ""
     right.set(title=f"b   validation recall (%){among}")
     keys = [Line2D([], [], label="best step", color=QUIET, linestyle=DASHES[2])]
@@ -74,7 +67,7 @@ def plain_curve(frame: pd.DataFrame) -> Figure:
     left, right = axes[0]
     left.plot(frame["step"], frame["training"], color=METHODS["paper"])
     left.plot(frame["step"], frame["validation"], color=METHODS["paper"], **_VALIDATED)
-    _name(left, "a   loss", METHODS["paper"])
+    _name_lines(left)
     right.plot(frame["step"], frame["recall_at_1"], color=METHODS["paper"], **_VALIDATED)
     chance = 100 / frame["gallery"].max()
     right.axhline(chance, color=QUIET, linewidth=0.8)
@@ -110,12 +103,12 @@ def circles(frame: pd.DataFrame) -> Figure:
     return figure
 
 
-def _name(axis: Axes, title: str, colour: str) -> None:
-    """Tell the lines of training and validation apart, and give the panel its title."""
+def _name_lines(axis: Axes) -> None:
+    """Tell the losses of training and validation apart, and give their panel its title."""
     lines: dict[str, Look] = {"training": {}, "validation": _VALIDATED}
-    keys = [Line2D([], [], label=name, color=colour, **look) for name, look in lines.items()]
-    axis.legend(handles=keys)
-    axis.set_title(title)
+    look: Look = {"color": METHODS["paper"]}
+    axis.legend(handles=[Line2D([], [], label=n, **look, **dash) for n, dash in lines.items()])
+    axis.set_title("a   loss")
 
 
 def _by_step(axis: Axes) -> None:
