@@ -20,27 +20,26 @@ LAWS: dict[str, tuple[Callable[[Any], np.ndarray], Callable[[Any], np.ndarray]]]
 """How recall may grow with the clips: log recall, or recall itself, linear in their logarithm."""
 
 
-def points_of(recalls: pd.DataFrame, gallery: int) -> pd.DataFrame:
-    """Pick the R@1 of rows ``clips_<n>`` and of the first row, ``<row>_clips_<n>`` and of <row>."""
-    about = dict(zip(recalls["row"], recalls["change"], strict=True))
-    points = recalls[recalls["measure"] == f"R@1, N = {gallery:,}"]
-    first = points["row"].iloc[0]
-    family = points["row"].str.extract(r"^(.*?)_?clips_\d+$")[0].replace("", first)
-    points = points.assign(method=family.fillna(points["row"]))
-    points = points[points["method"].isin(family.dropna())].replace({"method": about})
-    return points[["method", "clips", "seed", "recall"]].reset_index(drop=True)
-
-
 def learning_points(
     recalls: Sequence[pd.DataFrame], closed_forms: pd.DataFrame, gallery: int
 ) -> pd.DataFrame:
     """Gather the trainings that differ in the number of training clips, closed forms last.
 
     ``recalls`` has the `named_recalls` of each study, ``closed_forms`` method, clips and recall.
-    A line a training: method (what the row with all clips changes), clips, seed, recall.
+    Rows ``<row>_clips_<n>`` belong to <row>, and ``clips_<n>`` to the first. A line a training:
+    method (what the row with all clips changes), clips, seed, recall.
     """
-    points = [points_of(frame, gallery) for frame in recalls]
-    return pd.concat([*points, closed_forms.assign(seed=0)], ignore_index=True)
+    parts = []
+    for frame in recalls:
+        about = dict(zip(frame["row"], frame["change"], strict=True))
+        points = frame[frame["measure"] == f"R@1, N = {gallery:,}"]
+        family = (
+            points["row"].str.extract(r"^(.*?)_?clips_\d+$")[0].replace("", points["row"].iloc[0])
+        )
+        points = points.assign(method=family.fillna(points["row"]))
+        points = points[points["method"].isin(family.dropna())].replace({"method": about})
+        parts.append(points[["method", "clips", "seed", "recall"]])
+    return pd.concat([*parts, closed_forms.assign(seed=0)], ignore_index=True)
 
 
 def published_level(gallery: int) -> tuple[str, float] | None:

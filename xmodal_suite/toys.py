@@ -32,11 +32,6 @@ class Toy(NamedTuple):
     colour: tuple[int, ...]
     seed: int
 
-    @property
-    def random(self) -> np.random.Generator:
-        """The same random numbers each time."""
-        return np.random.default_rng(self.seed)
-
 
 def toy_of(pitch: float, tempo: float, seed: int) -> Toy:
     """Return what is three octaves lower, large and red at pitch 0, and slow at tempo 0."""
@@ -84,7 +79,7 @@ def wail(toy: Toy) -> np.ndarray:
 
 def noise(toy: Toy, octaves: float) -> np.ndarray:
     """Return noise around a tone so many octaves above the toy's."""
-    spectrum = np.fft.rfft(toy.random.normal(size=len(TIME)))
+    spectrum = np.fft.rfft(np.random.default_rng(toy.seed).normal(size=len(TIME)))
     hertz = np.fft.rfftfreq(len(TIME), 1 / RATE)
     away = np.log2(np.maximum(hertz, 1) / (toy.hertz * 2**octaves))
     return np.fft.irfft(spectrum * np.exp(-(away**2)))
@@ -107,7 +102,8 @@ def pendulum(draw: Any, toy: Toy, t: float) -> None:
 
 def rain(draw: Any, toy: Toy, t: float) -> None:
     """Draw a cloud whose drops fall and rush; small ones sound high."""
-    x, y, speed = toy.random.uniform([[20], [0], [1]], [[140], [1], [2]], (3, round(20 * toy.rate)))
+    drops, rng = (3, round(20 * toy.rate)), np.random.default_rng(toy.seed)
+    x, y, speed = rng.uniform([[20], [0], [1]], [[140], [1], [2]], drops)
     for left, top in zip(x, 40 + 120 * ((y + t * speed * toy.rate / 2) % 1), strict=True):
         draw.line([left, top, left - 2, top + toy.size / 2], toy.colour, round(1 + toy.size / 12))
     for left in (40, 65, 90, 115):
@@ -224,16 +220,14 @@ def variations(kind: str, count: int) -> list[Toy]:
     return [toy_of(pitch, tempo, seed) for seed, (pitch, tempo) in enumerate(spread.T.tolist())]
 
 
-def write_clip(
-    out: Path, shown: Iterable[np.ndarray], heard: np.ndarray | None, rate: int = FRAMES
-) -> None:
-    """Write pictures, ``rate`` a second, and perhaps sound as a small WebM: VP9 and Opus."""
+def write_clip(out: Path, shown: Iterable[np.ndarray], heard: np.ndarray | None) -> None:
+    """Write pictures and perhaps sound as a small WebM: VP9 and Opus."""
     av = optional("av")
     shown = iter(shown)
     first = next(shown)
     with av.open(str(out), "w", format="webm", options={"fflags": "+bitexact"}) as media:
         quick = {"crf": "55", "b": "0", "deadline": "good", "cpu-used": "5"}
-        picture = media.add_stream("libvpx-vp9", rate=rate, options=quick)
+        picture = media.add_stream("libvpx-vp9", rate=FRAMES, options=quick)
         picture.height, picture.width = first.shape[:2]
         picture.pix_fmt, picture.thread_count = "yuv420p", 1
         if heard is not None:
