@@ -142,7 +142,7 @@ def read_ranks(path: Path) -> pd.DataFrame:
 
 def scores(ranked: pd.DataFrame) -> np.ndarray:
     """Return each query's hits, in percent, at each K, and its rank: (queries, 4)."""
-    ranks = Ranks(*(torch.from_numpy(ranked[name].to_numpy(np.int64)) for name in Ranks._fields))
+    ranks = recall.ranks_in(ranked)
     hits = (100 * ranks.hits(k) for k in recall.KS)
     return torch.stack([*hits, ranks.average()], dim=1).double().numpy()
 
@@ -166,6 +166,6 @@ def paired(both: np.ndarray, resamples: int, seed: int) -> pd.DataFrame:
     low, high = np.quantile(resampled, [0.025, 0.975], axis=0)
     extreme = (np.abs(chance) >= np.abs(found) - 1e-9).sum(axis=0)
     p = (extreme + (not every)) / (len(chance) + (not every))  # what is observed is a swap, too
-    columns = {**dict(zip("ab", summary(both), strict=True)), "difference": found[0]}
-    measures = [*(f"R@{k}" for k in recall.KS), "median rank"]
-    return pd.DataFrame({"measure": measures, **columns, "low": low, "high": high, "p": p})
+    (a, b), measures = summary(both), [*(f"R@{k}" for k in recall.KS), "median rank"]
+    columns = {"measure": measures, "a": a, "b": b, "difference": found[0]}
+    return pd.DataFrame({**columns, "low": low, "high": high, "p": p})

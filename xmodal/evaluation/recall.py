@@ -108,10 +108,7 @@ def recall_of(ranked: pd.DataFrame, resamples: int = 1000, by: Sequence[str] = (
     """
     parts, told_apart = [], [*by, "direction", "gallery"]
     for key, part in ranked.groupby(told_apart, sort=False):
-        found = [
-            Ranks(*(torch.from_numpy(one[name].to_numpy(np.int64)) for name in Ranks._fields))
-            for _, one in part.groupby("member", sort=False)
-        ]
+        found = [ranks_in(one) for _, one in part.groupby("member", sort=False)]
         measured = pd.DataFrame(recall(*found, ks=KS, resamples=resamples)._asdict())
         parts.append(measured.assign(**dict(zip(told_apart, key, strict=True))))
     frame = pd.concat(parts, ignore_index=True).rename(columns={"ks": "k"})
@@ -119,6 +116,11 @@ def recall_of(ranked: pd.DataFrame, resamples: int = 1000, by: Sequence[str] = (
     frame[["recall", "low", "high"]] *= 100
     columns = "direction gallery galleries queries k recall low high median_rank mean_rank"
     return frame[[*columns.split(), *by]]
+
+
+def ranks_in(ranked: pd.DataFrame) -> Ranks:
+    """Return the ranks in a frame of `rank_frame`."""
+    return Ranks(*(torch.from_numpy(ranked[name].to_numpy(np.int64)) for name in Ranks._fields))
 
 
 def recall_frame(
