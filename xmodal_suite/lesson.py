@@ -39,9 +39,8 @@ def source_of(*functions: Callable) -> Markdown:
 def slide(draw: Callable[..., Figure], **sliders: Any) -> None:
     """Show what a function draws, under sliders for its arguments.
 
-    ``sliders`` are ranges or widgets, as `ipywidgets.interact` takes them; the docstring of
-    ``draw`` says in words what is seen. An executed copy has no kernel that could draw anew, so it
-    shows the figure of the default arguments alone.
+    The docstring of ``draw`` says in words what is seen. An executed copy has no kernel that could
+    draw anew, so it shows the figure of the default arguments alone.
     """
 
     @functools.wraps(draw)  # the defaults are where the sliders stand at first

@@ -29,7 +29,6 @@ from xmodal_suite.tables import save_table, without_tags
 
 PROJECT = Path(__file__).resolve().parents[1]
 BROKEN = "This was found on other data and does not hold here:"
-"""Stands before a sentence whose condition does not hold."""
 
 
 def start(notebook: str, namespace: dict[str, Any]) -> "Book":
@@ -167,11 +166,9 @@ class Book:
             display(save_table(shown, path, origin, caption, decimals, layout))
 
     def say(self, sentence: str, holds: bool, stem: str = "") -> None:
-        """Say what was found, if it holds; with a ``stem``, save it as Markdown.
+        """Say what a person found; with a ``stem``, save it as Markdown.
 
-        ``sentence`` is written by a person about the measurements in the repository, with numbers
-        filled in, and ``holds`` what must be true for it. Where it does not hold, as on other data,
-        it is marked so.
+        Where what must be true for it does not hold, as on other data, it is marked so.
         """
         sentence = without_tags(sentence if holds else f"*{BROKEN}* {sentence}")
         if stem:

@@ -67,9 +67,7 @@ def curve(points: pd.DataFrame, law: str, wanted: Sequence[float] | None = None)
     """Continue the learning curve of each method by one of `LAWS`, by least squares.
 
     ``points`` has a line a run: method, clips, recall (percent); what is returned adds law, low and
-    high, for the ``wanted`` numbers of clips (60 up to 4 million, if not given). The 95%
-    prediction interval covers the scatter about the law, not whether the law goes on that far; with
-    two runs it is NaN.
+    high, for the ``wanted`` numbers of clips (60 up to `REACH`, if not given).
     """
     parts = []
     for method, runs in points.groupby("method", sort=False):

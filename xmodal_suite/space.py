@@ -37,9 +37,8 @@ def describe_space(embedded: Embeddings, features: FeatureSet, k: int = 10) -> p
     """Measure how the embeddings of both modalities lie: columns measure, modality and value.
 
     Alignment and uniformity (Wang & Isola, 2020); the modality gap between the two centroids (Liang
-    et al., 2022); label agreement, the share of the k nearest items of the other modality that have
-    a label in common with the query (its own clip counts too), and the same of all items, chance.
-    The modality is the query's; "both" where the measure knows none.
+    et al., 2022); label agreement, the share of the k nearest items that have a label in common
+    with the query, and of all items. The modality is the query's, or "both".
     """
     visual, audio, *_ = embedded
     lines = [

@@ -46,8 +46,7 @@ def study_frame(folder: Path, study: Study, clips: FeatureSet) -> pd.DataFrame:
 def embed_apart(run: Path, clips: FeatureSet) -> Embeddings:
     """Embed clips with a run that scales both modalities jointly, each scaled by itself instead.
 
-    Every visual feature is given the mean length that it has after joint scaling, and so is every
-    audio feature: no half of a clip then tells the length of the other.
+    All features of a modality have the mean length of joint scaling: no half tells the other's.
     """
     model, _ = load_run(run)
     model.config = model.config.model_copy(update={"joint_normalise": False})

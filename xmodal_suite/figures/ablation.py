@@ -11,10 +11,8 @@ from xmodal_suite.figures.style import DASHES, HAIRLINE, INK, METHODS, QUIET, Lo
 def study_rows(frame: pd.DataFrame) -> Figure:
     """Draw what each change of a study adds to the recall of its first row, under headings.
 
-    Dots are runs, the tall mark their mean. Shaded are two standard deviations of the first row's
-    runs either way. A change is named "heading: what is changed"; the largest gain is on top.
-
-    ``frame`` is that of `xmodal_suite.study.named_recalls`; its first measure is drawn.
+    Dots are runs of `xmodal_suite.study.named_recalls`, the tall mark their mean. Its first measure
+    is drawn. A change is named "heading: what is changed"; the largest gain is on top.
     """
     measure = frame["measure"].iloc[0]
     runs = frame[frame["measure"] == measure].groupby("change", sort=False)["recall"].apply(list)
@@ -52,11 +50,9 @@ def learning_curve(
 ) -> Figure:
     """Draw recall against the number of training clips, and its extrapolation.
 
-    Each run is a point. The fitted curve is solid as far as clips were measured and dashed beyond;
-    the first method and the recipe have their prediction intervals as bands.
-
-    ``points`` is that of `xmodal_suite.scaling.learning_points`, ``lines`` of `continued`, and
-    ``target`` a recall to compare with: its name, and its value in percent.
+    ``points`` is that of `xmodal_suite.scaling.learning_points`, ``lines`` of `continued`, dashed
+    where nothing was measured, and ``target`` names a recall in percent to compare with. The first
+    method and the recipe have their prediction intervals as bands.
     """
     measured = points["clips"].max()
     title = f"Measured up to {measured:,} training clips; what lies beyond is extrapolated (grey)"

@@ -23,10 +23,8 @@ Point = tuple[float, float]
 def retrieval(examples: pd.DataFrame) -> Figure:
     """Draw three queries of each direction and what was retrieved for them, as cards of labels.
 
-    A retrieved card that shares a label with the query has a dark edge, and sets the shared labels
-    bold and first; the query's own clip, which the paper skips (section 4.2), is shaded.
-
-    ``examples`` is the frame of `xmodal_suite.examples.examples`.
+    A card that shares a label with the query has a dark edge, and the shared labels bold and first;
+    the query's own clip is shaded. ``examples`` is that of `xmodal_suite.examples.examples`.
     """
     queries = examples["kind"] + examples["query_id"].astype(str)
     number = queries.groupby(examples["direction"]).transform(lambda some: pd.factorize(some)[0])

@@ -49,10 +49,9 @@ def label_frequencies(labels: pd.DataFrame, labels_per_clip: pd.DataFrame) -> Fi
 
 
 def feature_norms(visual_norms: np.ndarray, audio_norms: np.ndarray) -> Figure:
-    """Draw the L2 norms of both modalities, and one against the other.
+    """Draw the L2 norms of both modalities, (clips,), and one against the other.
 
-    Were the norms of true pairs related, a length alone would help to find the match; so their
-    correlation is printed. Both arrays are (clips,).
+    Were the norms of true pairs related, a length alone would help to find the match.
     """
     visual, audio = np.asarray(visual_norms, dtype=float), np.asarray(audio_norms, dtype=float)
     relation = "do not vary"
@@ -107,10 +106,7 @@ def correlations(components: pd.DataFrame) -> Figure:
 
 
 def strips(frame: pd.DataFrame) -> Figure:
-    """Draw pictures of a clip of each kind, five kinds in a row.
-
-    Columns kind and strip, a PNG in base64, as `xmodal_suite.own_media.seen_and_heard` makes it.
-    """
+    """Draw the strip of a clip of each kind, as `xmodal_suite.own_media.seen_and_heard` has it."""
     rows = -(-len(frame) // 5)
     figure, axes = style.sheet(0.95 * rows + style.SIGNATURE, rows, 5)
     for axis in axes.flat:

@@ -28,11 +28,7 @@ _UNDERLAID: Look = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
 
 
 def recall_readings(frame: pd.DataFrame) -> Figure:
-    """Draw how recall moves from row to row of the tables, under each reading of the row label.
-
-    ``frame`` is that of `xmodal_suite.published.compare_readings`; drawn are means of both
-    directions.
-    """
+    """Draw `xmodal_suite.published.compare_readings` from row to row, means of both directions."""
     means = frame.groupby(["reading", "k", "row"])["recall"].mean()
     first, last = sorted(frame["row"].unique())[:: frame["row"].nunique() - 1]
     ends = means.unstack("row")
@@ -60,8 +56,8 @@ def recall_readings(frame: pd.DataFrame) -> Figure:
 def recall_law(rows: pd.DataFrame, clips: int) -> Figure:
     """Draw recall against K/N: on one curve if rows are galleries, on three if dimensions.
 
-    ``rows`` are those of `xmodal_suite.published.compare_readings`, of which the means of both
-    directions are drawn, and ``clips`` the candidates if rows are dimensions.
+    ``rows`` are those of `xmodal_suite.published.compare_readings`, ``clips`` the candidates if
+    rows are dimensions.
     """
     means = rows.groupby(["reading", "row", "k"])["recall"].mean()
     paper = means[PUBLISHED]
@@ -92,11 +88,7 @@ def recall_law(rows: pd.DataFrame, clips: int) -> Figure:
 
 
 def recall_against_gallery(frame: pd.DataFrame) -> Figure:
-    """Draw the recall of one model against the number of candidates, on logarithmic axes.
-
-    Its intervals are bands, and what is published are diamonds. ``frame`` is that of
-    `xmodal_suite.published.with_published`.
-    """
+    """Draw the recalls of `xmodal_suite.published.with_published` by the number of candidates."""
     ours, paper = frame[frame["model"] != PUBLISHED], frame[frame["model"] == PUBLISHED]
     at_one = ours[ours["k"] == 1].groupby("gallery")["recall"].mean()
     few, many = at_one.index[[0, -1]]
@@ -127,8 +119,7 @@ def methods(frame: pd.DataFrame, title: str = "") -> Figure:
     """Draw Recall@K of each method as a bar, mean of both directions, beside the published level.
 
     The line on a bar reaches over the intervals of both directions. ``frame`` is that of
-    `xmodal_suite.published.with_published`, at one number of candidates. Without a ``title``, it
-    says how many methods are above the published level.
+    `xmodal_suite.published.with_published`, at one number of candidates.
     """
     paper = frame[frame["model"] == PUBLISHED]
     ours = frame[~frame["model"].str.startswith((PUBLISHED, "chance"))]
@@ -160,10 +151,7 @@ def methods(frame: pd.DataFrame, title: str = "") -> Figure:
 
 
 def categories(frame: pd.DataFrame) -> Figure:
-    """Draw, label by label, how often the match is found and how much else is relevant.
-
-    ``frame`` is that of `xmodal.evaluation.relevance.by_category`; the easiest label is on top.
-    """
+    """Draw `xmodal.evaluation.relevance.by_category`, the easiest label on top."""
     if frame.empty:
         return style.blank("No clip has a label.")
     ordered = frame.sort_values("recall", ascending=False, kind="stable")

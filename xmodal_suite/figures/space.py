@@ -54,10 +54,7 @@ def umap(
 
 
 def spaces(points: pd.DataFrame, title: str = "") -> Figure:
-    """Draw the maps before and after training side by side, by modality.
-
-    ``points`` are as `umap` takes them; ``title`` says what the space has to say of them.
-    """
+    """Draw the maps before and after training side by side, of ``points`` as `umap` takes them."""
     figure, axes = style.sheet(3.3, columns=2, title=title)
     for axis, state in zip(axes[0], ("before training", "after training"), strict=True):
         frame = points[points["map"] == state]
@@ -70,11 +67,7 @@ def spaces(points: pd.DataFrame, title: str = "") -> Figure:
 
 
 def similarity(paper: ArrayLike, recipe: ArrayLike, names: list[str]) -> Figure:
-    """Draw the cosines of a few clips, a row a sound and a column a video, matches outlined.
-
-    ``paper`` and ``recipe`` are the cosines in the two spaces, both (clips, clips); ``names`` tell
-    what each clip is, such as its label.
-    """
+    """Draw the cosines of a few clips by two models, a row a sound and a column a video."""
     both = {"the paper's method": np.asarray(paper), "the recipe": np.asarray(recipe)}
     found = [(s.argmax(axis=1) == np.arange(len(s))).sum() for s in both.values()]
     title = (
@@ -118,10 +111,7 @@ def _name(axis: Axes, frame: pd.DataFrame, colours: dict[str, str]) -> None:
 
 
 def _points(axis: Axes, frame: pd.DataFrame, colours: pd.Series, alpha: float = 0.7) -> None:
-    """Scatter both modalities, the unnamed below the named, as pixels: thousands weigh little.
-
-    They are drawn in parts of a fixed random order, so that neither modality hides the other.
-    """
+    """Scatter both modalities as pixels, in parts of a random order: neither hides the other."""
     axis.set_aspect("equal", adjustable="datalim")
     axis.set(xticks=[], yticks=[])
     axis.spines[:].set_visible(False)

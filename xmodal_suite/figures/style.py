@@ -10,7 +10,6 @@ import matplotlib.style
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
@@ -18,7 +17,6 @@ from matplotlib.ticker import LogLocator
 
 PAGE = 7.0  # inches: the text width of a two-column page
 SIGNATURE = 0.19  # inches: the room at the bottom for the source of the data
-SMALL = 9.0  # points: nothing is set smaller
 INK, QUIET, HAIRLINE = "#222222", "#666666", "#e4e4e4"
 
 # Safe for the common colour-blindnesses, and never the only difference: a marker or a dash helps.
@@ -94,13 +92,6 @@ def looks(names: pd.Series) -> dict[str, Look]:
     return made
 
 
-def legend(page: Figure, columns: int, keys: Sequence[Artist] = (), **options: Any) -> None:
-    """Explain the ``keys``, those of the first panel if not given, above all panels."""
-    keys = keys or page.axes[0].get_legend_handles_labels()[0]
-    look: Look = {"loc": "outside upper center", "columnspacing": 1.4}
-    page.legend(handles=keys, ncols=columns, **look | options)
-
-
 def note(
     axis: Axes, text: str, at: tuple[float, float], offset: tuple[float, float], **options: Any
 ) -> None:
@@ -114,9 +105,8 @@ def name_ends(axis: Axes, ends: dict[str, tuple[float, str]]) -> None:
     Call it when the limits of the axes are settled.
     """
     inside = axis.transData - axis.transAxes
-    figure = axis.get_figure(root=True)
-    assert figure
-    line, at = 0.22 / figure.get_figheight(), -1.0  # of the height of a panel
+    inches = axis.get_figure(root=True).get_figheight()  # type: ignore[union-attr]
+    line, at = 0.22 / inches, -1.0  # of the height of a panel
     for name, (height, colour) in sorted(ends.items(), key=lambda end: end[1]):
         at = max(inside.transform((axis.get_xlim()[1], height))[1], at + line)
         note(axis, name, (1, at), (5, 0), xycoords="axes fraction", color=colour)

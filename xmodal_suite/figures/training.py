@@ -53,16 +53,12 @@ def training_curves(
         keys.append(Line2D([], [], label="λ switched on", color=INK, linestyle=DASHES[3]))
     for axis in figure.axes:
         _by_step(axis)
-    style.legend(figure, 3, keys)
+    figure.legend(handles=keys, ncols=3, loc="outside upper center", columnspacing=1.4)
     return figure
 
 
 def plain_curve(frame: pd.DataFrame) -> Figure:
-    """Draw the losses of the plain loop by step, and the validation recall.
-
-    ``frame`` has columns step, training and validation (losses), recall_at_1 (percent) and gallery
-    (candidates).
-    """
+    """Draw the losses of the plain loop, training and validation, and recall_at_1, by step."""
     figure, axes = style.sheet(2.5, columns=2)
     left, right = axes[0]
     left.plot(frame["step"], frame["training"], color=METHODS["paper"])
