@@ -16,8 +16,7 @@ from xmodal.data.prepare import PrepareConfig
 from xmodal.files import locked
 from xmodal.media.extract import ExtractConfig, find_media
 from xmodal_suite.kept import read_frame, read_notes
-from xmodal_suite.parameters import declared
-from xmodal_suite.profile import Profile
+from xmodal_suite.profile import Profile, declared
 
 profile = validated(Profile, dict(config))
 DATA, RUNS = f"data/{profile.name}/features", f"runs/{profile.name}"

@@ -23,7 +23,7 @@ from xmodal.data.features import read_manifest
 from xmodal.files import atomic, digest
 from xmodal_suite.figures import style
 from xmodal_suite.kept import read_frame, read_notes, write_frame
-from xmodal_suite.parameters import declared
+from xmodal_suite.profile import declared
 from xmodal_suite.provenance import Origin, portable, project_commit, save_figure, write_together
 from xmodal_suite.tables import save_table, without_tags
 

@@ -1,10 +1,12 @@
-"""A batch's profile: what is made from which data, and which models are trained for it."""
+"""A batch's profile, which says what is made from which data, and parameters of notebooks."""
 
+import ast
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import ConfigDict, Field, StringConstraints, create_model, model_validator
 
 from xmodal.config import InputError, StageConfig, TrainConfig, validated
 
@@ -100,3 +102,26 @@ def read_profile(path: Path | str) -> Profile:
             return validated(Profile, dict(yaml.safe_load(file)))
     except (OSError, yaml.YAMLError, TypeError, ValueError) as error:
         raise InputError(f"{path} is no profile: {' '.join(str(error).split())}") from None
+
+
+class Parameters(StageConfig):
+    """Base of a notebook's parameters: 1 is no text, and "1" no number."""
+
+    model_config = ConfigDict(strict=True)
+
+
+def declared(notebook: Path) -> type[Parameters]:
+    """Return what the cell tagged ``parameters`` declares, by annotations or by its defaults."""
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    (cell,) = [cell for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
+    found: dict[str, Any] = {}
+    for statement in ast.parse("".join(cell["source"])).body:
+        match statement:
+            case ast.AnnAssign(ast.Name(name), kind, ast.expr() as value):
+                words = ast.unparse(kind).strip("'")  # "int or None": papermill knows no other
+                found[name] = eval(words.replace(" or ", " | ")), ast.literal_eval(value)
+            case ast.Assign([ast.Name(name)], value):
+                default = ast.literal_eval(value)
+                many = isinstance(default, list) and default
+                found[name] = list[type(default[0])] if many else type(default), default  # type: ignore[misc]
+    return create_model(notebook.stem, __base__=Parameters, **found)

@@ -16,7 +16,7 @@ from xmodal.data.features import FORMAT
 from xmodal_suite import notebook
 from xmodal_suite.kept import LONG, read_frame, write_frame
 from xmodal_suite.notebook import BROKEN, start
-from xmodal_suite.parameters import declared
+from xmodal_suite.profile import declared
 from xmodal_suite.provenance import read_origin
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
