@@ -21,22 +21,17 @@ PROFILE: dict[str, Any] = {
 
 
 def test_a_profile_names_its_models_the_papers_first():
-    profile = Profile(**{**PROFILE, "dimensions": [1024, 250, 256], "seeds": [0, 2]})
-    assert list(profile.models()) == [
-        *("dim250-seed0", "dim250-seed2"),
-        *("dim1024-seed0", "dim1024-seed2", "dim256-seed0", "dim256-seed2"),
-    ]
-    assert list(Profile(**PROFILE).models()) == ["dim250-seed0", "dim256-seed0"]
+    profile = Profile(**{**PROFILE, "dimensions": [1024, 250], "seeds": [0, 2]})
+    names = ["dim250-seed0", "dim250-seed2", "dim1024-seed0", "dim1024-seed2"]
+    assert list(profile.models()) == names
 
 
 def test_a_profile_names_the_runs_of_its_studies_and_of_the_recipe():
     rows = {"best": {"about": "the best"}, "wide": {"about": "wider", "change": {"margin": 0}}}
     study = {"base": {"steps": 5}, "rows": rows, "seeds": [1]}
     profile = Profile(**{**PROFILE, "studies": {"paper": study, "recipe": study}, "members": 2})
-    assert list(profile.study_runs()) == [
-        *("paper/best-seed1", "paper/wide-seed1"),
-        *("recipe/best-seed1", "recipe/wide-seed1"),
-    ]
+    names = ["paper/best-seed1", "paper/wide-seed1", "recipe/best-seed1", "recipe/wide-seed1"]
+    assert list(profile.study_runs()) == names
     assert profile.study_runs()["recipe/wide-seed1"] == {"steps": 5, "margin": 0, "seed": 1}
     assert profile.members_of_recipe() == {
         f"best/member-seed{seed}": {"recipe": "best", "steps": 5, "seed": seed} for seed in (0, 1)

@@ -103,6 +103,7 @@ def test_a_committed_notebook_is_its_source_and_shows_the_figures(source: Path):
     )
 
 
-def test_measurements_are_small():
+def test_measurements_and_the_explorer_are_small():
+    assert (ROOT / "figures/yt8m/explorer.html").stat().st_size <= 4_000_000
     files = [p for data in SETS for p in (ROOT / "data/results" / data).rglob("*") if p.is_file()]
     assert files and sum(path.stat().st_size for path in files) <= 15_000_000

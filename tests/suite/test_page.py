@@ -11,15 +11,9 @@ from matplotlib.figure import Figure
 
 from xmodal.config import InputError
 from xmodal_suite.page import TEMPLATE, fill_page, write_report
-from xmodal_suite.provenance import (
-    Origin,
-    read_origin,
-    recall_protocol,
-    save_figure,
-)
+from xmodal_suite.provenance import Origin, recall_protocol, save_figure
 from xmodal_suite.tables import save_table
 
-ROOT = Path(__file__).parents[2]
 PLAIN, STUDY = TEMPLATE.read_text().split('{% if exists("study_paper") %}')
 REST = STUDY.partition("{% endif %}")[2]
 FRAME = pd.DataFrame(
@@ -103,16 +97,6 @@ def test_the_name_of_the_data_is_no_html(figures: Path):
     (figures / "table1.json").write_text(json.dumps({**note, "source": "<img src=x>"}))
     write_report(figures)
     assert "# Results: &lt;img src=x>\n" in (figures / "README.md").read_text()
-
-
-def test_the_committed_page_is_true_of_every_file_beside_it(tmp_path: Path):
-    folder = ROOT / "figures" / "yt8m"
-    found = told(folder / "README.md")
-    assert set(found) == {path.stem for path in folder.glob("*.json")}
-    for name, (_, commit, features) in found.items():
-        note = read_origin(folder / f"{name}.json")
-        expected = (note["commit"] or "none", note["fingerprint"][:16] or "none")
-        assert (commit, features) == expected, name
 
 
 @pytest.mark.parametrize("name", ["silence.md", "silence.json", "umap.json", "level.md"])
