@@ -69,15 +69,10 @@ def live_curves(config: TrainConfig) -> Callable[[], None]:
             return
         history = history_frame([config.out])
         steps = folder.read("config.json")["config"]["steps"]
-        words = (
-            f"step {history['step'].max():,} of {steps:,}, best validation Recall@1 "
-            f"{history['recall_at_1'].max():.1f}%"
-        )
-        curves = figures.training_curves(
-            history,
-            class_start_step=config.class_start_step,
-            gallery_size=config.validation_gallery,
-        )
+        step, best = history["step"].max(), history["recall_at_1"].max()
+        words = f"step {step:,} of {steps:,}, best validation Recall@1 {best:.1f}%"
+        about = config.class_start_step, config.validation_gallery
+        curves = figures.training_curves(history, *about)
         contents = Markdown(words), Image(print_figure(curves))
         for handle, content in zip(handles, contents, strict=True):
             (handle.update if shown else handle.display)(content)

@@ -29,11 +29,6 @@ def shuffled(embedded: Embeddings, seed: int = 0) -> Embeddings:
     return Embeddings(embedded.visual, embedded.audio[order])
 
 
-def constant(clips: int) -> Embeddings:
-    """Map every clip to one point: recall must be chance, or ties are counted as found."""
-    return Embeddings(*(torch.ones(clips, 1),) * 2)
-
-
 def norms(features: FeatureSet) -> Embeddings:
     """Match clips by the lengths of their feature vectors: quantiles, as angles up to 90°."""
     embedded = []
@@ -87,7 +82,8 @@ def controls_frame(
     size = max((n for n in [16, *galleries] if n <= clips), default=clips)
     chance = (100 * np.array(KS) / size).clip(max=100)
     parts = [pd.DataFrame({"control": "chance", "k": KS, "recall": chance})]
-    controls = {CHANCE[0]: shuffled(embedded), CHANCE[1]: constant(clips)}
+    point = torch.ones(clips, 1)  # recall must be chance, or ties are counted as found
+    controls = {CHANCE[0]: shuffled(embedded), CHANCE[1]: Embeddings(point, point)}
     if features is not None:
         controls |= {
             "feature lengths": norms(features),

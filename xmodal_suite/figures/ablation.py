@@ -26,8 +26,7 @@ def study_rows(frame: pd.DataFrame) -> Figure:
         f"{(gains.abs() <= spread).sum()} of {len(gains)} changes stay within two standard "
         f"deviations (shaded) of the first row, {base:.1f}%"
     )
-    figure, axes = style.sheet(0.9 + 0.178 * len(lines), title=title)
-    axis = axes[0, 0]
+    figure, [[axis]] = style.sheet(0.9 + 0.178 * len(lines), title=title)
     style.rows(axis, [name.rpartition(": ")[2] for name in lines])
     axis.axvspan(*np.nan_to_num([-spread, spread]), color=HAIRLINE, zorder=0)
     axis.axvline(0, color=QUIET, linewidth=0.8)
@@ -56,8 +55,7 @@ def learning_curve(
     """
     measured = points["clips"].max()
     title = f"Measured up to {measured:,} training clips; what lies beyond is extrapolated (grey)"
-    figure, axes = style.sheet(4.0, title=title)
-    axis = axes[0, 0]
+    figure, [[axis]] = style.sheet(4.0, title=title)
     ends: dict[str, tuple[float, str]] = {}
     axis.set(xscale="log", yscale="log", xlabel="training clips", ylabel="Recall@1 (%)")
     axis.axvspan(measured, lines["clips"].max(), color=HAIRLINE, alpha=0.5, zorder=0)

@@ -29,8 +29,7 @@ def label_frequencies(labels: pd.DataFrame, labels_per_clip: pd.DataFrame) -> Fi
         f"Half of the {len(labels):,} labels occur on {np.median(ranked):.0f} clips or fewer; "
         f"a clip has {np.average(per_clip, weights=clips):.1f} on average"
     )
-    figure, axes = style.sheet(3.0, columns=2, title=title, width_ratios=(1.5, 1))
-    left, right = axes[0]
+    figure, [[left, right]] = style.sheet(3.0, columns=2, title=title, width_ratios=(1.5, 1))
     left.loglog(rank, ranked[0] / rank, **_GUIDE)
     left.loglog(rank, ranked, color=INK)
     left.set(xlim=(0.8, 1.3 * rank[-1]), ylim=(0.7 * ranked[-1], 3 * ranked[0]))
@@ -58,8 +57,7 @@ def feature_norms(visual_norms: np.ndarray, audio_norms: np.ndarray) -> Figure:
     if visual.std() > 0 and audio.std() > 0:
         relation = f"correlate by {np.corrcoef(visual, audio)[0, 1]:+.2f}".replace("-", "−")
     title = f"The lengths of a clip's two feature vectors {relation}"
-    figure, axes = style.sheet(3.0, columns=2, title=title, width_ratios=(1.25, 1))
-    left, right = axes[0]
+    figure, [[left, right]] = style.sheet(3.0, columns=2, title=title, width_ratios=(1.25, 1))
     edges = np.histogram_bin_edges(np.concatenate([visual, audio]), bins=60)
     for name, values in (("visual", visual), ("audio", audio)):
         left.hist(values, edges, histtype="step", linewidth=1.3, label=name, **MODALITIES[name])
@@ -88,8 +86,7 @@ def correlations(components: pd.DataFrame) -> Figure:
         f"{(canonical > 0.1).sum()} of {len(canonical)} canonical correlations are above 0.1, "
         f"the largest is {canonical[0]:.2f}"
     )
-    figure, axes = style.sheet(3.0, columns=2, title=title)
-    left, right = axes[0]
+    figure, [[left, right]] = style.sheet(3.0, columns=2, title=title)
     left.plot(np.arange(1, len(canonical) + 1), canonical, color=INK, marker="o", markersize=2.4)
     left.axhline(0.1, **_GUIDE)
     left.set(xlabel="canonical pair", ylabel="correlation", ylim=(0, 1))

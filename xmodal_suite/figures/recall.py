@@ -160,8 +160,7 @@ def categories(frame: pd.DataFrame) -> Figure:
         f"The match is among the first ten for {hits.max():.0f}% of “{ordered['label'].iloc[0]}” "
         f"and {hits.min():.0f}% of “{ordered['label'].iloc[-1]}”"
     )
-    figure, axes = style.sheet(1.15 + 0.185 * len(ordered), title=title)
-    axis = axes[0, 0]
+    figure, [[axis]] = style.sheet(1.15 + 0.185 * len(ordered), title=title)
     style.rows(axis, [f"{style.shorten(r.label, 34)} ({r.clips:,})" for r in ordered.itertuples()])
     axis.hlines(places, hits, shared, HAIRLINE, linewidth=2.5, zorder=0)
     for name, values, look in (

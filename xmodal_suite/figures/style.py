@@ -75,9 +75,9 @@ def sheet(
 
 def blank(why: str) -> Figure:
     """Return a figure that says why there is nothing to draw."""
-    page, axes = sheet(0.8)
-    axes[0, 0].axis("off")
-    axes[0, 0].text(0.5, 0.5, why, ha="center", va="center")
+    page, [[axis]] = sheet(0.8)
+    axis.axis("off")
+    axis.text(0.5, 0.5, why, ha="center", va="center")
     return page
 
 

@@ -59,8 +59,7 @@ def training_curves(
 
 def plain_curve(frame: pd.DataFrame) -> Figure:
     """Draw the losses of the plain loop, training and validation, and recall_at_1, by step."""
-    figure, axes = style.sheet(2.5, columns=2)
-    left, right = axes[0]
+    figure, [[left, right]] = style.sheet(2.5, columns=2)
     left.plot(frame["step"], frame["training"], color=METHODS["paper"])
     left.plot(frame["step"], frame["validation"], color=METHODS["paper"], **_VALIDATED)
     _name_lines(left)
