@@ -17,7 +17,7 @@ from pydantic import Field
 
 from xmodal.config import InputError, StageConfig
 from xmodal.data.features import FeatureSet
-from xmodal.evaluation.recall import directions, nearest
+from xmodal.evaluation.recall import AUDIO_TO_VIDEO, VIDEO_TO_AUDIO, directions, nearest
 from xmodal.evaluation.relevance import frequent_labels
 from xmodal.files import atomic, locked
 from xmodal.metrics import ranks
@@ -124,10 +124,8 @@ def points_frame(plane: np.ndarray, clips: FeatureSet, labels: int) -> pd.DataFr
 def match_frame(embedded: Embeddings) -> pd.DataFrame:
     """Return the cosine of each clip's own pair, and the rank of its match in both directions."""
     cosine = (embedded.visual * embedded.audio).sum(dim=1).numpy().round(4)
-    both = ranks(embedded.audio, embedded.visual)
-    ways = zip(directions(embedded), both, strict=True)
-    places = {direction: own.average().numpy() for (direction, *_), own in ways}
-    return pd.DataFrame({"cosine": cosine, **places})
+    to_video, to_audio = (own.average() for own in ranks(embedded.audio, embedded.visual))
+    return pd.DataFrame({"cosine": cosine, AUDIO_TO_VIDEO: to_video, VIDEO_TO_AUDIO: to_audio})
 
 
 def neighbours_frame(embedded: Embeddings, k: int, rows: np.ndarray | None = None) -> pd.DataFrame:

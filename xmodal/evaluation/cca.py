@@ -75,8 +75,8 @@ def lift(
 def fit_cca(train: Moments, ridge: float, directions: int | None = None) -> CCA:
     """Find the canonical directions of a training set (Hotelling, 1936), in closed form.
 
-    ``ridge`` is a share of the mean variance of each modality. All directions are found, or the
-    first so many, which takes a fraction of the time where there are thousands of features.
+    ``ridge`` is a share of the mean variance of each modality. All directions are found, or, in
+    less time, the first so many.
     """
     whiten_visual, whiten_audio = whitener(train.visual, ridge), whitener(train.audio, ridge)
     between = whiten_visual.T @ train.cross @ whiten_audio
@@ -124,11 +124,8 @@ def canonical_correlations(train: Moments, held_out: FeatureSet, ridge: float = 
     """Return how strongly the modalities correlate along each pair of canonical directions.
 
     The directions come from one split and the correlations from another: on the clips that the
-    directions were fitted to, even unrelated features correlate. ``ridge``, as a share of the mean
-    variance, is added to the variances before whitening; our choice.
-
-    float64, (smaller of the two feature sizes,), in the order of the fitted correlations; 0 where a
-    coordinate is the same for all clips.
+    directions were fitted to, even unrelated features correlate. float64, (smaller of the two
+    feature sizes,), in the order of `fit_cca`; 0 where a coordinate is the same for all clips.
     """
     projected = fit_cca(train, ridge).project(held_out)
     deviations = [np.where(np.ptp(p, axis=0) > 0, p.std(axis=0), np.inf) for p in projected]
