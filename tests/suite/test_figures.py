@@ -15,7 +15,7 @@ from matplotlib.text import Text
 from xmodal_suite import figures, scaling
 from xmodal_suite.figures import style
 from xmodal_suite.profile import read_profile
-from xmodal_suite.published import READINGS
+from xmodal_suite.published import READINGS, with_published
 from xmodal_suite.study import named_recalls
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,11 +34,6 @@ def measured(path: str) -> pd.DataFrame:
 
 def readings() -> pd.DataFrame:
     return pd.concat([read("figures/yt8m/table1.csv"), read("figures/yt8m/table2.csv")])
-
-
-def with_published(ours: pd.DataFrame) -> pd.DataFrame:
-    paper = readings().query("reading == 'published'")
-    return pd.concat([paper.rename(columns={"row": "gallery", "reading": "model"}), ours])
 
 
 def methods() -> pd.DataFrame:
@@ -215,12 +210,8 @@ def test_the_map_links_a_seeded_choice_of_pairs():
     frame = some_points(200)
 
     def links(frame: pd.DataFrame, seed: int = 0) -> np.ndarray:
-        lines = (
-            figures.umap(frame, measured("04_umap/distances"), linked=5, seed=seed)
-            .axes[1]
-            .collections[-3]
-        )
-        return np.array(lines.get_segments())
+        figure = figures.umap(frame, measured("04_umap/distances"), linked=5, seed=seed)
+        return np.array(figure.axes[1].collections[-3].get_segments())
 
     clip = {(x, y): clip for x, y, clip in frame[["x", "y", "clip"]].to_numpy()}
     linked = links(frame)

@@ -4,13 +4,7 @@ import pandas as pd
 import pytest
 
 from xmodal.evaluation.recall import AUDIO_TO_VIDEO, VIDEO_TO_AUDIO
-from xmodal_suite.published import (
-    DIMENSIONS,
-    GALLERIES,
-    compare_readings,
-    published,
-    same_share,
-)
+from xmodal_suite.published import DIMENSIONS, GALLERIES, compare_readings, published, same_share
 
 
 @pytest.fixture

@@ -13,13 +13,7 @@ from xmodal.data.features import open_features
 from xmodal.model import JointEmbedding
 from xmodal.train import train
 from xmodal_suite.profile import Study
-from xmodal_suite.study import (
-    embed_apart,
-    named_recalls,
-    study_frame,
-    study_table,
-    with_kept,
-)
+from xmodal_suite.study import embed_apart, named_recalls, study_frame, study_table, with_kept
 from xmodal_suite.tables import ablation_layout
 
 SETTINGS: dict[str, Any] = {
@@ -78,10 +72,8 @@ def recalls(tmp_path: Path) -> pd.DataFrame:
 
 def test_recalls_are_named_by_hand(recalls: pd.DataFrame):
     second = {"row": "text", "change": "nothing", "seed": 1, "clips": 99, "step": 300}
-    values = {
-        **{"validation R@1, N = 8": 15, "R@1, N = 8": 14, "R@5, N = 8": 18, "R@10, N = 8": 23},
-        "R@1, N = 16": 15,
-    }
+    values = {"validation R@1, N = 8": 15, "R@1, N = 8": 14, "R@5, N = 8": 18, "R@10, N = 8": 23}
+    values["R@1, N = 16"] = 15
     tidy = [{**second, "measure": name, "recall": value} for name, value in values.items()]
     assert recalls.to_dict("records")[5:10] == tidy
 

@@ -114,12 +114,8 @@ def test_recalls_are_laid_out_by_hand():
 
 
 def test_a_grid_is_laid_out_and_shaded():
-    values = {
-        "ridge": [0.1, 0.1, 1.0, 1.0],
-        "power": [0.0, 0.5] * 2,
-        "validation R@1": [1, 4, 2, 3],
-    }
-    table = grid_layout(pd.DataFrame(values))
+    values = {"ridge": [0.1, 0.1, 1.0, 1.0], "power": [0.0, 0.5] * 2}
+    table = grid_layout(pd.DataFrame(values | {"validation R@1": [1, 4, 2, 3]}))
     assert table.to_dict("list") == {"ridge": [0.1, 1.0], "power 0.0": [1, 2], "power 0.5": [4, 3]}
     shades = dict(
         re.findall(r"#T_t_row(\d_col\d) \{\s*background-color: (#\w+)", as_html(table).to_html())
@@ -128,19 +124,11 @@ def test_a_grid_is_laid_out_and_shaded():
 
 
 def test_html_shows_groups_once_marks_the_best_and_escapes():
-    methods = pd.DataFrame(
-        {
-            "gallery": [9, 9, 9],
-            "model": ["published", "<b>ours", "theirs"],
-            "direction": "a",
-            "k": 1,
-            "recall": [90.0, 12.3, 11.0],
-            "low": [np.nan, 10.0, 9.0],
-            "high": [np.nan, 15.0, 13.0],
-        }
-    )
-    named = methods.assign(direction="a→v")
-    html = as_html(methods_layout(named), "R < 1", name="x").to_html()
+    lines = [("published", 90.0, np.nan, np.nan), ("<b>ours", 12.3, 10.0, 15.0)]
+    lines += [("theirs", 11.0, 9.0, 13.0)]
+    methods = pd.DataFrame(lines, columns=["model", "recall", "low", "high"])
+    methods = methods.assign(gallery=9, direction="a→v", k=1)
+    html = as_html(methods_layout(methods), "R < 1", name="x").to_html()
     assert html.count(">9<") == 1 and "&lt;b&gt;ours" in html and "R &lt; 1" in html
     assert "12.3<br><small>[10.0, 15.0]</small>" in html
     bold, italic = (
