@@ -24,10 +24,7 @@ def examples(
     ``extremes`` queries each are those whose match leads the other candidates by most (best), is
     at the median of all ranks (median) or ranks last (worst); ``seeded`` are drawn at random
     (random). A silent clip is no query. The paper skips the query's own clip; here it is marked.
-
-    A row a retrieved item: kind, direction, query_id, query_labels (names, joined by "; "), rank
-    (of the match), candidates, place (of the item, 1 is nearest), match_id, match_labels, cosine,
-    own (whether the item is the query's own clip), shared (labels in common).
+    There is a row for each retrieved item; ``rank`` is that of the match.
     """
     audible = np.flatnonzero(~clips.silent)
     if len(audible) < max(seeded, extremes):
@@ -61,10 +58,7 @@ def examples(
 def examples_table(
     found: pd.DataFrame, youtube_ids: Mapping[str, str | None] | None = None
 ) -> pd.DataFrame:
-    """Return `examples` as a table to read, with the YouTube ids that are known.
-
-    A video is at youtu.be/<YouTube id>; None stands for a video that was deleted.
-    """
+    """Return `examples` as a table to read, with YouTube ids, None if the video was deleted."""
     table = found.assign(own=np.where(found["own"], "own clip", ""))
     table = table.rename(columns={"match_id": "item_id", "match_labels": "item_labels"})
     first = ["query_id", "query_labels"]  # a table groups its rows by its first column
@@ -81,10 +75,8 @@ def examples_table(
 def near_misses(embedded: Embeddings, clips: FeatureSet) -> pd.DataFrame:
     """Say, label by label, what comes first where the query's own clip does not.
 
-    Both directions count together; silent clips are no queries. A row for each of the ten most
-    frequent labels: label, queries (that carry it), own first (percent), same label first (percent
-    where the own clip is not), same label by chance (percent of all clips), most often instead
-    (where the first item lacks the label: the one that it has most often and the query has not).
+    Both directions count together; silent clips are no queries. There is a row for each of the ten
+    most frequent labels, with shares in percent, and the label that comes most often instead.
     """
     labels, audible = clips.labels, np.flatnonzero(~clips.silent)
     query = np.tile(audible, 2)

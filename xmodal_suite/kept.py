@@ -32,10 +32,7 @@ def read_notes(folder: Path) -> dict[str, Any]:
 
 
 def read_frame(folder: Path, name: str) -> pd.DataFrame:
-    """Read a frame that is kept; empty text is no missing value.
-
-    InputError if it is not there, or not as it was written.
-    """
+    """Read a frame that is kept; InputError if it is not there, or not as it was written."""
     noted = read_notes(folder)["frames"].get(name)
     if not noted:
         raise InputError(f"{folder} holds no {name}: measure it first")

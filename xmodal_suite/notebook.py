@@ -51,11 +51,10 @@ def start(notebook: str, namespace: dict[str, Any]) -> "Book":
 
 
 class Book:
-    """What a notebook keeps, shows and says; made by `start`.
+    """What a notebook keeps in ``<results>/<notebook>``, shows and says; made by `start`.
 
-    What it keeps stands in ``<results>/<notebook>``, see `xmodal_suite.kept`. The parameter
-    ``measure`` says when a frame is measured: "auto", if its parameters, features, weights or code
-    changed; "again", always; "read", never.
+    The parameter ``measure`` says when a frame is measured: "auto", if its parameters, features,
+    weights or code changed; "again", always; "read", never.
     """
 
     def __init__(self, name: str, namespace: dict[str, Any], defaults: dict[str, Any]) -> None:
@@ -68,11 +67,9 @@ class Book:
             raise InputError(f"measure is {self._mode!r}: choose auto, again or read")
 
     def keep(self, measure: Callable[[], pd.DataFrame]) -> pd.DataFrame:
-        """Return the frame that a function measures, kept under the function's name.
+        """Decorate a function; return the frame that it measures, kept under its name.
 
-        Use it as a decorator: the name is then that of the frame. The function is called only where
-        nothing is kept that was made from the same parameters, features, weights and code. Where
-        features and weights are missing, as in a clone, the frame with the same parameters is read.
+        Where features and weights are missing, as in a clone, the parameters alone must agree.
         """
         name, made_from = measure.__name__, self._made_from(measure)
         noted = read_notes(self.folder)["frames"].get(name)
@@ -200,10 +197,7 @@ def _names(code: CodeType) -> set[str]:
 
 
 def _mark(text: str) -> str | None:
-    """Return what tells features, weights or media from others: "" if they are not there.
-
-    None if the text names none, as that of a profile, which only says what to train.
-    """
+    """Return what tells features or weights from others: "" if not there, None if none is named."""
     path = Path(text) if "/" in text else SHIPPED / text
     if text.endswith(".yaml") or not ("/" in text or path.is_dir()):
         return None

@@ -48,10 +48,7 @@ def deal_folds(pairs: Pairs, folds: int, seed: int) -> list[np.ndarray]:
 
 
 def write_fold(pairs: Pairs, split: np.ndarray, folder: Path, shuffle: int | None = None) -> Path:
-    """Prepare the feature set of a fold from the name of each pair's split, (n,), and return it.
-
-    With a seed to ``shuffle`` by, the sounds of the training pairs change places.
-    """
+    """Prepare a fold from each pair's split; a seed may ``shuffle`` sounds of training pairs."""
     audio = np.array(pairs.audio)
     if shuffle is not None:
         training = np.flatnonzero(split == "train")
@@ -98,10 +95,9 @@ def own_files(media: Path, page: Path) -> dict[str, dict[str, str]]:
 
 
 def seen_and_heard(media: Path, picture: Path | str, heard: str) -> dict[str, str]:
-    """Return the first seconds of a clip's pictures, or of a file's, with the sound of a clip.
+    """Return the first seconds of a clip's or file's pictures, with the sound of a clip, in base64.
 
-    ``webm`` is a small video, ``strip`` two of its pictures side by side, half a second apart, a
-    PNG of few colours; both in base64.
+    ``webm`` is a small video, ``strip`` a PNG of two of its pictures, half a second apart.
     """
     clips, *_ = find_media(ExtractConfig(folder=media))
     path = picture if isinstance(picture, Path) else clips[picture]["visual"][0]

@@ -19,10 +19,7 @@ TEMPLATE = Path(__file__).with_name("page.md")
 
 
 def write_report(figures: Path) -> str:
-    """Write ``README.md`` beside a batch's tables and pictures; return a summary for the terminal.
-
-    A picture may be missing; InputError if a table is, or the note of where it comes from.
-    """
+    """Write ``README.md`` beside a batch's tables, all there, and pictures; return a summary."""
     origin = read_origin(figures / "table1.json")
     card = origin["protocol"]
     sizes = sorted((int(size), count) for size, count in card["galleries"].items())

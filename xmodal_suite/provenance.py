@@ -31,11 +31,8 @@ SHOWN = 110
 
 @functools.cache
 def project_commit() -> str:
-    """Return the project's commit, "-dirty" where its code differs from it; "unknown" without git.
-
-    Only what a figure depends on counts as code: otherwise a batch's own figures would mark the
-    next run dirty.
-    """
+    """Return the project's commit, "-dirty" where its code differs; "unknown" without git."""
+    # no figures: otherwise a batch would mark the next one dirty
     code = ["xmodal", "xmodal_suite", "notebooks", "profiles", "Snakefile", "pyproject.toml"]
     git = ["git", f"--git-dir={_ROOT / '.git'}", f"--work-tree={_ROOT}"]
     run = functools.partial(subprocess.check_output, text=True, stderr=subprocess.DEVNULL)
@@ -54,10 +51,7 @@ Origin = dict[str, Any]
 def recall_protocol(
     clips: str, recalls: pd.DataFrame, seeds: str, tolerance: float, resamples: int = 0
 ) -> dict[str, Any]:
-    """Return how recalls were measured; ``recalls`` is what `recall_of` returns.
-
-    ``tolerance`` is how many points a recall may differ when it is measured again.
-    """
+    """Return how `recall_of` was measured, and how many points another measurement may differ."""
     sizes = recalls[["gallery", "galleries"]].dropna().drop_duplicates().astype(int)
     return {
         "clips": clips,

@@ -32,11 +32,7 @@ def with_published(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def compare_readings(dimensions: pd.DataFrame, galleries: pd.DataFrame) -> pd.DataFrame:
-    """Put our `recall_of` dimensions (among all clips) and of galleries beside the published ones.
-
-    Columns row, direction, k, reading (one of `READINGS`, "published", two of chance), recall, low
-    and high (percent).
-    """
+    """Put recalls of dimensions (among all clips) and of galleries beside the published ones."""
     paper, clips = published(), dimensions["gallery"].max()
     parts = {
         "published": paper,
@@ -52,10 +48,7 @@ def compare_readings(dimensions: pd.DataFrame, galleries: pd.DataFrame) -> pd.Da
 
 
 def same_share(rows: pd.DataFrame) -> pd.DataFrame:
-    """Pair the recalls of `compare_readings` with the same K/row: R@5 of 256 and R@10 of 512.
-
-    Columns direction, first, second, and for each reading the second's lead in points.
-    """
+    """Pair recalls of `compare_readings` with the same K/row; give the second's lead in points."""
     measured = rows[~rows["reading"].str.startswith("chance")]
     pairs = measured.merge(measured, on=["direction", "reading"], suffixes=("", "_2"))
     pairs = pairs.query("row < row_2 and k * row_2 == k_2 * row").astype({"k": str, "k_2": str})

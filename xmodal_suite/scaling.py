@@ -82,8 +82,8 @@ def curve(points: pd.DataFrame, law: str, wanted: Sequence[float] | None = None)
 def hold_back(points: pd.DataFrame) -> pd.DataFrame:
     """Predict the largest trainings of each method by each law, from its smaller ones alone.
 
-    Methods with fewer than four sizes are left out. Columns method, law, clips (of the largest),
-    recall, low, high (predicted), measured (the mean), fitted to (clips of the largest but one).
+    Methods with fewer than four sizes are left out. Recall, low and high are predicted for the
+    largest number of clips, where the mean is ``measured``.
     """
     lines = []
     for method, part in points.groupby("method", sort=False):
@@ -128,9 +128,8 @@ def curve_table(
 ) -> pd.DataFrame:
     """Continue each method of `learning_points` to ``wanted`` numbers of clips, by each law.
 
-    Columns of `curve`, with sizes (how many the law is fitted to), scatter (standard deviation of
-    the runs about the law, points) and, if there is a ``target``, a name and a recall in percent:
-    target, target_recall and clips_needed to reach it.
+    To `curve` come the sizes fitted to, the scatter (standard deviation of the runs about the law,
+    points) and the clips needed to reach the ``target``, a name and a recall in percent.
     """
     parts = []
     for law, (_, runs) in product(LAWS, points.groupby("method", sort=False)):

@@ -21,9 +21,8 @@ RUN = ["study", "row", "seed"]
 def study_frame(folder: Path, study: Study, clips: FeatureSet) -> pd.DataFrame:
     """Gather what was measured of a study, whose runs are the folders ``<row>-seed<seed>``.
 
-    A line a run, split, gallery size and K: `COLUMNS`, with the clips of the training, the step of
-    the weights measured, and recall in percent, the mean of both directions. A run that scales both
-    modalities jointly is also measured on the evaluation ``clips``, each modality scaled apart.
+    Recall is in percent, the mean of both directions. A run that scales both modalities jointly is
+    also measured on the evaluation ``clips``, each modality scaled apart.
     """
     parts = [pd.DataFrame(columns=COLUMNS)]
     for name, seed in product(study.rows, study.seeds):
@@ -69,11 +68,9 @@ def with_kept(found: pd.DataFrame, kept: pd.DataFrame, studies: dict[str, Study]
 
 
 def named_recalls(frame: pd.DataFrame, study: Study, gallery: int) -> pd.DataFrame:
-    """Pick the recalls of a `study_frame` that are shown, and name them.
+    """Pick the recalls of a `study_frame` that are shown, and name them, such as R@1, N = 1,024.
 
-    A line a run and measure: row, change, seed, clips, step, measure (among ``gallery`` candidates
-    and among all evaluation clips, such as "R@1, N = 1,024" and, of the validation clips,
-    "validation R@1, N = 1,024"), recall.
+    They are among ``gallery`` candidates, or among all evaluation clips.
     """
     everything = frame[frame["split"] == "evaluation"]["gallery"].max()
     names = {("validation", gallery, 1): f"validation R@1, N = {gallery:,}"}
@@ -90,11 +87,7 @@ def named_recalls(frame: pd.DataFrame, study: Study, gallery: int) -> pd.DataFra
 
 
 def study_table(recalls: pd.DataFrame) -> pd.DataFrame:
-    """Summarise the seeds of each change in `named_recalls`.
-
-    A line a change and measure: change, measure, seeds (how many), step (median), mean, std
-    (percent; NaN with one seed).
-    """
+    """Summarise the seeds of each change and measure in `named_recalls`; the step is the median."""
     each = recalls.groupby(["change", "measure"], sort=False)
     table = each["recall"].agg(["mean", "std"])
     table.insert(0, "seeds", each["seed"].nunique())
@@ -103,10 +96,7 @@ def study_table(recalls: pd.DataFrame) -> pd.DataFrame:
 
 
 def apart_table(recalls: pd.DataFrame, gallery: int) -> pd.DataFrame:
-    """Return of `study_table` the recall with modalities scaled apart, and R@1 beside it.
-
-    A change whose recall is less than twice that of chance is left out.
-    """
+    """Return recall with modalities scaled apart, and R@1 beside it, of what exceeds 2 × chance."""
     apart = recalls[recalls["measure"] == f"scaled apart R@1, N = {gallery:,}"]
     apart = apart[apart.groupby("row")["recall"].transform("mean") >= 200 / gallery]
     both = recalls["measure"].str.removeprefix("scaled apart ") == f"R@1, N = {gallery:,}"

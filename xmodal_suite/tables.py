@@ -53,10 +53,9 @@ def save_table(
     """Write ``stem``.csv (tidy numbers), .md and .tex (as shown) and .json (where they come from).
 
     The CSV has six significant digits. Markdown, LaTeX and the HTML that is returned show the same
-    rounded numbers, Markdown without intervals, and carry the caption, a sentence, with the source;
-    a missing value is a dash there, and empty in the CSV. ``decimals`` are the digits after the
-    point of float columns, for all or by column (1 where not named); ``layout`` turns ``tidy`` into
-    the table as shown.
+    rounded numbers, Markdown without intervals, below the caption. ``decimals`` are the digits
+    after the point of float columns, for all or by column (1 where not named); ``layout`` turns
+    ``tidy`` into the table as shown.
     """
     table = layout(tidy) if layout else tidy
     sentence = f"{caption.rstrip('. ')}. Source: {origin['source']}."
@@ -194,8 +193,7 @@ def intervals(frame: pd.DataFrame) -> pd.Series:
 def recall_layout(tidy: pd.DataFrame) -> pd.DataFrame:
     """Lay recalls out as the paper does: a column per direction and K; chance has no row.
 
-    ``tidy`` has `RECALL_COLUMNS`, low and high if known; all others name a row of the table, which
-    is sorted by the first of them.
+    Columns that are not in `RECALL_COLUMNS` name a row; the table is sorted by the first of them.
     """
     rows = [name for name in tidy.columns if name not in RECALL_COLUMNS]
     chance = tidy[rows].astype(str).apply(lambda name: name.str.startswith("chance")).any(axis=1)
@@ -243,10 +241,7 @@ def grid_layout(grid: pd.DataFrame) -> pd.DataFrame:
 
 
 def scaling_layout(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return `curve_table` with a line a law and method, and the clips needed to two digits.
-
-    More than a billion clips are left empty, as is a target that is never reached.
-    """
+    """Return `curve_table` with a line a law and method; name clips needed below a billion."""
     shown = frame.assign(cell=intervals(frame), column=frame["clips"].map("{:,} clips (%)".format))
     shown = shown.rename(columns={"scatter": "residual SD (points)", "sizes": "sizes fitted"})
     table = spread(

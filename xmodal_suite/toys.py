@@ -245,10 +245,7 @@ def write_clip(out: Path, shown: Iterable[np.ndarray], heard: np.ndarray | None)
 
 
 def write_toys(folder: Path, count: int = 12) -> None:
-    """Write ``count`` clips of each kind, ``KIND/NN.webm``; and ``silent.webm`` beside the folder.
-
-    The silent clip is a pendulum that is none of the others, and in the middle of their range.
-    """
+    """Write ``count`` clips of each kind, and beside the folder ``silent.webm``, a pendulum."""
     with locked(folder), atomic(folder) as fresh:
         for kind in KINDS:
             (fresh / kind).mkdir(parents=True)

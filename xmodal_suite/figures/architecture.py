@@ -31,11 +31,7 @@ _BRANCH = "4 fully connected\nlayers with ReLU"
 
 
 def architecture() -> Figure:
-    """Draw the two branches, the joint space and the shared classifier (paper, sections 2, 3.1).
-
-    The drawing is our own; beside each part stands what it is for. The height of a block grows
-    with the square root of its units, so that the smallest stays readable beside the largest.
-    """
+    """Draw the two branches, the joint space and the shared classifier (paper, sections 2, 3.1)."""
     figure, axis = page(_HEIGHT)
     for modality in _UNITS:
         _branch(axis, modality)
@@ -45,7 +41,7 @@ def architecture() -> Figure:
 
 
 def _half(units: int) -> float:
-    """Return half the height of a block."""
+    """Return half the height of a block, which grows with the square root of its units."""
     return _TALLEST * (units / 2000) ** 0.5 / 2
 
 

@@ -18,8 +18,8 @@ _GUIDE: Look = {"color": QUIET, "linestyle": DASHES[2], "linewidth": 1}
 def label_frequencies(labels: pd.DataFrame, labels_per_clip: pd.DataFrame) -> Figure:
     """Draw how often each label occurs, by rank, and how many labels a clip has.
 
-    ``labels`` has columns clips (that carry a label) and name (of the label), the most frequent
-    first; ``labels_per_clip`` has columns labels and clips (that carry so many).
+    ``labels`` has the clips and the name of each label, the most frequent first,
+    ``labels_per_clip`` the clips that carry so many labels.
     """
     if labels.empty:
         return style.blank("No clip has a label.")
@@ -77,8 +77,8 @@ def feature_norms(visual_norms: np.ndarray, audio_norms: np.ndarray) -> Figure:
 def correlations(components: pd.DataFrame) -> Figure:
     """Draw the canonical correlations, and how much variance the principal components hold.
 
-    ``components`` has columns kind and value: the correlations of "canonical" pairs, in [0, 1], and
-    the variances of the principal components of "visual" and "audio" features, each in any order.
+    ``components`` has a value for each "canonical" pair, and for each component of "visual" and
+    "audio" features its variance, in any order.
     """
     values = {k: np.sort(part["value"])[::-1] for k, part in components.groupby("kind")}
     canonical = values["canonical"]

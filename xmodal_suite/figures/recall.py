@@ -7,16 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from xmodal_suite.figures import style
-from xmodal_suite.figures.style import (
-    DASHES,
-    HAIRLINE,
-    INK,
-    MARKERS,
-    METHODS,
-    PUBLISHED,
-    QUIET,
-    Look,
-)
+from xmodal_suite.figures.style import DASHES, HAIRLINE, INK, MARKERS, METHODS, PUBLISHED, Look
 from xmodal_suite.published import DIMENSIONS, GALLERIES
 
 _READINGS: dict[str, Look] = {  # ours is the paper's method under both
@@ -141,7 +132,7 @@ def methods(frame: pd.DataFrame, title: str = "") -> Figure:
         axis.hlines(range(len(names)), part["low"], part["high"], INK, linewidth=1)
         for place, (recall, high) in enumerate(part[["recall", "high"]].to_numpy()):
             style.note(axis, f"{recall:.1f}", (max(recall, high), place), (4, 0), bbox=_UNDERLAID)
-        axis.axvline(100 * k / size, color=QUIET, linestyle=DASHES[2])
+        axis.axvline(100 * k / size, color=style.QUIET, linestyle=DASHES[2])
         if len(paper):
             low, high = paper[paper["k"] == k]["recall"].agg(["min", "max"])
             axis.axvspan(low, high, color=INK, alpha=0.35, zorder=0.5)

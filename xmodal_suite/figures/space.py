@@ -37,7 +37,8 @@ def umap(
     (by_label, by_pair), (below, histogram) = axes
     below.remove()
     by_label.set_subplotspec(axes[0, 0].get_gridspec()[:, 0])
-    colours = label_colours(frame, labels)
+    known = frame.loc[frame["label"] != "other", "label"].value_counts().index[:labels]
+    colours = dict(zip(known, _LABEL_COLOURS, strict=False))
     _points(by_label, frame, frame["label"].map(colours).fillna(OTHER_COLOUR))
     _points(by_pair, frame, frame["modality"].map(_COLOUR), alpha=0.12)
     _links(by_pair, frame, linked, seed)
@@ -87,12 +88,6 @@ def similarity(paper: ArrayLike, recipe: ArrayLike, names: list[str]) -> Figure:
     axes[0, 0].set_ylabel("sounds")
     figure.colorbar(shades, ax=list(axes[0]), label="cosine", shrink=0.8).outline.set_visible(False)
     return figure
-
-
-def label_colours(frame: pd.DataFrame, labels: int) -> dict[str, str]:
-    """Give each of the most frequent labels its colour."""
-    known = frame.loc[frame["label"] != "other", "label"].value_counts().index[:labels]
-    return dict(zip(known, _LABEL_COLOURS, strict=False))
 
 
 def _name(axis: Axes, frame: pd.DataFrame, colours: dict[str, str]) -> None:

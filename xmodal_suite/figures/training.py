@@ -76,8 +76,7 @@ def plain_curve(frame: pd.DataFrame) -> Figure:
 def circles(frame: pd.DataFrame) -> Figure:
     """Draw a joint space of two dimensions by step, a row of circles for each loss.
 
-    ``frame`` has columns loss, step, label (0 to 3), visual and audio (angles of the embeddings).
-    Videos are outside, sounds inside, and a line links the two of a clip.
+    Videos are outside, sounds inside; ``frame`` has the angles of both, and labels from 0 to 3.
     """
     losses, steps = list(frame["loss"].unique()), list(frame["step"].unique())
     figure, axes = style.sheet(5.0, len(losses), len(steps))
