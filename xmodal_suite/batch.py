@@ -61,10 +61,9 @@ def run_notebook(notebook: Path, out: Path, values: dict[str, Any]) -> None:
 
 
 def cleaned(text: str, values: dict[str, Any]) -> str:
-    """Return an executed notebook without its dates, progress and versions.
+    """Return an executed notebook without dates, progress and versions, values in its own cell.
 
-    The values that it was given stand in its own cell of parameters, not in papermill's. Links out
-    of the folder of notebooks are made those of an executed copy, two folders deeper.
+    Links out of the folder of notebooks are made those of an executed copy, two folders deeper.
     """
     book = nbformat.reads(text, as_version=4)
     language = {"name": "python"}

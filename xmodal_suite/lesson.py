@@ -71,9 +71,8 @@ def live_curves(config: TrainConfig) -> Callable[[], None]:
         steps = folder.read("config.json")["config"]["steps"]
         step, best = history["step"].max(), history["recall_at_1"].max()
         words = f"step {step:,} of {steps:,}, best validation Recall@1 {best:.1f}%"
-        about = config.class_start_step, config.validation_gallery
-        curves = figures.training_curves(history, *about)
-        contents = Markdown(words), Image(print_figure(curves))
+        drawn = figures.training_curves(history, config.class_start_step, config.validation_gallery)
+        contents = Markdown(words), Image(print_figure(drawn))
         for handle, content in zip(handles, contents, strict=True):
             (handle.update if shown else handle.display)(content)
         shown = True

@@ -144,10 +144,8 @@ class Book:
     ) -> None:
         """Show a figure or a tidy table with its caption, and save it as ``<figures>/<stem>``.
 
-        The caption is one sentence, also for readers who cannot see the figure; `save_figure` and
-        `save_table` say which files are written, and what the decimals and the layout of a table
-        are. ``protocol`` is that of `recall_protocol`, ``source`` what the data is called where it
-        is not that of the notebook.
+        The caption is one sentence, also for readers who cannot see the figure. See `save_table`
+        for decimals and layout, and `recall_protocol`; ``source`` is what other data is called.
         """
         path, origin = self.figures / stem, self.origin
         origin["source"] = source or origin["source"]

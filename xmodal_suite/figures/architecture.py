@@ -14,7 +14,6 @@ _CLASSES = 3862
 # All lengths are inches.
 _HEIGHT = 4.4
 _CENTRE = {"visual": 3.1, "audio": 1.1}
-_OUTWARD = {"visual": 1, "audio": -1}  # away from the loss between the branches
 _MIDDLE = (_CENTRE["visual"] + _CENTRE["audio"]) / 2
 _BLOCK, _TALLEST, _LINE = 0.48, 1.2, 0.165
 _LEFT, _EMBEDDING, _CLASSIFIER = 0.34, 3.9, 6.03  # centres of columns
@@ -59,9 +58,9 @@ def _branch(axis: Axes, modality: str) -> None:
         face, ink, weight = ("white", INK, "normal") if hidden else (colour, "white", "bold")
         box(axis, (left, y - half), _BLOCK, 2 * half, colour, face)
         axis.text(x, y, f"{units:,}", color=ink, weight=weight, **_CENTRED)
-    outward = _OUTWARD[modality]
+    above = modality == "visual"
+    outward = 1 if above else -1  # away from the loss between the branches
     edge = y + outward * (_half(max(layers)) + 0.1)
-    above = outward > 0
     va, first, second = "bottom" if above else "top", 2 * _LINE * above, -_LINE * (not above)
     for x, side, name, about in (
         (0.06, "left", f"{modality} features", _FEATURES[modality]),
