@@ -41,7 +41,6 @@ from xmodal_suite.own_media import (
 from xmodal_suite.toys import KINDS, SECONDS, SIDE, frames, samples, toy_of, variations, write_toys
 
 ROOT = Path(__file__).parents[2]
-MANIFEST = "data/own/features/manifest.json"
 
 
 def some_pairs(groups: list[str]) -> Pairs:
@@ -55,16 +54,6 @@ def some_pairs(groups: list[str]) -> Pairs:
 
 #: 36 pairs in 12 folders.
 PAIRS = some_pairs([f"folder{row // 3}" for row in range(36)])
-
-
-def a_strip() -> str:
-    """Return a small picture as a kept frame holds it."""
-    out = BytesIO()
-    Image.new("RGB", (8, 2)).save(out, "PNG")
-    return b64encode(out.getvalue()).decode()
-
-
-STRIP = a_strip()
 
 
 def test_equal_sounds_stay_together_and_too_few_groups_are_refused():
@@ -112,7 +101,8 @@ def notebook(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any
     here.setenv("IPYTHONDIR", str(folder / "ipython"))
     here.setattr(xmodal.media.encoders, "open_encoders", lambda *_: None)
     here.setattr(xmodal.media.extract, "embed_file", lambda *_: PAIRS.visual[7])
-    none = {"webm": "", "strip": STRIP}
+    Image.new("RGB", (8, 2)).save(strip := BytesIO(), "PNG")
+    none = {"webm": "", "strip": b64encode(strip.getvalue()).decode()}
     here.setattr(xmodal_suite.own_media, "seen_and_heard", lambda *_: none)
     InteractiveShell.clear_instance()
     shell = InteractiveShell.instance()
@@ -188,12 +178,8 @@ def test_own_files_that_change_are_embedded_again_and_all_that_follows(tmp_path:
     media.mkdir()
     (media / "a.mp4").write_bytes(b"1")
     run = "runs/own/best/member-seed0/result.json"
-    for left in (
-        "data/own/features.npz",
-        MANIFEST,
-        run,
-        "figures/own/notebooks/08_own_media.ipynb",
-    ):
+    executed = "figures/own/notebooks/08_own_media.ipynb"
+    for left in ("data/own/features.npz", "data/own/features/manifest.json", run, executed):
         (project.folder / left).parent.mkdir(parents=True, exist_ok=True)
         (project.folder / left).touch()
     words = ["--configfile", "profiles/media.yaml", "--cores", "1", "--config", "name=own"]
