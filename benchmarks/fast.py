@@ -24,6 +24,7 @@ import numpy as np
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
+from scipy.sparse import csr_array
 from side_by_side import Times, in_turns, machine, ratio
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cosine_embedding_loss, normalize
@@ -35,11 +36,12 @@ from xmodal.config import TrainConfig
 from xmodal.data.features import FeatureSet, open_features
 from xmodal.data.prepare import PrepareConfig, prepare
 from xmodal.metrics import ranks
-from xmodal.model import JointEmbedding
+from xmodal.model import Embeddings, JointEmbedding
+from xmodal.search import Gallery
 from xmodal.train import train
 
 HERE = Path(__file__).parent
-RATIOS = ("ranks", "many", "step", "start", "batch")
+RATIOS = ("ranks", "many", "search", "step", "start", "batch")
 PARTS = (*RATIOS, "slopes")
 DIMENSION, CLASSES, BATCH, CLIPS = 250, 3862, 1024, 9000
 
@@ -91,6 +93,20 @@ def rank_part(clips: int, rounds: int, some: int = 1024) -> list[dict[str, Any]]
     times[nearest] = [seconds * clips / some for seconds in times[nearest]]
     work = f"ranks of {clips:,} clips, both directions, ties averaged"
     return rows_of(work, times, "ranks", {product: 1.3, nearest: 1})
+
+
+def search_part(rounds: int, clips: int = 100_000, queries: int = 1000) -> list[dict[str, Any]]:
+    """Compare the search for many queries with that of faiss, which corrects no hubness."""
+    both, ids, labels = vectors(clips), np.arange(clips).astype(str), csr_array((clips, 1))
+    gallery = Gallery(Embeddings(*both), ids, labels, ["none"], [torch.rand(clips)] * 2)
+    flat, asked, nearest = faiss.IndexFlatIP(DIMENSION), both[0][:queries], "faiss, flat"
+    flat.add(both[1].numpy())
+    ways: dict[str, Callable[[], Any]] = {
+        "search": lambda: gallery.nearest(asked, "audio", 10),
+        nearest: lambda: flat.search(asked.numpy(), 10),
+    }
+    work = f"the first ten for {queries:,} queries among {clips:,} clips"
+    return rows_of(work, in_turns(ways, rounds), "search", {nearest: 1.5})
 
 
 # --- a training step -----------------------------------------------------------------------------
@@ -421,6 +437,7 @@ def main() -> None:
     found: dict[str, Any] = json.loads(kept.read_text()) if kept.exists() else {"parts": {}}
     measure: dict[str, Callable[[], list[dict[str, Any]]]] = {
         "ranks": lambda: rank_part(6000, given.rounds),
+        "search": lambda: search_part(given.rounds),
         "many": lambda: rank_part(100_000, 2),
         "step": lambda: step_part(given.work, given.rounds),
         "start": lambda: start_part(given.rounds),
