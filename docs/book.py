@@ -61,7 +61,8 @@ def lay_out(source: Path) -> None:
                 cell.source = with_links(cell.source, page, source)
             for output in cell.get("outputs", []):
                 if text := output.get("data", {}).get("text/markdown"):
-                    output["data"]["text/markdown"] = with_links(text, page, source)
+                    text = with_links(text, page, source).replace(".ipynb)", ".html)")
+                    output["data"]["text/markdown"] = text  # whose links Sphinx leaves as they are
                 if alt := output.get("metadata", {}).get("image/png", {}).get("alt"):
                     cell.metadata["mystnb"] = {"image": {"alt": alt}}
                 as_svg(output, pictures)

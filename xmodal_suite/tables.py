@@ -82,7 +82,7 @@ def as_html(
     if table.attrs.get("heat"):  # all columns but the first
         values, columns = table.iloc[:, 1:].to_numpy(), shown.columns[1:]
         style = style.background_gradient(
-            "Greens", subset=columns, gmap=values, axis=None, high=0.6
+            "Greens", subset=columns, gmap=values, axis=None, high=1.0
         )  # so light that dark numbers stand out
     return style.set_uuid(name).set_caption(html.escape(caption)).set_table_styles(_RULES)
 
