@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xmodal.config import InputError
-from xmodal.data.tfrecord import read_records, scan_records, shards_below, write_records
+from xmodal.data.tfrecord import read_records, shards_below, write_records
 
 PAYLOADS = [b"first", b"", b"123456789"]
 
@@ -48,8 +48,7 @@ def test_the_bitwise_checksum_gives_the_published_check_value() -> None:
 
 def test_written_bytes_are_those_of_the_specification(shard: Path) -> None:
     assert shard.read_bytes() == b"".join(map(frame, PAYLOADS))
-    # A record takes 16 bytes in addition to its payload.
-    assert list(read_records(shard)) == [(0, 0, b"first"), (1, 21, b""), (2, 37, b"123456789")]
+    assert list(read_records(shard)) == PAYLOADS
 
 
 @given(data=st.data())
@@ -59,8 +58,8 @@ def test_a_change_to_any_byte_is_found(shard: Path, data: st.DataObject) -> None
     content[position] ^= data.draw(st.integers(1, 255))
     damaged = shard.with_name("damaged.tfrecord")
     damaged.write_bytes(content)
-    number, offset = (0, 0) if position < 21 else (1, 21) if position < 37 else (2, 37)
-    with pytest.raises(InputError, match=rf"damaged\.tfrecord: record {number} at byte {offset}:"):
+    number = (position >= 21) + (position >= 37)  # a record takes 16 bytes beside its payload
+    with pytest.raises(InputError, match=rf"damaged\.tfrecord: record {number} "):
         list(read_records(damaged))
 
 
@@ -70,9 +69,8 @@ def test_a_cut_anywhere_but_between_records_is_found(shard: Path) -> None:
     for number, (begin, end) in enumerate(pairwise([0, 21, 37, len(content)])):
         for size in range(begin + 1, end):
             cut.write_bytes(content[:size])
-            for read in (lambda path: list(read_records(path)), scan_records):
-                with pytest.raises(InputError, match=f"record {number} at byte {begin}:.* ends"):
-                    read(cut)
+            with pytest.raises(InputError, match=f"record {number} .*cut"):
+                list(read_records(cut))
 
 
 @pytest.mark.parametrize(
@@ -85,15 +83,6 @@ def test_another_kind_of_file_is_refused(tmp_path: Path, content: bytes) -> None
     path.write_bytes(content)
     with pytest.raises(InputError, match=r"other\.tfrecord: record 0 "):
         list(read_records(path))
-
-
-def test_the_digest_changes_with_a_payload_and_with_nothing_else(tmp_path: Path) -> None:
-    paths = [tmp_path / name for name in "abc"]
-    for path, last in zip(paths, (b"123456789", b"123456789", b"123456780"), strict=True):
-        write_records(path, [*PAYLOADS[:2], last])
-    (count, digest), same, other = map(scan_records, paths)
-    assert same == (count, digest) == (3, digest)
-    assert other != (count, digest)
 
 
 def test_links_are_followed_each_folder_is_read_once_and_hidden_files_never(tmp_path: Path) -> None:

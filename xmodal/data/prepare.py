@@ -28,7 +28,7 @@ from xmodal.data.features import (
 )
 from xmodal.data.pairs import deal_out, is_paired, read_pairs, sparse_labels
 from xmodal.data.schema import AUDIO_DIM, CLASSES, VISUAL_DIM, read_columns, release_of
-from xmodal.data.tfrecord import scan_records, shards_below
+from xmodal.data.tfrecord import checksum, read_records, shards_below
 from xmodal.data.vocabulary import read_vocabulary
 from xmodal.files import atomic, locked, require_empty
 
@@ -125,9 +125,10 @@ def _prepare_shards(config: PrepareConfig) -> dict[str, Any]:
     label_names = read_vocabulary(config.vocabulary) if config.vocabulary else []
     found: list[dict[str, Any]] = []
     for name, path in tqdm(shards_below(config.shards).items(), "scanning", disable=None):
-        records, digest = scan_records(path)
-        shard = {"name": name, "records": records, "release": release_of(path)}
-        found.append(shard | {"digest": digest})
+        payloads = [*read_records(path)]
+        shard = {"name": name, "records": len(payloads), "release": release_of(payloads[0])}
+        checksums = b"".join(map(checksum, payloads))
+        found.append(shard | {"digest": sha256(checksums).hexdigest()})
     manifest = _begin(config, label_names, found)
     if "splits" in manifest:
         return manifest
@@ -193,7 +194,7 @@ def _convert_shards(
     digests, kept, left, earlier = [], [], split["clips"], seen
     for shard in tqdm(split["shards"], folder.name, unit="shard", disable=None):
         path = config.shards / shard["name"]
-        clips = read_columns(path, classes or None, other)
+        clips = read_columns(path, classes, other)
         visual, audio = (_stored(x[:left], config.storage, path) for x in clips[3:])
         names = np.array(clips.ids)
         counts = clips.counts[:left] * bool(classes)

@@ -52,7 +52,7 @@ class Columns(NamedTuple):
     audio: np.ndarray
 
 
-def read_shard(path: str | os.PathLike[str], num_classes: int | None = None) -> Iterator[Clip]:
+def read_shard(path: str | os.PathLike[str], num_classes: int = 0) -> Iterator[Clip]:
     """Read the clips of a shard in file order, as views of what `read_columns` returns."""
     columns = read_columns(path, num_classes)
     ends = columns.counts.cumsum().tolist()
@@ -61,39 +61,37 @@ def read_shard(path: str | os.PathLike[str], num_classes: int | None = None) -> 
 
 
 def read_columns(
-    path: str | os.PathLike[str], num_classes: int | None = None, leave_out: bool = False
+    path: str | os.PathLike[str], num_classes: int = 0, leave_out: bool = False
 ) -> Columns:
     """Read the clips of a shard of either release as arrays, every checksum verified.
 
-    ``num_classes`` is the size of the vocabulary; None: any label goes. ``leave_out`` takes clips
-    that are labelled in the vocabulary of the other release as clips without labels. InputError if
-    a record is damaged or no clip of YouTube-8M, a feature is not finite, or a label is outside the
+    ``num_classes`` is the size of the vocabulary; 0: any label goes. ``leave_out`` takes clips that
+    are labelled in the vocabulary of the other release as clips without labels. InputError if a
+    record is damaged or no clip of YouTube-8M, a feature is not finite, or a label is outside the
     vocabulary.
     """
     records = []
-    for number, offset, payload in read_records(path):
+    for number, payload in enumerate(read_records(path)):
         try:
             records.append(_parse(payload, num_classes, leave_out))
         except InputError as error:
-            raise InputError(f"{path}: record {number} at byte {offset}: {error}") from error
+            raise InputError(f"{path}: record {number}: {error}") from error
     ids, labels, *runs = zip(*records, strict=True)
     visual, audio = (
         np.frombuffer(bytearray().join(run), "<f4").reshape(len(ids), -1) for run in runs
     )
     for name, values in zip(_DIMS, (visual, audio), strict=True):
-        finite = np.isfinite(values).all(axis=1)
-        if not finite.all():
-            raise InputError(f"{path}: record {finite.argmin()}: `{name}` is not finite.")
+        for record in np.flatnonzero(~np.isfinite(values).all(axis=1)):
+            raise InputError(f"{path}: record {record}: `{name}` is not finite.")
     counts = np.array([*map(len, labels)])
     numbers = np.array([label for some in labels for label in some], np.int32)
     return Columns([*ids], counts, numbers, visual, audio)
 
 
-def release_of(path: str | os.PathLike[str]) -> int:
-    """Return the release of YouTube-8M that a shard is of, by its first clip; 0 if damaged."""
+def release_of(payload: bytes) -> int:
+    """Return the release of YouTube-8M that a message is of; 0 if it is none."""
     try:
-        _, _, payload = next(read_records(path))
-        return 2 if "id" in _features(_PackedExample, payload) else 1
+        return 2 if "id" in _features(payload) else 1
     except InputError:
         return 0
 
@@ -104,20 +102,20 @@ def encode_example(clip: Clip) -> bytes:
     features = example.features.feature
     features["id"].bytes_list.value.append(clip.id.encode("ascii"))
     features["labels"].int64_list.value.extend(clip.labels.tolist())
-    features["mean_rgb"].float_list.value.extend(clip.visual.tolist())
-    features["mean_audio"].float_list.value.extend(clip.audio.tolist())
+    for key, values in zip(_DIMS, (clip.visual, clip.audio), strict=True):
+        features[key].float_list.value.append(values.astype("<f4").tobytes())
     return example.SerializeToString(deterministic=True)
 
 
 # --- one message ---------------------------------------------------------------------------------
 
-_DEFINITION = """
+DEFINITION = """
 name: "example.proto"  syntax: "proto3"
 message_type {
   name: "BytesList"  field { name: "value" number: 1 label: LABEL_REPEATED type: TYPE_BYTES }
 }
 message_type {
-  name: "FloatList"  field { name: "value" number: 1 label: LABEL_REPEATED type: TYPE_FLOAT }
+  name: "FloatList"  field { name: "value" number: 1 label: LABEL_REPEATED type: TYPE_BYTES }
 }
 message_type {
   name: "Int64List"  field { name: "value" number: 1 label: LABEL_REPEATED type: TYPE_INT64 }
@@ -142,7 +140,10 @@ message_type {
   name: "Example"  field { name: "features" number: 1 type: TYPE_MESSAGE type_name: "Features" }
 }
 """
-"""``tf.train.Example`` as TensorFlow publishes it, in the text form of a protobuf definition."""
+"""``tf.train.Example`` as TensorFlow publishes it, in the text form of a protobuf definition.
+
+Only the packed floats are bytes here, which are the same on the wire: numpy reads them faster.
+"""
 
 
 def message_class(definition: str, name: str) -> Any:
@@ -152,54 +153,42 @@ def message_class(definition: str, name: str) -> Any:
     return message_factory.GetMessageClass(pool.FindMessageTypeByName(name))
 
 
-_Example = message_class(_DEFINITION, "Example")
-_PackedExample = message_class(_DEFINITION.replace("TYPE_FLOAT", "TYPE_BYTES"), "Example")
-"""The same on the wire where floats are packed; numpy reads these faster than protobuf does."""
+_Example = message_class(DEFINITION, "Example")
 
 
-def _features(message: Any, payload: bytes) -> Mapping[str, Any]:
+def _features(payload: bytes) -> Mapping[str, Any]:
     """Return the features of a message by key; one that is missing reads as an empty one."""
     try:
-        return message.FromString(payload).features.feature
+        return _Example.FromString(payload).features.feature
     except DecodeError:
         raise InputError("the payload is no tf.train.Example; check the file's origin.") from None
 
 
 def _parse(
-    payload: bytes, num_classes: int | None, leave_out: bool
+    payload: bytes, num_classes: int, leave_out: bool
 ) -> tuple[str, list[int], bytes, bytes]:
     """Return the id, the labels, and the visual and audio features as little-endian float32."""
-    features = _features(_PackedExample, payload)
-    floats = [b"".join(features[key].float_list.value) for key in _DIMS]
-    if [*map(len, floats)] != [4 * dim for dim in _DIMS.values()]:  # perhaps not packed
-        features = _features(_Example, payload)
-        floats = [np.array(features[key].float_list.value, "<f4").tobytes() for key in _DIMS]
-        for (key, dim), found in zip(_DIMS.items(), floats, strict=True):
-            if len(found) != 4 * dim:
-                raise InputError(f"`{key}` holds {len(found) // 4} values, not {dim}.")
+    features = _features(payload)
+    visual, audio = (b"".join(features[key].float_list.value) for key in _DIMS)
+    for (key, dim), found in zip(_DIMS.items(), (visual, audio), strict=True):
+        if len(found) != 4 * dim:
+            raise InputError(f"`{key}` holds {len(found) // 4} values, not {dim}.")
     key, release = ("id", 2) if "id" in features else ("video_id", 1)
     texts = features[key].bytes_list.value
     name = texts[0].decode("ascii", "replace") if len(texts) == 1 else ""
     if not (name and name.isascii() and name.isprintable()):
         raise InputError(f"`{key}` must be one printable ASCII text; check the file's origin.")
-    if leave_out and num_classes == CLASSES[3 - release]:
-        return name, [], floats[0], floats[1]
-    return name, _labels(features["labels"], release, num_classes), floats[0], floats[1]
-
-
-def _labels(feature: Any, release: int, num_classes: int | None) -> list[int]:
-    """Return the labels of a clip, ascending and each once; in the test partition it has none."""
-    if feature.WhichOneof("kind") not in (None, "int64_list"):
+    if features["labels"].WhichOneof("kind") not in (None, "int64_list"):
         raise InputError("`labels` must be whole numbers; check the file's origin.")
-    labels = sorted(set(feature.int64_list.value))
-    classes = 2**31 if num_classes is None else num_classes
+    labels, classes = sorted(set(features["labels"].int64_list.value)), num_classes or 2**31
     if labels and classes == CLASSES[3 - release]:
-        raise InputError(
-            f"the labels are of release {release} of YouTube-8M, whose vocabulary has "
-            f"{CLASSES[release]:,} classes and not {classes:,}; give that one, or leave the "
-            "labels out."
-        )
-    if labels and not 0 <= labels[0] <= labels[-1] < classes:
-        wrong = labels[0] if labels[0] < 0 else labels[-1]
+        if not leave_out:
+            raise InputError(
+                f"the labels are of release {release} of YouTube-8M, whose vocabulary has "
+                f"{CLASSES[release]:,} classes and not {classes:,}; give that one, or leave the "
+                "labels out."
+            )
+        labels = []
+    for wrong in [label for label in labels if not 0 <= label < classes]:
         raise InputError(f"label {wrong} is outside the vocabulary of {classes:,} classes.")
-    return labels
+    return name, labels, visual, audio

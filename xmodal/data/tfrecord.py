@@ -9,33 +9,19 @@ A checksum is a CRC-32C, masked: rotated right by 15 bits, then 0xa282ead8 added
 """
 
 import os
-import struct
 from collections.abc import Iterable, Iterator
-from hashlib import sha256
 from pathlib import Path
-from typing import NamedTuple
 
 from google_crc32c import value as crc32c
 
 from xmodal.config import InputError
 from xmodal.files import atomic, files_below
 
-HEADER = struct.Struct("<QI")
-FOOTER = struct.Struct("<I")
 
-
-class Record(NamedTuple):
-    """One record of a shard: its number (from 0), where its header begins (bytes), its payload."""
-
-    number: int
-    offset: int
-    payload: bytes
-
-
-def masked_crc(data: bytes) -> int:
+def checksum(data: bytes) -> bytes:
     """Return the checksum of some bytes, as records hold it."""
     crc = crc32c(data)
-    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+    return (((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF).to_bytes(4, "little")
 
 
 def shards_below(folder: Path) -> dict[str, Path]:
@@ -47,56 +33,32 @@ def shards_below(folder: Path) -> dict[str, Path]:
     return shards
 
 
-def read_records(path: str | os.PathLike[str]) -> Iterator[Record]:
-    """Read every record of a shard, verifying both checksums of each; InputError if it is damaged.
+def read_records(path: str | os.PathLike[str]) -> Iterator[bytes]:
+    """Read the payload of every record of a shard; InputError if a checksum is wrong.
 
     A file that was cut exactly between two records looks complete: the format holds no count.
     """
-    for record, checksum in _scan(Path(path)):
-        if masked_crc(record.payload) != checksum:
-            raise _damaged(path, record.number, record.offset, "its payload has a wrong checksum")
-        yield record
-
-
-def scan_records(path: str | os.PathLike[str]) -> tuple[int, str]:
-    """Return the number of records and the SHA-256 of their payloads' checksums, unverified."""
-    checksums = [FOOTER.pack(checksum) for _, checksum in _scan(Path(path))]
-    return len(checksums), sha256(b"".join(checksums)).hexdigest()
-
-
-def write_records(path: str | os.PathLike[str], payloads: Iterable[bytes]) -> int:
-    """Write a TFRecord file, which appears only when it is complete; return the record count."""
-    count = 0
-    with atomic(Path(path)) as fresh, fresh.open("wb") as file:
-        for payload in payloads:
-            length = struct.pack("<Q", len(payload))
-            file.write(length + FOOTER.pack(masked_crc(length)))
-            file.write(payload + FOOTER.pack(masked_crc(payload)))
-            count += 1
-    return count
-
-
-def _scan(path: Path) -> Iterator[tuple[Record, int]]:
-    """Walk a file from header to header: yield each record and its payload's noted checksum."""
     try:
-        data = path.read_bytes()
+        data = Path(path).read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); check the path.") from error
-    offset = number = 0
-    while offset < len(data) or not number:
-        header = data[offset : offset + HEADER.size]
-        if len(header) < HEADER.size:
-            raise _damaged(path, number, offset, "the file ends inside its header")
-        length, checksum = HEADER.unpack(header)
-        if masked_crc(header[:8]) != checksum:
-            raise _damaged(path, number, offset, "its length has a wrong checksum")
-        begin, end = offset + HEADER.size, offset + HEADER.size + length
-        if end + FOOTER.size > len(data):
-            raise _damaged(path, number, offset, "the file ends inside its payload")
-        yield Record(number, offset, data[begin:end]), FOOTER.unpack_from(data, end)[0]
-        offset, number = end + FOOTER.size, number + 1
+    begin = number = 0
+    while begin < len(data) or not number:
+        length, payload = data[begin : begin + 8], begin + 12
+        end = payload + int.from_bytes(length, "little")
+        whole = data[begin + 8 : payload] == checksum(length) and end + 4 <= len(data)
+        if not whole or data[end : end + 4] != checksum(data[payload:end]):
+            raise InputError(
+                f"{path}: record {number} is cut off or has a wrong checksum; the file is damaged "
+                "or no TFRecord file, fetch it again."
+            )
+        yield data[payload:end]
+        begin, number = end + 4, number + 1
 
 
-def _damaged(path: str | os.PathLike[str], number: int, offset: int, what: str) -> InputError:
-    place = f"{os.fspath(path)}: record {number} at byte {offset}"
-    return InputError(f"{place}: {what}; the file is damaged or no TFRecord file, fetch it again.")
+def write_records(path: str | os.PathLike[str], payloads: Iterable[bytes]) -> None:
+    """Write a TFRecord file, which appears only when it is complete."""
+    with atomic(Path(path)) as fresh, fresh.open("wb") as file:
+        for payload in payloads:
+            length = len(payload).to_bytes(8, "little")
+            file.write(length + checksum(length) + payload + checksum(payload))

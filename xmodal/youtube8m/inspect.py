@@ -41,7 +41,7 @@ def inspect(config: InspectConfig) -> pd.DataFrame:
     outside the vocabulary, an id that occurs again. InputError if a folder holds no shards, or the
     vocabulary cannot be read.
     """
-    classes = len(read_vocabulary(config.vocabulary)) if config.vocabulary else None
+    classes = len(read_vocabulary(config.vocabulary)) if config.vocabulary else 0
     rows: list[dict[str, Any]] = []
     first: dict[str, tuple[Path, int]] = {}
     files = {f for p in config.shards for f in (shards_below(p).values() if p.is_dir() else [p])}
