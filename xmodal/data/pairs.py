@@ -168,15 +168,12 @@ def deal_out(pairs: Pairs, sizes: dict[str, int], seed: int) -> dict[str, np.nda
 def linked(pairs: Pairs) -> list[np.ndarray]:
     """Return the rows of the pairs that share a group or features, an array for each such lot."""
     complete = np.flatnonzero(pairs.complete)
-    keys = [pd.factorize(pairs.group[complete])[0]]
-    keys += [pd.factorize(row_hashes(values[complete]))[0] for values in pairs[:2]]
-    clips, nodes, first = np.arange(len(complete)), [], len(complete)
-    for key in keys:  # a node for each clip, and one for each thing that clips may share
-        key = np.where(key < 0, key.max() + 1 + clips, key)  # no group is one's own
-        nodes.append(first + key)
-        first += int(key.max(initial=-1)) + 1
-    edges = (np.tile(clips, len(keys)), np.concatenate(nodes))
-    graph = coo_array((np.ones(len(edges[0]), bool), edges), (first, first))
-    lots = connected_components(graph, directed=False)[1][: len(complete)]
+    own = np.arange(len(complete))
+    keys = [pairs.group[complete], *(row_hashes(values[complete]) for values in pairs[:2])]
+    grouped = [pd.Series(own).groupby(key, sort=False) for key in keys]
+    first = [some.transform("min").fillna(pd.Series(own)) for some in grouped]  # no group: its own
+    edges = np.tile(own, len(keys)), np.concatenate(first).astype(int)
+    graph = coo_array((np.ones(len(edges[0]), bool), edges), (len(own), len(own)))
+    lots = connected_components(graph, directed=False)[1]
     rows = complete[np.argsort(lots, kind="stable")]
     return np.split(rows, np.cumsum(np.bincount(lots))[:-1]) if len(rows) else []

@@ -87,16 +87,14 @@ class PrepareConfig(StageConfig):
 def prepare(config: PrepareConfig) -> dict[str, Any]:
     """Turn shards or paired features into a feature set of three splits, unless it is there.
 
-    The split goes by shard: shuffled by ``split_seed``, they go to evaluation until it has
-    ``evaluation_clips``, to validation until it has ``validation_clips``, and then to training.
-    What the last shard of a split holds beyond the number asked for is dropped, never trained on.
-    So are training clips with the very visual features of another clip, since a video may have two
-    ids; shards of another release than the vocabulary's come last, so that the clip with labels
-    stays. Paired features are split by clip, see `xmodal.data.pairs`; numbers of evaluation and
-    validation clips that are not given are at most a fifth of the pairs each.
+    Shards, shuffled by ``split_seed``, go to evaluation until it has ``evaluation_clips``, then to
+    validation, then to training. What the last shard of a split holds beyond the number asked for
+    is dropped, and so are training clips with the very visual features of another clip, as a video
+    may have two ids; shards of another release than the vocabulary's come last, so that the clip
+    with labels stays. Paired features are split by clip, see `xmodal.data.pairs`; numbers of
+    evaluation and validation clips that are not given are at most a fifth of the pairs each.
 
-    ``out`` changes only when the new set is complete. Where it was made from the same input with
-    the same choices, nothing is written.
+    ``out`` changes only when the new set is complete.
 
     Returns
     -------
@@ -191,7 +189,7 @@ def _convert_shards(
     """
     writer = _SplitWriter(folder, (VISUAL_DIM, AUDIO_DIM), config.storage)
     other = config.other_labels == "leave out"
-    digests, kept, left, earlier = [], [], split["clips"], seen
+    digests, kept, hashes, left, earlier = [], [], [seen], split["clips"], seen
     for shard in tqdm(split["shards"], folder.name, unit="shard", disable=None):
         path = config.shards / shard["name"]
         clips = read_columns(path, classes, other)
@@ -205,26 +203,20 @@ def _convert_shards(
         keep &= ~np.isin(names[:left], config.leave_out)
         if folder.name == "train":  # evaluation and validation clips are those they always were
             keep &= ~pd.Index(hashed).duplicated()
-            earlier = _merged(earlier, hashed[keep])
-        else:
-            seen = _merged(seen, hashed)
+            new = np.sort(hashed[keep])
+            earlier = np.insert(earlier, np.searchsorted(earlier, new), new)
         rows = (visual[keep], audio[keep], names[:left][keep], counts[keep])
         writer.add(*rows, labels[keep.repeat(counts)])
         ids[shard["name"]] = names.astype("S")
         kept.append(keep)
+        hashes.append(hashed)
         left -= len(keep)
         shard["clips"] = int(keep.sum())
     split |= writer.close()
     keep = np.concatenate(kept)
     split["dropped"] += int((~keep).sum())
     split["fingerprint"] = _sha256(*digests, *([] if keep.all() else [_digest(keep)]))
-    return seen
-
-
-def _merged(ordered: np.ndarray, more: np.ndarray) -> np.ndarray:
-    """Add numbers to sorted ones, without sorting these again."""
-    more = np.sort(more)
-    return np.insert(ordered, np.searchsorted(ordered, more), more)
+    return np.sort(np.concatenate(hashes))
 
 
 # --- from paired features ------------------------------------------------------------------------
@@ -323,7 +315,7 @@ class _SplitWriter:
     def add(self, visual: np.ndarray, audio: np.ndarray, *rest: np.ndarray) -> None:
         """Append clips: features as they are stored, ids, numbers of labels, and the labels."""
         for file, values in zip(self.files, (visual, audio), strict=True):
-            file.write(np.ascontiguousarray(values).data)
+            file.write(values.tobytes())
         self.rest.append(rest)
 
     def close(self) -> dict[str, int]:

@@ -64,14 +64,10 @@ class Marginal(NamedTuple):
     """Statistics of one modality."""
 
     dim: int
-    deviation: tuple[float, float, float]
-    """(a, b, c): feature j = 1.. has the standard deviation a (j + b)^−c."""
-    spectrum: tuple[float, float]
-    """(a, q): eigenvalue at u = k / dim is 1 + a ((1 − u^q) / q − 1 / (1 + q))."""
-    scale: float
-    """σ: standard deviation of the logarithm of a clip's scale."""
-    squash: float
-    """The tanh reduces the deviation d (1 + squash d²) to d."""
+    deviation: tuple[float, float, float]  # a, b, c: feature j = 1.. has the deviation a (j + b)^−c
+    spectrum: tuple[float, float]  # a, q: at u = k / dim it is 1 + a ((1 − u^q) / q − 1 / (1 + q))
+    scale: float  # σ: standard deviation of the logarithm of a clip's scale
+    squash: float  # the tanh reduces the deviation d (1 + squash d²) to d
 
 
 class Constants(NamedTuple):
@@ -79,20 +75,14 @@ class Constants(NamedTuple):
 
     visual: Marginal = Marginal(VISUAL_DIM, (0.89, 1.0, 0.114), (0.45, 0.05), 0.45, 0.42)
     audio: Marginal = Marginal(AUDIO_DIM, (0.988, 0.0, 0.103), (1.3, 1.0), 0.36, 0.40)
-    correlation: tuple[float, float] = (0.92, 2.0)
-    """(a, c): ρ_k = a exp(−((k − 1) / shared)^c)."""
-    scale_correlation: float = 0.37
-    """Correlation of a clip's two g: so the norms of the two modalities correlate."""
-    class_share: float = 0.9
-    """κ: the share of what the modalities have in common that the subject explains."""
-    topic_decay: float = 10.0
-    """Number of shared factors in which class means follow the topic rather than the class."""
-    silent_share: float = 0.014
-    """Share of the clips that have the silent audio vector."""
-    label_counts: tuple[float, ...] = (
+    correlation: tuple[float, float] = (0.92, 2.0)  # a, c: ρ_k = a exp(−((k − 1) / shared)^c)
+    scale_correlation: float = 0.37  # of a clip's two g, so that the norms correlate
+    class_share: float = 0.9  # κ: how much of what both share is explained by the subject
+    topic_decay: float = 10.0  # shared factors in which class means follow the topic
+    silent_share: float = 0.014  # of the clips, which have the silent audio vector
+    label_counts: tuple[float, ...] = (  # shares of the clips that have 1, 2, 3, ... labels
         0.246, 0.224, 0.188, 0.156, 0.088, 0.045, 0.026, 0.013, 0.007, 0.004, 0.002, 0.001,
     )  # fmt: skip
-    """Share of the clips that have 1, 2, 3, ... labels."""
 
 
 CONSTANTS = Constants()
@@ -106,8 +96,8 @@ def write_sample(config: SampleConfig, progress: bool = True) -> None:
     the same bytes on the same machine; elsewhere, linear algebra may round differently. InputError
     if ``out`` holds shards that are not a sample, cannot be written to, or is being written.
     """
-    marker, shards = config.out / "sample.json", config.out / "shards"
-    vocabulary = config.out / "vocabulary.csv"
+    names = ("sample.json", "shards", "vocabulary.csv")
+    marker, shards, vocabulary = (config.out / name for name in names)
     settings = config.model_dump(mode="json", exclude={"out"})
     noted = {"source": SOURCE, "config": settings, "model": CONSTANTS._asdict()}
     description = f"{json.dumps(noted, indent=1)}\n".encode()

@@ -96,9 +96,9 @@ def _look_up(session: requests.Session, config: ResolveConfig, clip: str) -> str
         if response.status_code in (403, 404):
             return None
         response.raise_for_status()
+        if answer := re.fullmatch(rf'i\("{clip}","({YOUTUBE_ID})"\);\s*', response.text):
+            return answer[1]
+        told = "something else"
     except requests.RequestException as error:
-        raise InputError(f"{url}: no answer ({error}); the same command goes on later.") from error
-    answer = re.fullmatch(rf'i\("{clip}","({YOUTUBE_ID})"\);\s*', response.text)
-    if not answer:
-        raise InputError(f"{url}: is no answer of the lookup service; check the server's address.")
-    return answer[1]
+        told = str(error)
+    raise InputError(f"{url}: no answer of a lookup service ({told}); check the server, try later.")
