@@ -1,6 +1,7 @@
 """Feature sets as they are opened: mapped, complete or refused."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,23 +12,12 @@ from by_hand import by_hand
 
 from xmodal.config import InputError
 from xmodal.data.features import open_features, read_chunks
-from xmodal.data.prepare import PrepareConfig, prepare
 from xmodal.data.schema import AUDIO_DIM
 
 
 @pytest.fixture
-def folder(shard_folder: Path) -> Path:
-    """Prepare a feature set of 60 clips."""
-    prepare(
-        PrepareConfig(
-            shards=shard_folder,
-            out=shard_folder.parent / "features",
-            vocabulary=shard_folder / "vocabulary.csv",
-            evaluation_clips=20,
-            validation_clips=10,
-        )
-    )
-    return shard_folder.parent / "features"
+def folder(related_features: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(related_features, tmp_path / "features"))
 
 
 def test_a_split_is_mapped_and_rows_of_it_are_taken_into_memory(folder: Path) -> None:
