@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from xmodal.config import InputError
-from xmodal.files import atomic, files_below, hidden, locked, recover, replace, require_empty
+from xmodal.files import atomic, hidden, locked, recover, replace, require_empty
 
 HOLD = """
 import sys, time
@@ -94,12 +94,6 @@ def test_killed_while_replacing_one_of_the_two_is_there(
     recover(folder)
     assert content(folder) in ({"a": "old"}, {"a": "new"})
     assert not hidden(folder, "earlier").exists()
-
-
-def test_links_that_lead_round_are_followed_once(tmp_path: Path):
-    folder = write(tmp_path / "a", "x", "")
-    (folder / "again").symlink_to(tmp_path / "a")
-    assert files_below(tmp_path / "a") == [folder / "x"]
 
 
 def test_a_folder_of_somebody_elses_is_refused(tmp_path: Path):

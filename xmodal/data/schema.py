@@ -109,13 +109,10 @@ def encode_example(clip: Clip) -> bytes:
 
 # --- one message ---------------------------------------------------------------------------------
 
-DEFINITION = """
+_DEFINITION = """
 name: "example.proto"  syntax: "proto3"
 message_type {
   name: "BytesList"  field { name: "value" number: 1 label: LABEL_REPEATED type: TYPE_BYTES }
-}
-message_type {
-  name: "FloatList"  field { name: "value" number: 1 label: LABEL_REPEATED type: TYPE_BYTES }
 }
 message_type {
   name: "Int64List"  field { name: "value" number: 1 label: LABEL_REPEATED type: TYPE_INT64 }
@@ -123,7 +120,7 @@ message_type {
 message_type {
   name: "Feature"  oneof_decl { name: "kind" }
   field { name: "bytes_list" number: 1 oneof_index: 0 type: TYPE_MESSAGE type_name: "BytesList" }
-  field { name: "float_list" number: 2 oneof_index: 0 type: TYPE_MESSAGE type_name: "FloatList" }
+  field { name: "float_list" number: 2 oneof_index: 0 type: TYPE_MESSAGE type_name: "BytesList" }
   field { name: "int64_list" number: 3 oneof_index: 0 type: TYPE_MESSAGE type_name: "Int64List" }
 }
 message_type {
@@ -142,7 +139,7 @@ message_type {
 """
 """``tf.train.Example`` as TensorFlow publishes it, in the text form of a protobuf definition.
 
-Only the packed floats are bytes here, which are the same on the wire: numpy reads them faster.
+But packed floats are bytes here, which are the same on the wire: numpy reads them faster.
 """
 
 
@@ -153,7 +150,7 @@ def message_class(definition: str, name: str) -> Any:
     return message_factory.GetMessageClass(pool.FindMessageTypeByName(name))
 
 
-_Example = message_class(DEFINITION, "Example")
+_Example = message_class(_DEFINITION, "Example")
 
 
 def _features(payload: bytes) -> Mapping[str, Any]:
