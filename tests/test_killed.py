@@ -54,7 +54,7 @@ def extract_tones(config: Any, length: int) -> None:
 @pytest.fixture(scope="session")
 def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("shards")
-    write_sample(SampleConfig(out=out, clips=80, clips_per_shard=10, classes=300), progress=False)
+    write_sample(SampleConfig(out=out, clips=80, clips_per_shard=10))
     return out
 
 
@@ -74,9 +74,9 @@ def stage(
     def make(name: str, folder: Path) -> Stage:
         out = folder / "out"
         if name == "sample":
-            size = {"clips": 60, "clips_per_shard": 20, "classes": 300}
+            size = {"clips": 60, "clips_per_shard": 20}
             configs = [SampleConfig(out=out, **size, seed=s) for s in (1, 0)]
-            return Stage(write_sample, (configs[0], False), (configs[1], False), out / "shards")
+            return Stage(write_sample, (configs[0],), (configs[1],), out / "shards")
         if name == "prepare":
             given = {"shards": shards / "shards", "vocabulary": shards / "vocabulary.csv"}
             given |= {"evaluation_clips": 20, "validation_clips": 10}

@@ -10,16 +10,15 @@ A clip has a topic, labels of that topic (often its general label), a subject c 
     shared factor     f_k = √κ m_ck + √(1 − κ) n_k                       n_k ~ N(0, 1)
     latent vectors    x_k = √ρ_k f_k + √(1 − ρ_k) ε_k  (visual),   y_k in the same way (audio)
                       x_k ~ N(0, 1) for k = 129..1024: the visual side's own
-    correlations      ρ_k = 0.92 exp(−((k − 1) / shared)²)
+    correlations      ρ_k = 0.92 exp(−((k − 1) / 14)²)
     scales            s = exp(σ g − σ²),   g ~ N(0, 1) in each modality, correlated across them
     features          1/128 + 2 tanh(D Q Λ^½ s x / 2)       element-wise tanh, Q orthogonal
 
 The class means m are whitened, Σ_c π_c m_ck m_cl = δ_kl, and of nearly equal length, so x and y
-are white whatever ρ is: ``shared`` changes what the modalities have in common, and leaves norms,
-spectra and tails as they are. D holds standard deviations, Λ the spectrum; tanh keeps the features
-in the range of YouTube-8M and thins their tails. Scales, tanh and the means of the subjects make
-the relation of the two modalities one that no linear map can exhaust. Some clips share one audio
-vector, as silent videos do in YouTube-8M.
+are white whatever ρ is. D holds standard deviations, Λ the spectrum; tanh keeps the features in the
+range of YouTube-8M. Scales, tanh and the means of the subjects make the relation of the two
+modalities one that no linear map can exhaust. Some clips share one audio vector, as silent videos
+do in YouTube-8M.
 """
 
 import json
@@ -32,7 +31,7 @@ from scipy.linalg import solve_triangular
 from tqdm import tqdm
 
 from xmodal.config import InputError, StageConfig
-from xmodal.data.schema import AUDIO_DIM, VISUAL_DIM, Clip, encode_example
+from xmodal.data.schema import AUDIO_DIM, CLASSES, VISUAL_DIM, Clip, encode_example
 from xmodal.data.tfrecord import write_records
 from xmodal.data.vocabulary import write_vocabulary
 from xmodal.files import atomic, locked
@@ -48,16 +47,14 @@ CENTRE, REACH = 1 / 128, 2.0
 class SampleConfig(StageConfig):
     """What the sample is; everything here is our choice.
 
-    ``shared`` sets how easy retrieval can be. With the default, methods come in the same order as
-    on real clips, by design: recall on the sample says nothing about recall on YouTube-8M.
+    Methods come in the same order as on real clips, by design: recall on the sample says nothing
+    about recall on YouTube-8M.
     """
 
     out: Path = Field(Path("data/sample"), description="Folder to write the sample to.")
     clips: int = Field(24_000, gt=0, description="Number of clips in all.")
     clips_per_shard: int = Field(500, gt=0, description="Number of clips in a shard.")
-    shared: float = Field(14, gt=0, description="About how many strong factors both share.")
     seed: int = Field(0, ge=0, description="Seed of the model and of the clips.")
-    classes: int = Field(3862, ge=150, le=3862, description="Number of labels (YouTube-8M: 3,862).")
 
 
 class Marginal(NamedTuple):
@@ -75,6 +72,8 @@ class Constants(NamedTuple):
 
     visual: Marginal = Marginal(VISUAL_DIM, (0.89, 1.0, 0.114), (0.45, 0.05), 0.45, 0.42)
     audio: Marginal = Marginal(AUDIO_DIM, (0.988, 0.0, 0.103), (1.3, 1.0), 0.36, 0.40)
+    classes: int = CLASSES[2]
+    shared: float = 14.0  # about how many strong factors both modalities share
     correlation: tuple[float, float] = (0.92, 2.0)  # a, c: ρ_k = a exp(−((k − 1) / shared)^c)
     scale_correlation: float = 0.37  # of a clip's two g, so that the norms correlate
     class_share: float = 0.9  # κ: how much of what both share is explained by the subject
@@ -88,7 +87,7 @@ class Constants(NamedTuple):
 CONSTANTS = Constants()
 
 
-def write_sample(config: SampleConfig, progress: bool = True) -> None:
+def write_sample(config: SampleConfig) -> None:
     """Write the sample, unless the same one is already there; another one is replaced.
 
     ``out`` then holds ``shards/sampleNNNN.tfrecord``, ``vocabulary.csv`` and, written last,
@@ -111,12 +110,12 @@ def write_sample(config: SampleConfig, progress: bool = True) -> None:
             f"{shards}: no sample, for want of {marker.name} next to it; choose another folder."
         )
     with locked(shards):
-        generator = Generator(config.shared, config.seed, config.classes)
+        generator = Generator(config.seed)
         rng = np.random.default_rng([config.seed, 1])
         subject, labels = generator.draw_labels(config.clips, rng)
         with atomic(shards) as fresh:
             fresh.mkdir()
-            for number, start in enumerate(tqdm(starts, "sample", disable=not progress)):
+            for number, start in enumerate(tqdm(starts, "sample", disable=None)):
                 rows = slice(start, start + config.clips_per_shard)
                 rng = np.random.default_rng([config.seed, 2, number])
                 features = generator.draw_features(subject[rows], rng)
@@ -124,7 +123,7 @@ def write_sample(config: SampleConfig, progress: bool = True) -> None:
                 clips = map(Clip, ids, labels[rows], *features)
                 write_records(fresh / files[number].name, map(encode_example, clips))
             marker.write_text("{}\n")  # until the new marker is there, the sample is not complete
-        counts = np.bincount(np.concatenate(labels), minlength=config.classes)
+        counts = np.bincount(np.concatenate(labels), minlength=CONSTANTS.classes)
         write_vocabulary(vocabulary, generator.names, counts.tolist())
         with atomic(marker) as fresh:
             fresh.write_bytes(description)
@@ -133,19 +132,19 @@ def write_sample(config: SampleConfig, progress: bool = True) -> None:
 class Generator:
     """The classes, the correlations and the two modalities of a sample; draws its clips."""
 
-    def __init__(self, shared: float, seed: int, classes: int) -> None:
+    def __init__(self, seed: int) -> None:
         rng = np.random.default_rng([seed, 0])
-        self.names, self.topic, self.topic_share, self.weight = compose_labels(classes)
+        self.names, self.topic, self.topic_share, self.weight = compose_labels(CONSTANTS.classes)
         general = len(self.topic_share)
         total = np.bincount(self.topic[general:], self.weight[general:])
         self.prior = self.topic_share[self.topic] * self.weight / total[self.topic]
         self.prior[:general] = 0  # a general label is never the subject
         k = np.arange(AUDIO_DIM)
         a, c = CONSTANTS.correlation
-        self.rho = a * np.exp(-((k / shared) ** c))
+        self.rho = a * np.exp(-((k / CONSTANTS.shared) ** c))
         by_topic = np.exp(-k / CONSTANTS.topic_decay)
         means = np.sqrt(by_topic) * rng.standard_normal((general, AUDIO_DIM))[self.topic]
-        means += np.sqrt(1 - by_topic) * rng.standard_normal((classes, AUDIO_DIM))
+        means += np.sqrt(1 - by_topic) * rng.standard_normal((CONSTANTS.classes, AUDIO_DIM))
         for _ in range(5):  # equal lengths, or a clip's norm would say what its subject is
             means /= np.linalg.norm(means, axis=1, keepdims=True)
             means -= self.prior @ means
