@@ -52,16 +52,12 @@ def test_a_full_disk_is_an_input_error(tmp_path: Path):
         raise OSError(errno.ENOSPC, "No space left on device")
 
 
-def test_a_block_that_fails_leaves_what_was_there(tmp_path: Path):
+def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path: Path):
     folder = write(tmp_path / "out", "a", "old")
     with pytest.raises(KeyError), atomic(folder) as fresh:
         write(fresh, "a", "new")
         raise KeyError
     assert content(folder) == {"a": "old"} and not list(tmp_path.glob(".*"))
-
-
-def test_a_folder_is_replaced_whole(tmp_path: Path):
-    folder = write(tmp_path / "out", "a", "old")
     with atomic(folder) as fresh:
         write(fresh, "b", "new")
         assert content(folder) == {"a": "old"}

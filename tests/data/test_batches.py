@@ -49,9 +49,6 @@ def test_every_epoch_and_every_seed_has_another_order():
     assert all(sorted(order) == list(range(100)) for order in found)
 
 
-# --- sets larger than memory ---------------------------------------------------------------------
-
-
 def test_a_window_reads_whole_blocks_and_mixes_them():
     order = Order(0, 40 * BLOCK, 64, window=4 * BLOCK)
     blocks = set()
@@ -72,9 +69,6 @@ def test_windows_end_with_the_epoch():
     found = [order.window_steps(step) for step in range(20)]
     assert found[:10] == [range(0, 3)] * 3 + [range(3, 6)] * 3 + [range(6, 9)] * 3 + [range(9, 10)]
     assert found[10:12] == [range(10, 13)] * 2
-
-
-# --- what a step sees ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("process", "processes"), [(0, 1), (0, 2), (1, 2)])

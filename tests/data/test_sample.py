@@ -1,4 +1,4 @@
-"""The sample: its files, and its statistics against the stated targets."""
+"""The sample: its files, and its statistics against what was measured on YouTube-8M."""
 
 from pathlib import Path
 
@@ -28,9 +28,6 @@ def silent(model, audio) -> np.ndarray:
 def share_held(features: np.ndarray, first: int) -> float:
     spectrum = np.linalg.eigvalsh(np.cov(features.T))[::-1]
     return float(spectrum[:first].sum() / spectrum.sum())
-
-
-# --- files ---------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

@@ -31,9 +31,6 @@ def inspected(*paths: Path, **options: object) -> pd.DataFrame:
     return inspect(InspectConfig(shards=list(paths), **options))
 
 
-# --- what is in the files ------------------------------------------------------------------------
-
-
 def test_contents_are_counted(tmp_path: Path) -> None:
     write(tmp_path / "a.tfrecord", clip("a", (1, 5), audio=0), clip("b", (), visual=-1.5))
     write(tmp_path / "b.tfrecord", clip("c", (5, 6, 90), audio=0), clip("d", audio=2.5))
@@ -50,9 +47,6 @@ def test_contents_are_counted(tmp_path: Path) -> None:
     files, clips, labels, visual, audio = summary(found).splitlines()[:5]
     assert re.findall(r"\d+", files + clips + labels) == ["3", "1", "4", "1", "6", "3"]
     assert visual.endswith("-1.5 to 0.5") and audio.endswith("0 to 2.5")
-
-
-# --- what is wrong with them ---------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -85,9 +79,6 @@ def test_the_first_fault_of_each_file_is_found(damaged: Path, shard_folder: Path
     # a has 3 clips, f and g are read to their end; nothing of the others counts
     assert found["clips"].sum() == 3 + 3 + 2
     assert inspected(damaged / "d.tfrecord")["problem"].isna().all()  # no vocabulary, none outside
-
-
-# --- what is printed -----------------------------------------------------------------------------
 
 
 def test_the_command(call: Callable, damaged: Path, shard_folder: Path) -> None:

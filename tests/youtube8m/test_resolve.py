@@ -73,28 +73,16 @@ def test_requests_keep_to_the_rate(config, monkeypatch):
     assert slept == [0.25] * 5
 
 
-# --- what is not believed ------------------------------------------------------------------------
+BODIES = (b'i("AB13","abcdefghijk");', b"<html>log in</html>")
+FAULTS = [Fault(503), Fault(401), Fault(cut=5), *(Fault(body=body) for body in BODIES)]
 
 
-@pytest.mark.parametrize(
-    "fault",
-    [
-        Fault(503),
-        Fault(401),
-        Fault(cut=5),
-        Fault(body=b'i("AB13","abcdefghijk");'),
-        Fault(body=b"<html>log in</html>"),
-    ],
-    ids=lambda fault: str(fault.body or fault.cut or fault.status),
-)
+@pytest.mark.parametrize("fault", FAULTS, ids=str)
 def test_another_answer_is_no_deleted_video(site, config, fault):
     site.always[path_of("AB12")] = fault
     with pytest.raises(InputError, match=r"AB/AB12\.js"):
         resolve(config)
     assert read_youtube_ids(config.cache) == {"nXSc": FOUND["nXSc"]}
-
-
-# --- the cache -----------------------------------------------------------------------------------
 
 
 def test_a_killed_call_loses_nothing(site, config):
@@ -109,24 +97,16 @@ def test_a_killed_call_loses_nothing(site, config):
     assert resolve(config) == counts(1, 2, 2)
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        b"id,name\n",
-        b"id,youtube_id\nabcd,short\n",
-        b"id,youtube_id\nabcd,",  # cut off, and not to be taken for a deleted video
-        b"\xff",
-    ],
-)
+CUT = b"id,youtube_id\nabcd,"  # not to be taken for a deleted video
+
+
+@pytest.mark.parametrize("text", [b"id,name\n", CUT + b"short\n", CUT, b"\xff"])
 def test_another_file_is_no_cache_and_stays_as_it_is(config, text):
     config.cache.parent.mkdir()
     config.cache.write_bytes(text)
     with pytest.raises(InputError, match=re.escape(str(config.cache))):
         resolve(config)
     assert config.cache.read_bytes() == text
-
-
-# --- the command ---------------------------------------------------------------------------------
 
 
 def test_the_command(site: Server, config: ResolveConfig, call: Callable):

@@ -107,8 +107,6 @@ def encode_example(clip: Clip) -> bytes:
     return example.SerializeToString(deterministic=True)
 
 
-# --- one message ---------------------------------------------------------------------------------
-
 _DEFINITION = """
 name: "example.proto"  syntax: "proto3"
 message_type {
