@@ -1,7 +1,7 @@
 """From shards or paired features to a feature set: verified, split, and laid out as arrays."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from fnmatch import fnmatch
 from hashlib import sha256
@@ -16,7 +16,6 @@ from tqdm import tqdm
 from xmodal.config import InputError, StageConfig
 from xmodal.data.features import (
     ARRAYS,
-    CHUNK,
     FORMAT,
     SPLITS,
     UNPAIRED,
@@ -187,36 +186,59 @@ def _convert_shards(
     Returns the sorted hashes of the visual features that the next split must not hold; adds to
     ``split`` and, of each shard, to ``ids``.
     """
-    writer = _SplitWriter(folder, (VISUAL_DIM, AUDIO_DIM), config.storage)
-    other = config.other_labels == "leave out"
-    digests, kept, hashes, left, earlier = [], [], [seen], split["clips"], seen
-    for shard in tqdm(split["shards"], folder.name, unit="shard", disable=None):
-        path = config.shards / shard["name"]
-        clips = read_columns(path, classes, other)
-        visual, audio = (_stored(x[:left], config.storage, path) for x in clips[3:])
-        names = np.array(clips.ids)
-        counts = clips.counts[:left] * bool(classes)
-        labels = clips.labels[: counts.sum()]
-        digests.append(_digest(visual, audio, names, counts, labels))
-        hashed = row_hashes(visual)
-        keep = np.searchsorted(earlier, hashed) == np.searchsorted(earlier, hashed, "right")
-        keep &= ~np.isin(names[:left], config.leave_out)
-        if folder.name == "train":  # evaluation and validation clips are those they always were
-            keep &= ~pd.Index(hashed).duplicated()
-            new = np.sort(hashed[keep])
-            earlier = np.insert(earlier, np.searchsorted(earlier, new), new)
-        rows = (visual[keep], audio[keep], names[:left][keep], counts[keep])
-        writer.add(*rows, labels[keep.repeat(counts)])
-        ids[shard["name"]] = names.astype("S")
-        kept.append(keep)
-        hashes.append(hashed)
-        left -= len(keep)
-        shard["clips"] = int(keep.sum())
-    split |= writer.close()
+    digests, kept, hashes = [], [], [seen]
+
+    def parts() -> Iterator[tuple[np.ndarray, ...]]:
+        """Give of each shard what stays: features, ids, numbers of labels, and the labels."""
+        left, earlier, other = split["clips"], seen, config.other_labels == "leave out"
+        for shard in tqdm(split["shards"], folder.name, unit="shard", disable=None):
+            path = config.shards / shard["name"]
+            clips = read_columns(path, classes, other)
+            visual, audio = (_stored(x[:left], config.storage, path) for x in clips[3:])
+            names = np.array(clips.ids)
+            ids[shard["name"]] = names.astype("S")
+            counts = clips.counts[:left] * bool(classes)
+            labels = clips.labels[: counts.sum()]
+            digests.append(_digest(visual, audio, names, counts, labels))
+            hashes.append(row_hashes(visual))
+            names = names[:left]
+            keep = ~np.isin(names, config.leave_out)
+            places = (np.searchsorted(earlier, hashes[-1], side) for side in ("left", "right"))
+            keep &= np.equal(*places)
+            if folder.name == "train":  # evaluation and validation clips are those they always were
+                keep &= ~pd.Index(hashes[-1]).duplicated()
+                new = np.sort(hashes[-1][keep])
+                earlier = np.insert(earlier, np.searchsorted(earlier, new), new)
+            kept.append(keep)
+            shard["clips"] = int(keep.sum())
+            yield visual[keep], audio[keep], names[keep], counts[keep], labels[keep.repeat(counts)]
+            left -= len(keep)
+
+    split |= _write(folder, parts(), config.storage)
     keep = np.concatenate(kept)
     split["dropped"] += int((~keep).sum())
     split["fingerprint"] = _sha256(*digests, *([] if keep.all() else [_digest(keep)]))
     return np.sort(np.concatenate(hashes))
+
+
+def _write(folder: Path, parts: Iterable[tuple[np.ndarray, ...]], storage: str) -> dict[str, int]:
+    """Write the arrays of a split, part after part; return the numbers of clips and of labels."""
+    folder.mkdir()
+    visual_file, audio_file, *others = (folder / f"{name}.npy" for name in ARRAYS)
+    v = begin_rows(visual_file, storage, (0, VISUAL_DIM))
+    a = begin_rows(audio_file, storage, (0, AUDIO_DIM))
+    with v, a:
+        rest = []
+        for visual, audio, *more in parts:
+            v.write(visual.tobytes())
+            a.write(audio.tobytes())
+            rest.append(more)
+        ids, counts, labels = map(np.concatenate, zip(*rest, strict=True))
+        write_header(v, storage, (len(ids), VISUAL_DIM))
+        write_header(a, storage, (len(ids), AUDIO_DIM))
+    for path, values in zip(others, (ids, np.cumsum([0, *counts]), labels), strict=True):
+        np.save(path, values)
+    return {"clips": len(ids), "labels": len(labels)}
 
 
 # --- from paired features ------------------------------------------------------------------------
@@ -252,14 +274,15 @@ def _prepare_pairs(config: PrepareConfig) -> dict[str, Any]:
     splits = manifest["splits"] = {}
     with _writing(config.out, manifest, label_names) as folder:
         for name in [name for name in (*SPLITS, UNPAIRED) if len(rows[name])]:
-            writer = _SplitWriter(folder / name, sizes, config.storage)
-            for some in np.split(rows[name], range(CHUNK, len(rows[name]), CHUNK)):
-                features = (_stored(x[some], config.storage, config.shards) for x in pairs[:2])
-                starts, places = sparse_labels([pairs.labels[row] for row in some], label_names)
-                writer.add(*features, pairs.ids[some], np.diff(starts), places)
-            splits[name] = writer.close() | {"dropped": 0, "shards": []}
-            arrays = [np.load(folder / name / f"{one}.npy", mmap_mode="r") for one in ARRAYS]
-            splits[name]["fingerprint"] = _digest(*arrays[2:], *arrays[:2])
+            some = rows[name]
+            features = [_stored(x[some], config.storage, config.shards) for x in pairs[:2]]
+            labels = sparse_labels([pairs.labels[row] for row in some], label_names)
+            (folder / name).mkdir()
+            for array, values in zip(ARRAYS, (*features, pairs.ids[some], *labels), strict=True):
+                np.save(folder / name / f"{array}.npy", values)
+            splits[name] = {"clips": len(some), "labels": len(labels[1]), "dropped": 0}
+            fingerprint = _digest(pairs.ids[some], *labels, *features)
+            splits[name] |= {"shards": [], "fingerprint": fingerprint}
     return manifest
 
 
@@ -300,33 +323,6 @@ def _writing(out: Path, manifest: dict[str, Any], label_names: list[str]) -> Ite
         for name, content in (("label_names", label_names), ("manifest", manifest)):
             text = json.dumps(content, indent=1, ensure_ascii=False)
             (folder / f"{name}.json").write_text(text + "\n", encoding="utf-8")
-
-
-class _SplitWriter:
-    """The arrays of a split on the disk, written some clips after the other."""
-
-    def __init__(self, folder: Path, sizes: Sequence[int], storage: str) -> None:
-        folder.mkdir()
-        self.folder, self.sizes, self.storage = folder, sizes, storage
-        paths = [folder / f"{name}.npy" for name in ARRAYS[:2]]
-        self.files = [begin_rows(p, storage, (0, n)) for p, n in zip(paths, sizes, strict=True)]
-        self.rest: list[tuple[np.ndarray, ...]] = []
-
-    def add(self, visual: np.ndarray, audio: np.ndarray, *rest: np.ndarray) -> None:
-        """Append clips: features as they are stored, ids, numbers of labels, and the labels."""
-        for file, values in zip(self.files, (visual, audio), strict=True):
-            file.write(values.tobytes())
-        self.rest.append(rest)
-
-    def close(self) -> dict[str, int]:
-        """Finish the arrays; return the numbers of clips and of labels."""
-        ids, counts, labels = map(np.concatenate, zip(*self.rest, strict=True))
-        for file, size in zip(self.files, self.sizes, strict=True):
-            write_header(file, self.storage, (len(ids), size))
-            file.close()
-        for name, values in zip(ARRAYS[2:], (ids, np.cumsum([0, *counts]), labels), strict=True):
-            np.save(self.folder / f"{name}.npy", values)
-        return {"clips": len(ids), "labels": len(labels)}
 
 
 def _stored(values: np.ndarray, storage: str, path: Path) -> np.ndarray:
