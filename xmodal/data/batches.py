@@ -126,8 +126,8 @@ class Batches:
 
     def spread(self, most: int = 65_536) -> tuple[np.ndarray, np.ndarray]:
         """Return visual and audio features of clips from all over the training set."""
-        rows = evenly(self.clips, most)
-        return read_rows(self.features.visual, rows), read_rows(self.features.audio, rows)
+        some = self.features.take(evenly(self.clips, most))
+        return some.visual, some.audio
 
 
 def mix(visual: Tensor, audio: Tensor, alpha: float, seed: Sequence[int]) -> list[Tensor]:

@@ -43,10 +43,8 @@ class FeatureSet:
         float32 or float16, shapes (n, 1024) and (n, 128) for YouTube-8M; row i belongs to clip i.
     ids
         Unicode text, shape (n,).
-    labels
-        Which clip carries which label: sparse, float32, shape (n, classes), ones.
-    label_names
-        By class index; empty if nothing is labelled.
+    labels, label_names
+        Which clip carries which label, sparse, float32, shape (n, classes), ones; and their names.
     fingerprint
         SHA-256 of the contents.
     source, split, encoder

@@ -19,20 +19,20 @@ def overview(splits: dict[str, FeatureSet]) -> pd.DataFrame:
     """
     hashes = pd.concat({name: pd.Series(row_hashes(some.visual)) for name, some in splits.items()})
     repeated = hashes.duplicated(keep=False)
-    rows = []
-    for name, features in splits.items():
-        row: dict[str, object] = {"split": name, "clips": len(features)}
-        row["silent clips"] = int(features.silent.sum())
-        row["repeated clips"] = int(repeated[name].sum())
-        labelled = np.count_nonzero(np.diff(features.labels.indptr))
-        row["labels per clip"] = features.labels.nnz / max(1, labelled)  # of those that have any
-        for modality, values in (("visual", features.visual), ("audio", features.audio)):
+    rows: list[dict[str, Any]] = []
+    for name, some in splits.items():
+        labelled = np.count_nonzero(np.diff(some.labels.indptr))
+        rows.append({"split": name, "clips": len(some), "silent clips": some.silent.sum()})
+        rows[-1]["repeated clips"] = repeated[name].sum()
+        rows[-1]["labels per clip"] = some.labels.nnz / max(1, labelled)  # of those that have any
+        for modality, values in (("visual", some.visual), ("audio", some.audio)):
             length = norms(values)
-            row[f"{modality} norm"] = length.mean()
-            row[f"{modality} norm deviation"] = length.std()
-            row[f"{modality} lowest"] = min(x.min() for (x,) in read_chunks(values))
-            row[f"{modality} highest"] = max(x.max() for (x,) in read_chunks(values))
-        rows.append(row)
+            rows[-1] |= {
+                f"{modality} norm": length.mean(),
+                f"{modality} norm deviation": length.std(),
+            }
+            rows[-1][f"{modality} lowest"] = min(x.min() for (x,) in read_chunks(values))
+            rows[-1][f"{modality} highest"] = max(x.max() for (x,) in read_chunks(values))
     return pd.DataFrame(rows)
 
 

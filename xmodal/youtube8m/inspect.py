@@ -12,8 +12,8 @@ from xmodal.data.schema import read_columns
 from xmodal.data.tfrecord import shards_below
 from xmodal.data.vocabulary import read_vocabulary
 
-COUNTS = {"clips": "sum", "labels": "sum", "unlabelled": "sum", "labels_max": "max"}
-TOTALS = COUNTS | dict(visual_min="min", visual_max="max", audio_min="min", audio_max="max")
+TOTALS = {"clips": "sum", "labels": "sum", "unlabelled": "sum", "labels_max": "max"}
+TOTALS |= {"visual_min": "min", "visual_max": "max", "audio_min": "min", "audio_max": "max"}
 """What is known of the clips of a file, and how it adds up over files."""
 TEXT = """\
 files    {files:,}, {problems:,} of them with a problem
@@ -49,11 +49,10 @@ def inspect(config: InspectConfig) -> pd.DataFrame:
         rows.append({"file": str(path), "problem": None})
         try:
             clips = read_columns(path, classes)
-            counts, visual, audio = clips.counts, clips.visual, clips.audio
-            rows[-1] |= {"clips": len(counts), "labels": counts.sum(), "labels_max": counts.max()}
-            rows[-1] |= {"unlabelled": (counts == 0).sum()}
-            rows[-1] |= {"visual_min": visual.min(), "visual_max": visual.max()}
-            rows[-1] |= {"audio_min": audio.min(), "audio_max": audio.max()}
+            counts, both = clips.counts, (clips.visual, clips.audio)
+            found = [len(counts), counts.sum(), (counts == 0).sum(), counts.max()]
+            found += [side for x in both for side in (x.min(), x.max())]
+            rows[-1] |= dict(zip(TOTALS, found, strict=True))
             for record, name in enumerate(clips.ids):
                 file, number = first.setdefault(name, (path, record))
                 if (file, number) != (path, record):
@@ -62,7 +61,7 @@ def inspect(config: InspectConfig) -> pd.DataFrame:
         except InputError as error:
             rows[-1]["problem"] = str(error)
     shards = pd.DataFrame(rows, columns=["file", "problem", *TOTALS])
-    return shards.astype(dict.fromkeys(COUNTS, "Int64"))
+    return shards.astype(dict.fromkeys([*TOTALS][:4], "Int64"))
 
 
 def summary(shards: pd.DataFrame) -> str:
