@@ -98,12 +98,8 @@ def changes(draw: st.DrawFn) -> Change:
 DAMAGE = st.lists(changes(), min_size=1, max_size=3)
 
 
-def damaged(data: bytes, damage: list[Change]) -> bytes:
-    return reduce(lambda some, change: change(some), damage, data)
-
-
 def damage_file(path: Path, damage: list[Change]) -> None:
-    path.write_bytes(damaged(path.read_bytes(), damage))
+    path.write_bytes(reduce(lambda some, change: change(some), damage, path.read_bytes()))
 
 
 @contextmanager
@@ -155,10 +151,6 @@ def run() -> Path:
     return out
 
 
-def names_in(place: Path) -> list[str]:
-    return sorted(str(p.relative_to(place)) for p in place.rglob("*") if p.is_file())
-
-
 # --- shards --------------------------------------------------------------------------------------
 
 
@@ -188,8 +180,10 @@ def read_all(path: Path) -> None:
 def test_a_damaged_shard(damage: list[Change], inner: bool) -> None:
     """Damaged itself or, with its framing right, in an example, so that bytes get to the parser."""
     with folder() as place, bounded():
-        path, more = place / "a.tfrecord", [damaged(payloads()[0], damage)] if inner else []
-        write_records(path, [*payloads(), *more])
+        path, clip = place / "a.tfrecord", place / "clip"
+        clip.write_bytes(payloads()[0])
+        damage_file(clip, damage)
+        write_records(path, [*payloads(), *([clip.read_bytes()] if inner else [])])
         if not inner:
             damage_file(path, damage)
         read_all(path)
@@ -229,14 +223,11 @@ def use_pairs(path: Path) -> None:
     assert sum(len(open_features(out, split)) for split in SPLITS) <= len(pairs.ids)
 
 
-def use_arrays(name: str, content: bytes) -> None:
-    """Read arrays from a folder, one of which has another content."""
-    with folder() as place, bounded():
-        (place / "a").mkdir()
-        for key, array in paired().items():
-            np.save(place / "a" / f"{key}.npy", array)
-        (place / "a" / f"{name}.npy").write_bytes(content)
-        use_pairs(place / "a")
+def as_files(place: Path) -> Path:
+    place.mkdir()
+    for key, array in paired().items():
+        np.save(place / f"{key}.npy", array)
+    return place
 
 
 @few(15)
@@ -245,40 +236,27 @@ def test_damaged_arrays(damage: list[Change], name: str) -> None:
     """A ZIP of arrays and a Parquet file, and a folder of which one array is damaged."""
     columns = pd.DataFrame({key: list(array) for key, array in paired().items()})
     writers = {"a.npz": lambda path: np.savez(path, **paired()), "a.parquet": columns.to_parquet}
-    for file, write in writers.items():
+    for file, write in {**writers, "a": as_files}.items():
         with folder() as place, bounded():
             write(place / file)
-            damage_file(place / file, damage)
+            damage_file(place / file / f"{name}.npy" if file == "a" else place / file, damage)
             use_pairs(place / file)
-    content = io.BytesIO()
-    np.save(content, paired()[name])
-    use_arrays(name, damaged(content.getvalue(), damage))
 
 
 @pytest.mark.slow
 @few(150)
 @given(name=KEYS, shape=st.sampled_from(SHAPES), descr=st.sampled_from(TYPES))
 def test_arrays_that_claim_more_than_they_hold(name: str, shape: Any, descr: Any) -> None:
-    use_arrays(name, claiming(shape, descr))
+    with folder() as place, bounded():
+        (as_files(place / "a") / f"{name}.npy").write_bytes(claiming(shape, descr))
+        use_pairs(place / "a")
     with folder(features()) as place, bounded():
         name = {"labels": "label_indices", "group": "label_indptr"}.get(name, name)
         (place / "train" / f"{name}.npy").write_bytes(claiming(shape, descr))
         use_features(place)
 
 
-# --- runs and indexes ----------------------------------------------------------------------------
-
-
-RUN = ["config.json", "result.json", "history.jsonl", "model.safetensors"]
-
-
-@few(15)
-@given(name=st.sampled_from(RUN), damage=DAMAGE)
-def test_a_damaged_run(name: str, damage: list[Change]) -> None:
-    for read in (load_run, read_history):
-        with folder(run()) as place, bounded():
-            damage_file(place / name, damage)
-            read(place)
+# --- feature sets, runs and indexes ---------------------------------------------------------------
 
 
 def use_index(place: Path) -> None:
@@ -288,13 +266,17 @@ def use_index(place: Path) -> None:
         assert len(found) == 3 and np.isfinite(found["cosine"]).all()
 
 
-@pytest.mark.slow
-@few(100)
-@given(name=st.deferred(lambda: st.sampled_from(names_in(run().with_name("parts")))), damage=DAMAGE)
-def test_a_damaged_index(name: str, damage: list[Change]) -> None:
-    with folder(run().with_name("parts")) as place:
-        damage_file(place / name, damage)
-        apart(use_index, place)
+FOLDERS = {"features": [use_features], "run": [load_run, read_history], "parts": [use_index]}
+
+
+@few(60)
+@given(kind=st.sampled_from([*FOLDERS]), chance=st.floats(0, 0.999), damage=DAMAGE)
+def test_a_damaged_folder(kind: str, chance: float, damage: list[Change]) -> None:
+    with folder(run().with_name(kind)) as place:
+        files = sorted(path for path in place.rglob("*") if path.is_file())
+        damage_file(files[int(chance * len(files))], damage)
+        for use in FOLDERS[kind]:
+            apart(use, place) if kind == "parts" else bounded()(use)(place)
 
 
 # --- guided --------------------------------------------------------------------------------------
