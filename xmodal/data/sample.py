@@ -67,38 +67,32 @@ class Marginal(NamedTuple):
     squash: float  # the tanh reduces the deviation d (1 + squash d²) to d
 
 
-class Constants(NamedTuple):
-    """Everything about the sample that was fitted and is no field of its configuration."""
-
-    visual: Marginal = Marginal(VISUAL_DIM, (0.89, 1.0, 0.114), (0.45, 0.05), 0.45, 0.42)
-    audio: Marginal = Marginal(AUDIO_DIM, (0.988, 0.0, 0.103), (1.3, 1.0), 0.36, 0.40)
-    classes: int = CLASSES[2]
-    shared: float = 14.0  # about how many strong factors both modalities share
-    correlation: tuple[float, float] = (0.92, 2.0)  # a, c: ρ_k = a exp(−((k − 1) / shared)^c)
-    scale_correlation: float = 0.37  # of a clip's two g, so that the norms correlate
-    class_share: float = 0.9  # κ: how much of what both share is explained by the subject
-    topic_decay: float = 10.0  # shared factors in which class means follow the topic
-    silent_share: float = 0.014  # of the clips, which have the silent audio vector
-    label_counts: tuple[float, ...] = (  # shares of the clips that have 1, 2, 3, ... labels
-        0.246, 0.224, 0.188, 0.156, 0.088, 0.045, 0.026, 0.013, 0.007, 0.004, 0.002, 0.001,
-    )  # fmt: skip
-
-
-CONSTANTS = Constants()
+VISUAL = Marginal(VISUAL_DIM, (0.89, 1.0, 0.114), (0.45, 0.05), 0.45, 0.42)
+AUDIO = Marginal(AUDIO_DIM, (0.988, 0.0, 0.103), (1.3, 1.0), 0.36, 0.40)
+RHO, SHARED = 0.92, 14.0  # the largest correlation; about how many strong factors both share
+SCALE_CORRELATION = 0.37  # of a clip's two g, so that the norms correlate
+CLASS_SHARE = 0.9  # κ: how much of what both share is explained by the subject
+TOPIC_DECAY = 10.0  # number of shared factors in which class means follow the topic
+SILENT_SHARE = 0.014  # of the clips, which have the silent audio vector
+LABEL_COUNTS = (  # shares of the clips that have 1, 2, 3, ... labels
+    0.246, 0.224, 0.188, 0.156, 0.088, 0.045, 0.026, 0.013, 0.007, 0.004, 0.002, 0.001,
+)  # fmt: skip
+VERSION = 1
+"""Raised when the same configuration gives another sample."""
 
 
 def write_sample(config: SampleConfig) -> None:
     """Write the sample, unless the same one is already there; another one is replaced.
 
     ``out`` then holds ``shards/sampleNNNN.tfrecord``, ``vocabulary.csv`` and, written last,
-    ``sample.json``: the configuration and the constants of the model. The same configuration gives
+    ``sample.json``: the configuration and the version of the model. The same configuration gives
     the same bytes on the same machine; elsewhere, linear algebra may round differently. InputError
     if ``out`` holds shards that are not a sample, cannot be written to, or is being written.
     """
     names = ("sample.json", "shards", "vocabulary.csv")
     marker, shards, vocabulary = (config.out / name for name in names)
     settings = config.model_dump(mode="json", exclude={"out"})
-    noted = {"source": SOURCE, "config": settings, "model": CONSTANTS._asdict()}
+    noted = {"source": SOURCE, "config": settings, "version": VERSION}
     description = f"{json.dumps(noted, indent=1)}\n".encode()
     starts = range(0, config.clips, config.clips_per_shard)
     files = [shards / f"sample{number:04d}.tfrecord" for number in range(len(starts))]
@@ -123,7 +117,7 @@ def write_sample(config: SampleConfig) -> None:
                 clips = map(Clip, ids, labels[rows], *features)
                 write_records(fresh / files[number].name, map(encode_example, clips))
             marker.write_text("{}\n")  # until the new marker is there, the sample is not complete
-        counts = np.bincount(np.concatenate(labels), minlength=CONSTANTS.classes)
+        counts = np.bincount(np.concatenate(labels), minlength=CLASSES[2])
         write_vocabulary(vocabulary, generator.names, counts.tolist())
         with atomic(marker) as fresh:
             fresh.write_bytes(description)
@@ -134,17 +128,16 @@ class Generator:
 
     def __init__(self, seed: int) -> None:
         rng = np.random.default_rng([seed, 0])
-        self.names, self.topic, self.topic_share, self.weight = compose_labels(CONSTANTS.classes)
+        self.names, self.topic, self.topic_share, self.weight = compose_labels(CLASSES[2])
         general = len(self.topic_share)
         total = np.bincount(self.topic[general:], self.weight[general:])
         self.prior = self.topic_share[self.topic] * self.weight / total[self.topic]
         self.prior[:general] = 0  # a general label is never the subject
         k = np.arange(AUDIO_DIM)
-        a, c = CONSTANTS.correlation
-        self.rho = a * np.exp(-((k / CONSTANTS.shared) ** c))
-        by_topic = np.exp(-k / CONSTANTS.topic_decay)
+        self.rho = RHO * np.exp(-((k / SHARED) ** 2.0))
+        by_topic = np.exp(-k / TOPIC_DECAY)
         means = np.sqrt(by_topic) * rng.standard_normal((general, AUDIO_DIM))[self.topic]
-        means += np.sqrt(1 - by_topic) * rng.standard_normal((CONSTANTS.classes, AUDIO_DIM))
+        means += np.sqrt(1 - by_topic) * rng.standard_normal((CLASSES[2], AUDIO_DIM))
         for _ in range(5):  # equal lengths, or a clip's norm would say what its subject is
             means /= np.linalg.norm(means, axis=1, keepdims=True)
             means -= self.prior @ means
@@ -152,7 +145,7 @@ class Generator:
             means = solve_triangular(factor, means.T, lower=True).T
         self.means = means
         maps = np.random.default_rng([seed, 3])
-        self.visual, self.audio = (_feature_map(some, maps) for some in CONSTANTS[:2])
+        self.visual, self.audio = (_feature_map(some, maps) for some in (VISUAL, AUDIO))
         self.silence = _features(rng.standard_normal((1, AUDIO_DIM), np.float32), self.audio)[0]
 
     def draw_labels(
@@ -164,7 +157,7 @@ class Generator:
         exponential time, and the first are drawn. The subject is the first that is not general.
         """
         topic = rng.choice(len(self.topic_share), clips, p=self.topic_share)
-        share = np.array(CONSTANTS.label_counts) / sum(CONSTANTS.label_counts)
+        share = np.array(LABEL_COUNTS) / sum(LABEL_COUNTS)
         count = 1 + rng.choice(len(share), clips, p=share)
         subject = np.empty(clips, np.int64)
         labels: list[np.ndarray] = [np.empty(0)] * clips
@@ -186,11 +179,11 @@ class Generator:
         self, subject: np.ndarray, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Draw x (clips, 1024), y (clips, 128) and both g (clips, 2), float32."""
-        clips, kappa, correlation = len(subject), CONSTANTS.class_share, CONSTANTS.scale_correlation
+        clips, correlation = len(subject), SCALE_CORRELATION
         x = rng.standard_normal((clips, VISUAL_DIM), np.float32)
         y = rng.standard_normal((clips, AUDIO_DIM), np.float32)
-        factor = np.sqrt(1 - kappa) * rng.standard_normal((clips, AUDIO_DIM), np.float32)
-        factor += np.sqrt(kappa) * self.means[subject]
+        factor = np.sqrt(1 - CLASS_SHARE) * rng.standard_normal((clips, AUDIO_DIM), np.float32)
+        factor += np.sqrt(CLASS_SHARE) * self.means[subject]
         common, own = np.sqrt(self.rho), np.sqrt(1 - self.rho)
         x[:, :AUDIO_DIM] = common * factor + own * x[:, :AUDIO_DIM]
         y = (common * factor + own * y).astype(np.float32)
@@ -203,10 +196,9 @@ class Generator:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Draw visual (clips, 1024) and audio features (clips, 128), float32, of given subjects."""
         x, y, g = self.draw_latents(subject, rng)
-        visual_sigma, audio_sigma = (some.scale for some in CONSTANTS[:2])
-        visual = _features(x * np.exp(visual_sigma * g[:, :1] - visual_sigma**2), self.visual)
-        audio = _features(y * np.exp(audio_sigma * g[:, 1:] - audio_sigma**2), self.audio)
-        audio[rng.random(len(subject)) < CONSTANTS.silent_share] = self.silence
+        visual = _features(x * np.exp(VISUAL.scale * g[:, :1] - VISUAL.scale**2), self.visual)
+        audio = _features(y * np.exp(AUDIO.scale * g[:, 1:] - AUDIO.scale**2), self.audio)
+        audio[rng.random(len(subject)) < SILENT_SHARE] = self.silence
         return visual, audio
 
 
