@@ -12,10 +12,8 @@ from xmodal.config import InputError
 from xmodal.files import atomic, hidden, locked, recover, replace, require_empty
 
 HOLD = """
-import sys, time
-from pathlib import Path
-from xmodal.files import locked
-with locked(Path(sys.argv[1])):
+import pathlib, sys, time, xmodal.files
+with xmodal.files.locked(pathlib.Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
 """
