@@ -1,7 +1,7 @@
 """From shards or paired features to a feature set: verified, split, and laid out as arrays."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from fnmatch import fnmatch
 from hashlib import sha256
@@ -16,6 +16,7 @@ from tqdm import tqdm
 from xmodal.config import InputError, StageConfig
 from xmodal.data.features import (
     ARRAYS,
+    CHUNK,
     FORMAT,
     SPLITS,
     UNPAIRED,
@@ -221,12 +222,17 @@ def _convert_shards(
     return np.sort(np.concatenate(hashes))
 
 
-def _write(folder: Path, parts: Iterable[tuple[np.ndarray, ...]], storage: str) -> dict[str, int]:
+def _write(
+    folder: Path,
+    parts: Iterable[tuple[np.ndarray, ...]],
+    storage: str,
+    sizes: Sequence[int] = (VISUAL_DIM, AUDIO_DIM),
+) -> dict[str, int]:
     """Write the arrays of a split, part after part; return the numbers of clips and of labels."""
     folder.mkdir()
     visual_file, audio_file, *others = (folder / f"{name}.npy" for name in ARRAYS)
-    v = begin_rows(visual_file, storage, (0, VISUAL_DIM))
-    a = begin_rows(audio_file, storage, (0, AUDIO_DIM))
+    v = begin_rows(visual_file, storage, (0, sizes[0]))
+    a = begin_rows(audio_file, storage, (0, sizes[1]))
     with v, a:
         rest = []
         for visual, audio, *more in parts:
@@ -234,8 +240,8 @@ def _write(folder: Path, parts: Iterable[tuple[np.ndarray, ...]], storage: str) 
             a.write(audio.tobytes())
             rest.append(more)
         ids, counts, labels = map(np.concatenate, zip(*rest, strict=True))
-        write_header(v, storage, (len(ids), VISUAL_DIM))
-        write_header(a, storage, (len(ids), AUDIO_DIM))
+        write_header(v, storage, (len(ids), sizes[0]))
+        write_header(a, storage, (len(ids), sizes[1]))
     for path, values in zip(others, (ids, np.cumsum([0, *counts]), labels), strict=True):
         np.save(path, values)
     return {"clips": len(ids), "labels": len(labels)}
@@ -257,7 +263,9 @@ def _prepare_pairs(config: PrepareConfig) -> dict[str, Any]:
     found = [_digest(*pairs[:3], *texts), pairs.labels]
     sizes = [values.shape[1] for values in pairs[:2]]
     label_names = pairs.label_names
-    noted = {n: getattr(pairs, n) for n in ("encoder", "folder") if getattr(pairs, n)}
+    noted = {"encoder": pairs.encoder} if pairs.encoder else {}
+    if pairs.folder:
+        noted["folder"] = str((config.shards.parent / pairs.folder).resolve())
     manifest = _begin(config, label_names, found, sizes=sizes, **noted)
     if "splits" in manifest:
         return manifest
@@ -271,18 +279,21 @@ def _prepare_pairs(config: PrepareConfig) -> dict[str, Any]:
             f"{config.shards}: {pairs.complete.sum()} pairs, or groups of them, are too few for "
             "three splits; ask for fewer with evaluation_clips and validation_clips."
         )
+
+    def parts(rows: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
+        """Give clips some at a time, as all may be larger than memory."""
+        for some in np.split(rows, range(CHUNK, len(rows), CHUNK)):
+            features = (_stored(x[some], config.storage, config.shards) for x in pairs[:2])
+            starts, labels = sparse_labels([pairs.labels[row] for row in some], label_names)
+            yield *features, pairs.ids[some], np.diff(starts), labels
+
     splits = manifest["splits"] = {}
     with _writing(config.out, manifest, label_names) as folder:
         for name in [name for name in (*SPLITS, UNPAIRED) if len(rows[name])]:
-            some = rows[name]
-            features = [_stored(x[some], config.storage, config.shards) for x in pairs[:2]]
-            labels = sparse_labels([pairs.labels[row] for row in some], label_names)
-            (folder / name).mkdir()
-            for array, values in zip(ARRAYS, (*features, pairs.ids[some], *labels), strict=True):
-                np.save(folder / name / f"{array}.npy", values)
-            splits[name] = {"clips": len(some), "labels": len(labels[1]), "dropped": 0}
-            fingerprint = _digest(pairs.ids[some], *labels, *features)
-            splits[name] |= {"shards": [], "fingerprint": fingerprint}
+            splits[name] = _write(folder / name, parts(rows[name]), config.storage, sizes)
+            arrays = [np.load(folder / name / f"{one}.npy", mmap_mode="r") for one in ARRAYS]
+            fingerprint = _digest(*arrays[2:], *arrays[:2])
+            splits[name] |= {"dropped": 0, "shards": [], "fingerprint": fingerprint}
     return manifest
 
 

@@ -84,7 +84,7 @@ def extract(config: ExtractConfig, encoders: Encoders | None = None) -> Extracte
     ``out`` holds ``visual`` (n, V) and ``audio`` (n, A), float32, rows of NaN where a clip lacks
     the modality; ``ids`` (n,), paths below ``folder`` without suffix; ``labels`` and, if they are
     to be ``apart``, ``group`` (n,), the folders the clips are in, if there are folders;
-    ``encoder``, the name of the set; ``folder``, whose files they are; ``visual_key`` and
+    ``encoder``, the name of the set; ``folder``, whose files they are, seen from ``out``; ``visual_key`` and
     ``audio_key`` (n,), a digest of all that the features depend on, by which the next extraction
     knows them.
 
@@ -131,7 +131,7 @@ def extract(config: ExtractConfig, encoders: Encoders | None = None) -> Extracte
             first = "".join(f" ({file}: {reason})" for file, reason in [*skipped.items()][:1])
             raise InputError(f"{config.folder}: not one of {len(clips)} clips can be used{first}.")
         arrays = {"ids": np.array(kept), "encoder": np.array(encoders.name)}
-        arrays["folder"] = np.array(str(config.folder.resolve()))
+        arrays["folder"] = np.array(os.path.relpath(config.folder, config.out.parent))
         for modality in MODALITIES:
             vectors, keys = zip(*(found[clip, modality] for clip in kept), strict=True)
             arrays |= {modality: np.stack(vectors), f"{modality}_key": np.array(keys)}
