@@ -87,7 +87,10 @@ def stage(
             return Stage(train, *((config,) for config in configs), out)
         if name == "index":
             given = {"run": str(run), "features": related_features, "out": out}
-            configs = [IndexConfig(**given, correct_hubs=correct) for correct in (False, True)]
+            configs = [
+                IndexConfig(**given, correct_hubs=correct, overwrite=True)
+                for correct in (False, True)
+            ]
             return Stage(build_index, *((config,) for config in configs), out)
         if name == "figure":
             return Stage(draw, (out / "figure", 1), (out / "figure", 0), out / "figure")

@@ -84,9 +84,9 @@ def extract(config: ExtractConfig, encoders: Encoders | None = None) -> Extracte
     ``out`` holds ``visual`` (n, V) and ``audio`` (n, A), float32, rows of NaN where a clip lacks
     the modality; ``ids`` (n,), paths below ``folder`` without suffix; ``labels`` and, if they are
     to be ``apart``, ``group`` (n,), the folders the clips are in, if there are folders;
-    ``encoder``, the name of the set; ``folder``, whose files they are, seen from ``out``; ``visual_key`` and
-    ``audio_key`` (n,), a digest of all that the features depend on, by which the next extraction
-    knows them.
+    ``encoder``, the name of the set; ``folder``, whose files they are, seen from ``out``;
+    ``visual_key`` and ``audio_key`` (n,), a digest of all that the features depend on, by which the
+    next extraction knows them.
 
     InputError if no file can be used, an encoder cannot be loaded, or ``out`` cannot be written.
     """
