@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from safetensors.torch import load_file, save
 
@@ -25,11 +25,10 @@ SAME_COURSE = {"features", "out", "steps", "passes", "patience", "overwrite", "p
 GONE = {"readers", "gather_negatives"}  # settings of earlier versions, still in some config.json
 
 
-class RunFolder:
+class RunFolder(NamedTuple):
     """Files of a run: config.json, history.jsonl, model.safetensors, checkpoint/, result.json."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    path: Path
 
     def claim(self, identity: dict[str, Any], config: TrainConfig) -> None:
         """Make the folder that of a run, whose settings and ``identity`` decide its course.
@@ -57,7 +56,6 @@ class RunFolder:
         self.write("config.json", {"config": config.model_dump(mode="json"), **identity})
 
     def config(self) -> TrainConfig:
-        """Return the settings of the run."""
         stored = self.read("config.json", "config", "sizes")["config"]
         return validated(TrainConfig, {name: stored[name] for name in stored if name not in GONE})
 
@@ -105,7 +103,6 @@ class RunFolder:
         return content
 
     def write(self, name: str, content: dict[str, Any]) -> None:
-        """Write a JSON file."""
         with atomic(self.path / name) as fresh:
             fresh.write_text(json.dumps(content, indent=2) + "\n")
 
@@ -121,17 +118,13 @@ class RunFolder:
         return InputError(f"{file}: restore it, or remove {self.path} and train again")
 
 
-def verify(folder: Path) -> Path:
-    """Return a folder of shipped weights; InputError if a file is not as its manifest says."""
-    RunFolder(folder).require(RunFolder(folder).read("manifest.json"))
-    return folder
-
-
 def find_run(run: Path | str) -> Path:
     """Return the folder of a finished run: as given, or of weights that come with the package."""
     folder = Path(os.path.expanduser(run))
     if not folder.exists() and (SHIPPED / run).is_dir():
-        return verify(SHIPPED / run)
+        shipped = RunFolder(SHIPPED / run)
+        shipped.require(shipped.read("manifest.json"))
+        return shipped.path
     if not (folder / "result.json").exists():
         raise InputError(f"{run} holds no finished training run: train it with `xmodal train`")
     return folder

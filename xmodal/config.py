@@ -156,9 +156,8 @@ class TrainConfig(ModelConfig, LossConfig):
     @classmethod
     def fill_in(cls, given: dict[str, Any]) -> dict[str, Any]:
         """Set what variant and recipe say and is not given itself, or given as None."""
-        fill = VARIANTS.get(str(given.get("variant")), {}) | RECIPES.get(
-            str(given.get("recipe")), {}
-        )
+        variant, recipe = str(given.get("variant")), str(given.get("recipe"))
+        fill = VARIANTS.get(variant, {}) | RECIPES.get(recipe, {})
         if "steps" in given:
             fill.pop("passes", None)
         return fill | {k: v for k, v in given.items() if v is not None or k not in (*fill, "out")}

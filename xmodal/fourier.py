@@ -1,16 +1,39 @@
-"""Random Fourier features, and the branch of an embedding that kernel CCA fits to them.
+"""What is made of features before they are embedded, of which nothing is in the paper.
 
-So many numbers of a clip are made that their inner product approaches a kernel of two clips (Rahimi
-and Recht, 2007). Nothing of it is in the paper.
+They are standardised, or become random Fourier features, so many that the inner product of two
+clips approaches a kernel (Rahimi and Recht, 2007): those kernel CCA embeds beside a network.
 """
+
+import math
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from xmodal.config import InputError
 
-class FourierFeatures(nn.Module):
+
+class Standardise(nn.Module):
+    """Shift and scale features: mean 0, standard deviation 1 on average."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.mean = nn.Buffer(torch.zeros(features))
+        self.scale = nn.Buffer(torch.ones(()))  # one for all, so that proportions stay
+
+    def fit(self, values: np.ndarray) -> None:
+        """Take mean and scale from features; InputError if they are the same in all clips."""
+        self.mean.copy_(torch.from_numpy(values.mean(axis=0, dtype=np.float64)))
+        self.scale.fill_(float(values.std(axis=0, dtype=np.float64).mean()))
+        if not 0 < self.scale < math.inf:
+            raise InputError("features do not vary, or are not finite: do not standardise them")
+
+    def forward(self, values: Tensor) -> Tensor:
+        return (values - self.mean) / self.scale
+
+
+class FourierFeatures(Standardise):
     """Append random cosines to the features of one modality: x → [z, √(2d/D) cos(z R + b)] / √d.
 
     z = (x − μ) / σ, where σ is the root of the mean variance of the d features. The directions R,
@@ -19,8 +42,7 @@ class FourierFeatures(nn.Module):
     """
 
     def __init__(self, features: int, size: int) -> None:
-        super().__init__()
-        self.mean, self.scale = nn.Buffer(torch.zeros(features)), nn.Buffer(torch.ones(()))
+        super().__init__(features)
         self.directions = nn.Buffer(torch.zeros(features, size))
         self.phases = nn.Buffer(torch.zeros(size))
 
@@ -40,7 +62,7 @@ class FourierFeatures(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         """Return the features of some clips, float32: (clips, d) → (clips, d + D)."""
-        z = (values - self.mean) / self.scale
+        z = super().forward(values)
         waves = torch.addmm(self.phases, z, self.directions).cos_()
         dim, size = self.directions.shape
         return torch.cat([z * dim**-0.5, waves * (2 / size) ** 0.5], dim=1)

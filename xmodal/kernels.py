@@ -1,12 +1,12 @@
-"""What is fast rather than clear: two operations of PyTorch, and whether bfloat16 pays.
+"""How PyTorch computes: two operations made fast, bfloat16 where it pays, the same bytes again.
 
-Each operation stands beside its plain form, to which `tests/core/test_kernels.py` holds it bit for
-bit.
+Each operation stands beside its plain form; `tests/core/test_kernels.py` compares bit for bit.
 """
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from itertools import product
 from pathlib import Path
@@ -118,3 +118,17 @@ def bf16_is_fast() -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     about = Path("/proc/cpuinfo").read_text() if os.path.exists("/proc/cpuinfo") else ""
     return "amx_bf16" in about or ("avx512_bf16" in about and "AuthenticAMD" in about)
+
+
+@contextmanager
+def reproducible() -> Iterator[None]:
+    """Compute so that the same steps give the same bytes, and denormals cost no time."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # or CUDA refuses what follows
+    torch.set_deterministic_debug_mode("error")
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:  # the process is the caller's, who may go on with something else
+        torch.set_deterministic_debug_mode("default")
+        torch.set_flush_denormal(False)

@@ -19,7 +19,7 @@ from xmodal.negatives import Labels, Pairs
 
 
 class Losses(NamedTuple):
-    """L and its terms, scalars: ``classification`` is without λ, and ``l2`` has no gradient."""
+    """L and its terms, scalars: ``classification`` is without λ; ``l2``'s gradient is Adam's."""
 
     total: Tensor
     cosine: Tensor
@@ -56,7 +56,8 @@ def objective(
         audio = cross_entropy(embedded.audio_logits, labels[1], config.mean_over_classes).mean()
         classification = (visual + audio).sqrt() if config.sqrt_cross_entropy else visual + audio
     if config.weight_l2:
-        l2 = l2_term(weights, config.weight_l2)
+        norms = [w.detach().norm() for w in weights if w.ndim > 1]  # section 2 names no biases
+        l2 = config.weight_l2 / 2 * torch.stack(norms).square().sum()
     return Losses(similarity + class_weight * classification + l2, similarity, classification, l2)
 
 
@@ -83,9 +84,3 @@ def cross_entropy(logits: Tensor, labels: Labels, mean_over_classes: bool = Fals
     each = functional.binary_cross_entropy_with_logits(logits, targets, reduction="none")
     known = labels.indptr.diff() > 0
     return torch.where(known, each.mean(dim=1) if mean_over_classes else each.sum(dim=1), 0)
-
-
-@torch.no_grad()
-def l2_term(weights: Iterable[Tensor], c: float) -> Tensor:
-    """Return c/2 · ‖w‖² of all weights but biases (section 2); its gradient is Adam's decay."""
-    return c / 2 * torch.stack([w.norm().square() for w in weights if w.ndim > 1]).sum()

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from xmodal.config import InputError, ModelConfig
-from xmodal.fourier import KernelCCA
+from xmodal.config import ModelConfig
+from xmodal.fourier import KernelCCA, Standardise
 from xmodal.kernels import Dropout
 
 
@@ -36,25 +36,6 @@ class Branch(nn.Sequential):
         layers.append(nn.Linear([features, *hidden][-1], config.embedding_dim))
         layers += [nn.ReLU()] if config.relu_embedding else []
         super().__init__(*layers)
-
-
-class Standardise(nn.Module):
-    """Shift and scale features: mean 0, standard deviation 1 on average. Not in the paper."""
-
-    def __init__(self, features: int) -> None:
-        super().__init__()
-        self.mean = nn.Buffer(torch.zeros(features))
-        self.scale = nn.Buffer(torch.ones(()))  # one for all, so that proportions stay
-
-    def fit(self, values: np.ndarray) -> None:
-        """Take mean and scale from features; InputError if they are the same in all clips."""
-        self.mean.copy_(torch.from_numpy(values.mean(axis=0, dtype=np.float64)))
-        self.scale.fill_(float(values.std(axis=0, dtype=np.float64).mean()))
-        if not 0 < self.scale < math.inf:
-            raise InputError("features do not vary, or are not finite: do not standardise them")
-
-    def forward(self, values: Tensor) -> Tensor:
-        return (values - self.mean) / self.scale
 
 
 class JointEmbedding(nn.Module):
@@ -162,23 +143,12 @@ class JointEmbedding(nn.Module):
 
         InputError if they have another shape or are not finite, or the model needs both halves.
         """
-        return self._embed_one("visual", visual)
+        from xmodal.pretrained import embed_half
+
+        return embed_half(self, visual=visual)
 
     def embed_audio(self, audio: np.ndarray) -> Tensor:
         """Embed sounds alone: features, (clips, audio_dim) or (audio_dim,), to (clips, dim)."""
-        return self._embed_one("audio", audio)
+        from xmodal.pretrained import embed_half
 
-    def _embed_one(self, modality: str, features: np.ndarray) -> Tensor:
-        """Embed one modality; the other is zeros, which no branch but its own sees."""
-        rows, size = np.atleast_2d(features), self.sizes[f"{modality}_dim"]
-        if not rows.size or rows.shape[1:] != (size,) or not np.isfinite(rows).all():
-            raise InputError(
-                f"features of shape {np.shape(features)} cannot be embedded: give {size} finite "
-                f"{modality} numbers, or rows of so many"
-            )
-        if self.config.joint_normalise:
-            raise InputError("this model scales both halves of a clip together: give both to embed")
-        both = {
-            name: np.zeros((len(rows), self.sizes[f"{name}_dim"])) for name in ("visual", "audio")
-        }
-        return getattr(self.embed(**both | {modality: rows}), modality)
+        return embed_half(self, audio=audio)

@@ -1,8 +1,11 @@
-"""Models as files that others load: from the package, a folder, or the Hugging Face hub."""
+"""Models as others use them: from the package, a folder or the Hugging Face hub; on one half."""
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from safetensors.torch import save
+from torch import Tensor
 
 from xmodal.checkpoint import SHIPPED, TRAINING_VERSION, WEIGHTS, RunFolder, load_run
 from xmodal.config import InputError, TrainConfig
@@ -41,3 +44,19 @@ def save_model(model: JointEmbedding, folder: Path) -> None:
         stored = {"config": config.model_dump(mode="json"), "sizes": model.sizes}
         written.write("config.json", stored | {"version": TRAINING_VERSION})
         written.write("result.json", {"best_step": None, "weights": digest(fresh / WEIGHTS)})
+
+
+def embed_half(model: JointEmbedding, **given: np.ndarray) -> Tensor:
+    """Embed one modality; the other is zeros, which no branch but its own sees."""
+    ((modality, features),) = given.items()
+    sizes = {name: model.sizes[f"{name}_dim"] for name in ("visual", "audio")}
+    rows, size = np.atleast_2d(features), sizes[modality]
+    if not rows.size or rows.shape[1:] != (size,) or not np.isfinite(rows).all():
+        raise InputError(
+            f"features of shape {np.shape(features)} cannot be embedded: give {size} finite "
+            f"{modality} numbers, or rows of so many"
+        )
+    if model.config.joint_normalise:
+        raise InputError("this model scales both halves of a clip together: give both to embed")
+    both: Any = {name: np.zeros((len(rows), size)) for name, size in sizes.items()}
+    return getattr(model.embed(**both | {modality: rows}), modality)

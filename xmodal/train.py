@@ -1,9 +1,8 @@
 """Training: the loop, validation, and going on where it was interrupted (section 3.1)."""
 
 import math
-import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -19,7 +18,7 @@ from xmodal.config import TrainConfig
 from xmodal.data.batches import Batches
 from xmodal.data.features import FeatureSet, open_features
 from xmodal.files import digest, hidden, locked
-from xmodal.kernels import bf16_is_fast
+from xmodal.kernels import bf16_is_fast, reproducible
 from xmodal.loss import objective
 from xmodal.metrics import alignment, gallery_ranks, recall, uniformity
 from xmodal.model import JointEmbedding
@@ -184,17 +183,3 @@ def save_checkpoint(accelerator: Accelerator, folder: RunFolder, state: dict[str
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         folder.keep(fresh, state)
-
-
-@contextmanager
-def reproducible() -> Iterator[None]:
-    """Compute so that the same steps give the same bytes, and denormals cost no time."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # or CUDA refuses what follows
-    torch.set_deterministic_debug_mode("error")
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    torch.set_flush_denormal(True)
-    try:
-        yield
-    finally:  # the process is the caller's, who may go on with something else
-        torch.set_deterministic_debug_mode("default")
-        torch.set_flush_denormal(False)
