@@ -3,16 +3,16 @@
 Only the first five minutes count, as in YouTube-8M. A file is opened by its content, never by its
 name, and only as one of the formats below: none of them leads to other files or to the network.
 Packets that cannot be decoded are left out, as players do; a file that yields nothing is an error.
-What is guessed or repaired goes to the log ``xmodal.media``, once a file. Damaged files raise, or
-crash, whatever the libraries do: `xmodal.media.worker` lets that be an InputError.
+What is guessed or repaired goes to the log ``xmodal.media``. Damaged files raise, or crash,
+whatever the libraries do: `xmodal.media.worker` lets that be an InputError.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from fractions import Fraction
-from functools import cache
-from itertools import chain
+from itertools import chain, groupby
 from math import inf
+from operator import attrgetter
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal
@@ -31,19 +31,15 @@ PICTURES = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "AVIF")
 """Names of Pillow's formats that a file may be read with, before FFmpeg's."""
 FORMATS = "mov,matroska,webm,avi,mpeg,mpegts,flv,asf,mxf,ogg,wav,w64,mp3,flac,aac,aiff,caf,amr"
 """Names of FFmpeg's demuxers that a file may be read with."""
+HELD = {"video": "pictures", "audio": "sound"}
 
 
 class NoTrackError(InputError):
     """A sound file was asked for pictures, or a silent video for its sound."""
 
 
-Due = Callable[[], Fraction | float]
-"""Says from when on pictures are wanted, at this moment."""
-
-
-def _teller(path: Path) -> Callable[[str], None]:
-    """Return what writes something about a file to the log, each thing once."""
-    return cache(lambda what: LOG.warning("%s: %s", path, what))
+def _tell(path: Path, what: str) -> None:
+    LOG.warning("%s: %s", path, what)
 
 
 def pictures(path: Path) -> Iterator[np.ndarray]:
@@ -55,32 +51,29 @@ def pictures(path: Path) -> Iterator[np.ndarray]:
     uint8, (height, width, 3). NoTrackError if there are none, InputError if not one can be read.
     """
     begin: Fraction | None = None
-    due: Fraction | float = -inf
-    wanted = timed_pictures(path, lambda: due)
-    for time, picture in wanted:
+    for time, picture in timed_pictures(path, 1):
         begin = time if begin is None else begin
         if time >= begin + SECONDS:
             return
-        due = time + 1
         yield picture
 
 
-def timed_pictures(path: Path, due: Due = lambda: -inf) -> Iterator[tuple[Fraction, np.ndarray]]:
-    """Yield the times in seconds and the pictures of a file, as `pictures` are, from ``due`` on."""
-    pillow, time = optional("PIL.Image"), Fraction(0)
+def timed_pictures(path: Path, every: float = -inf) -> Iterator[tuple[Fraction, np.ndarray]]:
+    """Yield times in seconds and pictures as `pictures` does, all or one ``every`` so often."""
+    pillow, time, due = optional("PIL.Image"), Fraction(0), -inf
     try:
         file = pillow.open(path, formats=PICTURES)
     except pillow.UnidentifiedImageError:
-        for time, frame in _frames(path, "video", due):
-            if time >= due():
-                rgba = frame.to_ndarray(format="rgba")
-                yield time, _on_white(np.rot90(rgba, round(frame.rotation / 90)))
+        for time, frame in _frames(path, "video", every):
+            rgba = frame.to_ndarray(format="rgba")
+            yield time, _on_white(np.rot90(rgba, round(frame.rotation / 90)))
         return
     with file:
         _require_pixels(path, *file.size)
         for picture in optional("PIL.ImageSequence").Iterator(file):
             picture.load()
-            if time >= due():
+            if time >= due:
+                due = time + every
                 if picture.mode in ("I", "F"):  # Pillow would clip these, and 16 bits
                     raise InputError(f"{path}: 32 bits a channel are not read; convert it to 8.")
                 if picture.mode.startswith("I;16"):
@@ -114,11 +107,11 @@ def sound(path: Path, rate: int) -> Iterator[np.ndarray]:
     the one that is the loudest at first counts alone. Blocks are float32, (samples,), full scale at
     ±1. NoTrackError if there is no sound, InputError if none can be read.
     """
-    left, loudest, tell = SECONDS * rate, None, _teller(path)
+    left, loudest = SECONDS * rate, None
     for channels in _resampled(path, rate):
         block, power = channels.mean(axis=0), (channels**2).mean(axis=1)
         if (block**2).mean() < 0.01 * power.mean():
-            tell("channels cancel, so the loudest counts.")
+            _tell(path, "channels cancel, so the loudest counts.")
             loudest = power.argmax() if loudest is None else loudest
             block = channels[min(loudest, len(channels) - 1)]
         yield block[:left]
@@ -129,78 +122,76 @@ def sound(path: Path, rate: int) -> Iterator[np.ndarray]:
 
 def _resampled(path: Path, rate: int) -> Iterator[np.ndarray]:
     """Yield sound as floats, (channels, samples); the number of channels may change on the way."""
-    tell, setup = _teller(path), None
-    resampler: Any = None
-    for _, frame in chain(_frames(path, "audio"), [(None, None)]):
-        given = frame and (frame.format.name, frame.layout.name, frame.sample_rate)
-        blocks = resampler.resample(None) if resampler and given != setup else []
-        if frame and given != setup:
-            if setup:
-                tell("the sound changes its format on the way.")
-            resampler = optional("av").AudioResampler("fltp", rate=rate, frame_size=rate)
-            setup = given
-        blocks += resampler.resample(frame) if frame else []
-        yield from (block.to_ndarray() for block in blocks if block.samples)
+    frames = (frame for _, frame in _frames(path, "audio"))
+    setup = attrgetter("format.name", "layout.name", "sample_rate")
+    for changed, (_, some) in enumerate(groupby(frames, setup)):
+        if changed:
+            _tell(path, "the sound changes its format on the way.")
+        resampler = optional("av").AudioResampler("fltp", rate=rate, frame_size=rate)
+        for frame in chain(some, [None]):
+            yield from (block.to_ndarray() for block in resampler.resample(frame) if block.samples)
 
 
 def _frames(
-    path: Path, kind: Literal["video", "audio"], due: Due = lambda: -inf
+    path: Path, kind: Literal["video", "audio"], every: float = -inf
 ) -> Iterator[tuple[Fraction, Any]]:
-    """Yield the times in seconds and the frames of a file's main track; early ones may lack."""
-    av, what = optional("av"), {"video": "pictures", "audio": "sound"}[kind]
-    options, tell, time = {"format_whitelist": FORMATS}, _teller(path), None
+    """Yield the times in seconds and the frames of a file's main track, one ``every`` so often.
+
+    Where a key picture is no later than what is due, none before it is decoded.
+    """
+    av, options = optional("av"), {"format_whitelist": FORMATS}
+    time: Fraction | None = None
+    due, held = -inf, list[Any]()
     with path.open("rb") as file:
         # By a name, FFmpeg would guess the format.
         unnamed = SimpleNamespace(read=file.read, seek=file.seek, tell=file.tell)
         with av.open(unnamed, options=options) as media:
-            if media.metadata.get("major_brand") in ("heic", "heix", "mif1"):  # FFmpeg sees tiles
-                raise InputError(f"{path}: HEIC pictures are not read; convert it to JPEG.")
-            cover = av.stream.Disposition.attached_pic
-            tracks = [one for one in getattr(media.streams, kind) if not one.disposition & cover]
-            if not tracks:
-                raise NoTrackError(f"{path}: holds no {what}.")
-            best = media.streams.best(kind)
-            track = best if best in tracks else tracks[0]
-            if len(tracks) > 1:
-                tell(f"track {tracks.index(track) + 1} of {len(tracks)} tracks of {what} is taken.")
-            if track.codec_context is None:
-                raise InputError(f"{path}: the {kind} in it is in no format that is known.")
-            step = Fraction(0)
-            if kind == "video":
-                _require_pixels(path, track.width, track.height)
-                step = 1 / (track.guessed_rate or Fraction(25))
+            track = _main_track(path, media, kind)
+            step = 1 / (track.guessed_rate or Fraction(25)) if kind == "video" else Fraction(0)
             track.thread_type = "AUTO"
             track.codec_context.options = {"max_pixels": str(MOST_PIXELS)}
-            for packet, wanted in _needed(media.demux(track), due):
-                track.codec_context.skip_frame = "DEFAULT" if wanted else "NONREF"
-                try:
-                    frames = packet.decode()
-                except av.error.InvalidDataError:
-                    tell("damaged parts are left out.")
+            for packet in media.demux(track):
+                begins = due if packet.pts is None else packet.pts * packet.time_base
+                if packet.is_keyframe and begins <= due:
+                    held.clear()
+                held.append(packet)
+                if begins < due and len(held) <= 1000:
                     continue
-                for frame in frames:
-                    if frame.pts is not None:
-                        time = frame.pts * frame.time_base
-                    else:
-                        if kind == "video":
-                            tell(f"pictures have no times, and count as {1 / step} a second.")
-                        time = Fraction(0) if time is None else time + step
-                    yield time, frame
+                for one in held:
+                    track.codec_context.skip_frame = "DEFAULT" if one is packet else "NONREF"
+                    try:
+                        frames = one.decode()
+                    except av.error.InvalidDataError:
+                        _tell(path, "damaged parts are left out.")
+                        continue
+                    for frame in frames:
+                        if frame.pts is None and step:
+                            _tell(path, f"pictures lack times, and count as {1 / step} a second.")
+                        guess = Fraction(0) if time is None else time + step
+                        time = guess if frame.pts is None else frame.pts * frame.time_base
+                        if time >= due:
+                            due = time + every
+                            yield time, frame
+                held.clear()
     if time is None:
-        raise InputError(f"{path}: no {what} can be decoded; the file is damaged or empty.")
+        raise InputError(f"{path}: no {HELD[kind]} can be decoded; the file is damaged or empty.")
 
 
-def _needed(packets: Iterable[Any], due: Due) -> Iterator[tuple[Any, bool]]:
-    """Yield packets, and whether one is wanted itself, not only by others that refer to it.
-
-    Where a key picture is no later than what is due, none before it is needed.
-    """
-    held: list[Any] = []
-    for packet in packets:
-        time = due() if packet.pts is None else packet.pts * packet.time_base
-        if packet.is_keyframe and time <= due():
-            held.clear()
-        held.append(packet)
-        if time >= due() or len(held) > 1000:
-            yield from ((one, one is packet) for one in held)
-            held.clear()
+def _main_track(path: Path, media: Any, kind: Literal["video", "audio"]) -> Any:
+    """Return FFmpeg's choice among the tracks of a kind, of which covers are none."""
+    if media.metadata.get("major_brand") in ("heic", "heix", "mif1"):  # FFmpeg sees tiles
+        raise InputError(f"{path}: HEIC pictures are not read; convert it to JPEG.")
+    cover = optional("av").stream.Disposition.attached_pic
+    tracks = [one for one in getattr(media.streams, kind) if not one.disposition & cover]
+    if not tracks:
+        raise NoTrackError(f"{path}: holds no {HELD[kind]}.")
+    best = media.streams.best(kind)
+    track = best if best in tracks else tracks[0]
+    if len(tracks) > 1:
+        number = f"{tracks.index(track) + 1} of {len(tracks)}"
+        _tell(path, f"track {number} tracks of {HELD[kind]} is taken.")
+    if track.codec_context is None:
+        raise InputError(f"{path}: the {kind} in it is in no format that is known.")
+    if kind == "video":
+        _require_pixels(path, track.width, track.height)
+    return track

@@ -66,7 +66,7 @@ def serve() -> None:
             try:
                 for block in decode(path, *settings):
                     answer(block)
-                answer([record.args for record in told.buffer])
+                answer([*dict.fromkeys(record.args for record in told.buffer)])
             except InputError as error:
                 answer(error)
             except Exception as error:  # the libraries raise some ten kinds for a damaged file
