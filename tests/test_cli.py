@@ -141,9 +141,7 @@ def test_some_options_have_no_name_or_two():
     ("words", "word"),
     [
         (["trian"], "did you mean train?"),
-        (["train", "steps"], "steps"),
-        (["train", "steps=3"], "write --steps 3"),
-        (["index", "run=a"], "write a"),
+        (["train", "steps=3"], "steps=3"),
         (["train", "--stepz", "3"], "--stepz"),
         (["train", "--steps"], "--steps"),
         (["train", "--steps", "many"], "parameter steps"),

@@ -84,6 +84,7 @@ def test_a_label_asks_with_the_mean_of_its_clips():
         ({"label": "Flute"}, "features"),  # no clip carries it
         ({"label": "0"}, "label 0"),
         ({"video": "a", "k": 4}, "fewer than 4"),
+        ({"video": "a", "k": 4, "distinct": 0.9}, "fewer than 4"),
     ],
 )
 def test_a_query_that_cannot_be_answered_is_told(query: dict, word: str):

@@ -2,6 +2,7 @@
 
 import math
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,14 @@ from xmodal.config import InputError
 from xmodal.data.features import read_manifest
 from xmodal.files import atomic, files_below, locked
 from xmodal.search import DISTINCT, NOTE, SIDE_OF, SIDES, Gallery, open_gallery
-from xmodal.search_options import SearchConfig
+from xmodal.search_options import InfoConfig, SearchConfig
 
 
-def answer(config: SearchConfig) -> pd.DataFrame:
+def answer(config: SearchConfig) -> str:
     """Return what `Gallery.search` finds for the queries that are asked on the command line.
 
-    InputError if there is not exactly one kind of query, or it cannot be answered.
+    They are text, or a sentence on the file that they are written to. InputError if there is not
+    exactly one kind of query, or it cannot be answered.
     """
     queries = (config.video, config.audio, config.ids, config.label, config.features)
     if [*queries, config.file or None].count(None) != len(queries):
@@ -55,27 +57,21 @@ def answer(config: SearchConfig) -> pd.DataFrame:
         found = found.drop(columns="query")
     if config.distinct:
         print(f"left out as nearly the same: {found.attrs['repeated']}", file=sys.stderr)
-    return found.assign(**found[["score", "cosine"]].astype(float).round(4))
-
-
-def printed(found: pd.DataFrame, config: SearchConfig) -> str:
-    """Return answers as text, or write them to the file that is named and return a sentence."""
+    found = found.assign(**found[["score", "cosine"]].astype(float).round(4))
     plain = found.assign(labels=found["labels"].map("; ".join))
-    as_json = {"orient": "records", "force_ascii": False, "indent": 1}
+    forms: dict[str, Callable[[], Any]] = {
+        "": lambda: plain.to_string(index=False),
+        ".csv": lambda: plain.to_csv(index=False),
+        ".json": lambda: found.to_json(orient="records", force_ascii=False, indent=1),
+        ".parquet": lambda: found.to_parquet(index=False),
+    }
     if not config.out:
-        if config.as_json:
-            return found.to_json(**as_json)
-        return plain.to_csv(index=False) if config.as_csv else plain.to_string(index=False)
+        return forms[".json" if config.as_json else ".csv" if config.as_csv else ""]()
+    if config.out.suffix not in [*forms][1:]:
+        raise InputError(f"{config.out} ends neither in .csv, .json nor .parquet")
     with locked(config.out), atomic(config.out) as fresh:
-        match config.out.suffix:
-            case ".csv":
-                plain.to_csv(fresh, index=False)
-            case ".json":
-                found.to_json(fresh, **as_json)
-            case ".parquet":
-                found.to_parquet(fresh, index=False)
-            case _:
-                raise InputError(f"{config.out} ends neither in .csv, .json nor .parquet")
+        content = forms[config.out.suffix]()
+        fresh.write_bytes(content if isinstance(content, bytes) else content.encode())
     return f"{config.out}: {len(found):,} items"
 
 
@@ -85,9 +81,9 @@ def read_lines(path: Path) -> list[str]:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read as text") from error
-    if not any(map(str.strip, lines)):
+    if not (found := [line.strip() for line in lines if line.strip()]):
         raise InputError(f"{path}: holds no line")
-    return [line.strip() for line in lines if line.strip()]
+    return found
 
 
 def read_query(path: Path) -> np.ndarray:
@@ -155,12 +151,12 @@ def put_under(
         print(f"{out}: with the sound of {clip}", file=sys.stderr)
 
 
-def described(run: str) -> str:
+def described(config: InfoConfig) -> str:
     """Describe a run, and its index if it has one, in lines: sizes, recall, clips, labels."""
-    lines: dict[str, str] = {}
+    run, lines = config.run, dict[str, str]()
     home = None if (Path(run) / NOTE).exists() else find_run(run)
     if home:
-        model, config = load_run(run)
+        model, trained = load_run(run)
         result, sizes = (RunFolder(home).read(f"{name}.json") for name in ("result", "config"))
         recall, step = 100 * result.get("best_recall", math.nan), result["best_step"] or 0
         lines = {
@@ -168,8 +164,8 @@ def described(run: str) -> str:
             "features": "{visual_dim:,} visual, {audio_dim:,} audio".format(**sizes["sizes"]),
             "embedding": f"{model.dim:,} dimensions",
             "weights": f"{sum(weight.numel() for weight in model.parameters()):,}",
-            "training": f"{config.objective}, seed {config.seed}, best at step {step:,}",
-            "validation": f"Recall@1 {recall:.1f}% among {config.validation_gallery:,}",
+            "training": f"{trained.objective}, seed {trained.seed}, best at step {step:,}",
+            "validation": f"Recall@1 {recall:.1f}% among {trained.validation_gallery:,}",
         }
         if (home / "recall.csv").exists():
             measured = pd.read_csv(home / "recall.csv").query("k == 1")

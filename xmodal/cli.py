@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -57,9 +58,7 @@ class CommandLine(NamedTuple):
         source.root_parser.usage = " ".join(usage)
         try:
             words = [
-                word
-                if before.startswith("--") and "=" not in before
-                else spelled(word, fields, positional)
+                word if before.startswith("--") and "=" not in before else spelled(word, fields)
                 for before, word in zip(["", *self.words], self.words, strict=False)
             ]
             return validated(config_type, source(args=words)())
@@ -67,22 +66,18 @@ class CommandLine(NamedTuple):
             said = str(error).removeprefix("error parsing CLI: ")
             raise InputError(f"{said}; see `xmodal {self.command} --help`") from None
 
+    def run(self, options: str, function: str, *positional: str, **shortcuts: str) -> Any:
+        """Read a configuration, and only then import what takes it, and return what that does."""
+        config = self.read(resolve_name(f"xmodal.{options}"), *positional, **shortcuts)
+        return resolve_name(f"xmodal.{function}")(config)
 
-def spelled(word: str, fields: dict[str, Any], positional: tuple[str, ...]) -> str:
-    """Return a word as the parser takes it: --some_name as --some-name, --flag=false as --no-flag.
 
-    InputError if it has the form NAME=VALUE.
-    """
-    from xmodal.config import InputError
-
+def spelled(word: str, fields: dict[str, Any]) -> str:
+    """Return an option as the parser takes it: --a_name as --a-name, --flag=false as --no-flag."""
     option, equals, value = word.partition("=")
-    name = option.removeprefix("--").replace("-", "_")
-    if equals and option == name in fields:
-        wanted = value if name in positional else f"--{name} {value}"
-        raise InputError(f"{word} is not understood: write {wanted}")
     if not option.startswith("--"):
         return word
-    option = option.replace("_", "-")
+    name, option = option[2:].replace("-", "_"), option.replace("_", "-")
     if name in fields and fields[name].annotation is bool and value in ("true", "false"):
         return option if value == "true" else f"--no-{option[2:]}"
     return option + equals + value
@@ -90,16 +85,13 @@ def spelled(word: str, fields: dict[str, Any], positional: tuple[str, ...]) -> s
 
 def sample(line: CommandLine) -> None:
     """Write the synthetic sample: TFRecord shards and a vocabulary."""
-    from xmodal.data.sample import SampleConfig, write_sample
-
-    write_sample(line.read(SampleConfig))
+    line.run("data.sample:SampleConfig", "data.sample:write_sample")
 
 
 def prepare(line: CommandLine) -> None:
     """Read shards, verify them, and write a feature set split by shard."""
-    from xmodal.data.prepare import PrepareConfig, prepare
-
-    for split, noted in prepare(line.read(PrepareConfig))["splits"].items():
+    made = line.run("data.prepare:PrepareConfig", "data.prepare:prepare")
+    for split, noted in made["splits"].items():
         print(f"{split}: {noted['clips']} clips")
 
 
@@ -128,9 +120,8 @@ def train(line: CommandLine) -> None:
 
 def evaluate(line: CommandLine) -> None:
     """Print the recall of a run with 95% intervals; leave it and all ranks in its folder."""
-    from xmodal.evaluation.recall import EvaluateConfig, evaluate
-
-    print(table(evaluate(line.read(EvaluateConfig, "run", galleries="gallery")), None, "split"))
+    names = "evaluation.recall:EvaluateConfig", "evaluation.recall:evaluate", "run"
+    print(table(line.run(*names, galleries="gallery"), None, "split"))
 
 
 def table(recall: pd.DataFrame, more: pd.DataFrame | None = None, *by: str) -> str:
@@ -146,9 +137,8 @@ def table(recall: pd.DataFrame, more: pd.DataFrame | None = None, *by: str) -> s
 
 def measure(line: CommandLine) -> None:
     """Rank the ready-made embeddings of any system: recall, relevance by label, controls."""
-    from xmodal.evaluation.measure import MeasureConfig, measure
-
-    recall, relevance, controls = measure(line.read(MeasureConfig, "pairs", galleries="gallery"))
+    names = "evaluation.measure:MeasureConfig", "evaluation.measure:measure", "pairs"
+    recall, relevance, controls = line.run(*names, galleries="gallery")
     print(table(recall, relevance))
     controls = controls.pivot(index=["control", "gallery"], columns="k", values="recall").round(1)
     print("\n" + controls.add_prefix("R@").reset_index().to_string(index=False))
@@ -156,71 +146,44 @@ def measure(line: CommandLine) -> None:
 
 def compare(line: CommandLine) -> None:
     """Test on the same queries whether two systems differ in recall and median rank."""
-    from xmodal.evaluation.measure import CompareConfig, compare
-
-    print(compare(line.read(CompareConfig, "a", "b")).round(3).to_string(index=False))
+    names = "evaluation.measure:CompareConfig", "evaluation.measure:compare"
+    print(line.run(*names, "a", "b").round(3).to_string(index=False))
 
 
 def index(line: CommandLine) -> None:
     """Embed clips once, to be searched at once: writes the index of a run, or changes it."""
-    from xmodal.search_options import IndexConfig
-
-    config = line.read(IndexConfig, "run")
-    from xmodal.search import build_index
-
-    print(build_index(config))
+    print(line.run("search_options:IndexConfig", "search:build_index", "run"))
 
 
 def search(line: CommandLine) -> None:
     """Find sounds for silent videos, or videos for sounds, among the clips of an index."""
-    from xmodal.search_options import SearchConfig
-
-    config = line.read(SearchConfig, "run", out="o")
-    from xmodal.answers import answer, printed
-
-    print(printed(answer(config), config))
+    print(line.run("search_options:SearchConfig", "answers:answer", "run", out="o"))
 
 
 def info(line: CommandLine) -> None:
     """Say what a run and its index hold: sizes, recall, clips and their labels."""
-    from xmodal.search_options import InfoConfig
-
-    config = line.read(InfoConfig, "run")
-    from xmodal.answers import described
-
-    print(described(config.run))
+    print(line.run("search_options:InfoConfig", "answers:described", "run"))
 
 
 def export(line: CommandLine) -> None:
     """Write the embeddings of an index for other programs, as NumPy arrays or Parquet."""
-    from xmodal.search_options import ExportConfig
-
-    config = line.read(ExportConfig, "run")
-    from xmodal.search import export
-
-    print(export(config))
+    print(line.run("search_options:ExportConfig", "search:export", "run"))
 
 
 def explorer(line: CommandLine) -> None:
     """Make a page that shows the clips of an index on a map, searches them and plays them."""
-    from xmodal.explorer import ExplorerConfig, write_page
-
-    print(write_page(line.read(ExplorerConfig, "run", out="o")))
+    print(line.run("explorer:ExplorerConfig", "explorer:write_page", "run", out="o"))
 
 
 def extract(line: CommandLine) -> None:
     """Embed your own videos, pictures and sounds, and write their features to one file."""
-    from xmodal.media.extract import ExtractConfig, extract
-
-    print(extract(line.read(ExtractConfig, "folder")))
+    print(line.run("media.extract:ExtractConfig", "media.extract:extract", "folder"))
 
 
 def compatibility(line: CommandLine) -> None:
     """Say how far your own features lie from the statistics of a feature set's training clips."""
-    from xmodal.media.yt8m import CompatibilityConfig, compatibility
-
-    found = compatibility(line.read(CompatibilityConfig, "own", "reference"))
-    print(found.round(4).to_string(index=False))
+    names = "media.yt8m:CompatibilityConfig", "media.yt8m:compatibility"
+    print(line.run(*names, "own", "reference").round(4).to_string(index=False))
 
 
 def download(line: CommandLine) -> None:

@@ -237,7 +237,7 @@ class Gallery:
             lists, repeated = [], 0
             for rows, mine in zip(near, own, strict=True):
                 kept = list[int]()
-                for row in rows if k <= most else ():
+                for row in rows:
                     if len(kept) == k or (exclude_own and row == mine):
                         continue
                     if distinct and len(kept) and (items[kept] @ items[row]).max() >= distinct:
@@ -249,7 +249,7 @@ class Gallery:
                 break
             looked_at = min(4 * looked_at, most)
         counts = [len(kept) for kept in lists]
-        if distinct is None and min(counts) < k:
+        if most < k or (distinct is None and min(counts) < k):
             raise InputError(f"there are fewer than {k} items to be found: lower k")
         return np.concatenate(lists).astype(int), np.repeat(np.arange(len(own)), counts), repeated
 
@@ -276,21 +276,10 @@ class Gallery:
         lead = -self.penalty[side] if self.penalty else torch.zeros(len(items))
         if mask is not None:
             lead[~torch.from_numpy(mask)] = -math.inf
-        found = []
-        for some in queries.split(1024):
-            best, rows = torch.empty(len(some), 0), torch.empty(len(some), 0, dtype=torch.long)
-            for start in range(0, len(items), CHUNK):  # so few that the scores stay in the cache
-                block = slice(start, start + CHUNK)
-                score = torch.addmm(lead[block], some, items[block].T)
-                values, places = score.topk(min(k, score.shape[1]))
-                best, order = torch.cat([best, values], 1).topk(
-                    min(k, best.shape[1] + len(values.T))
-                )
-                rows = torch.cat([rows, places + start], 1).gather(1, order)
-            if best.isnan().any():
-                raise InputError("the vectors of the index are damaged: make it again")
-            found.append(rows)
-        return torch.cat(found).numpy()
+        found = [torch.addmm(lead, some, items.T).topk(k) for some in queries.split(128)]
+        if any(best.isnan().any() for best, _ in found):
+            raise InputError("the vectors of the index are damaged: make it again")
+        return torch.cat([rows for _, rows in found]).numpy()
 
 
 def open_gallery(run: Path | str) -> Gallery:
@@ -329,9 +318,7 @@ def open_gallery(run: Path | str) -> Gallery:
         made_by, noted, made_of = Path(about["run"]), about["weights"], dict(about["sets"])
         first, second, *penalty = map(torch.from_numpy, numbers)
     except Exception:  # numpy and faiss raise some ten kinds for a damaged file
-        raise InputError(
-            f"{folder}: the index is damaged, or of another version; make it again"
-        ) from None
+        raise InputError(DAMAGED.format(folder)) from None
     for features, prints in made_of.items():
         there = read_manifest(Path(features)).get("splits", {})
         now = {split: there[split]["fingerprint"] for split in prints if split in there}
@@ -450,9 +437,7 @@ def _write(
                 banks = (np.load(folder / f"{side}_bank.npy") for side in SIDES)
                 bank = Embeddings(*map(torch.from_numpy, banks))
             except (OSError, ValueError, EOFError):
-                raise InputError(
-                    f"{folder}: the index is damaged, or of another version; make it again"
-                ) from None
+                raise InputError(DAMAGED.format(folder)) from None
     elif config.correct_hubs and config.features:
         train, validation = (open_features(config.features, split) for split in SPLITS[:2])
         some = train.take(evenly(len(train), BANK))
@@ -467,17 +452,14 @@ def _write(
                 rows = stay[start : start + CHUNK]
                 yield tuple(x[rows] for x in (*earlier.embedded[:2], *earlier.penalty))
         for visual, audio in (c for some in sets for c in read_chunks(some.visual, some.audio)):
-            embedded = model.embed(visual, audio)
+            both = model.embed(visual, audio)
             pulls = [torch.zeros(len(visual), 1)] * 2
             if bank and correction.weight:
-                pulls = hubness.attraction(embedded, bank, correction.sharpness)
-            there = [values.isfinite().all(dim=1, keepdim=True) for values in embedded[:2]]
-            values = [torch.where(t, x, 0) for t, x in zip(there, embedded[:2], strict=True)]
+                pulls = hubness.attraction(both, bank, correction.sharpness)
+            there = [side.isfinite().all(dim=1, keepdim=True) for side in both[:2]]
+            values = [torch.where(t, x, 0) for t, x in zip(there, both[:2], strict=True)]
             lost = [correction.weight * pull for pull in pulls]
-            yield (
-                *values,
-                *(torch.where(t, x, math.inf)[:, 0] for t, x in zip(there, lost, strict=True)),
-            )
+            yield *values, *(torch.where(t, x, math.inf)[:, 0] for t, x in zip(there, lost))  # noqa: B905
 
     clips = len(stay) + sum(map(len, sets))
     if not clips:
