@@ -276,7 +276,8 @@ class Gallery:
         lead = -self.penalty[side] if self.penalty else torch.zeros(len(items))
         if mask is not None:
             lead[~torch.from_numpy(mask)] = -math.inf
-        found = [torch.addmm(lead, some, items.T).topk(k) for some in queries.split(128)]
+        at_a_time = max(1, 2**25 // len(items))  # whose scores take 128 MiB
+        found = [torch.addmm(lead, some, items.T).topk(k) for some in queries.split(at_a_time)]
         if any(best.isnan().any() for best, _ in found):
             raise InputError("the vectors of the index are damaged: make it again")
         return torch.cat([rows for _, rows in found]).numpy()
