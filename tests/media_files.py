@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from xmodal.media.decode import pictures
+from xmodal.media.encoders import Encoders
 
 av = pytest.importorskip("av", reason="the extra media is not installed")
 RED = (200, 30, 40)
@@ -79,3 +80,16 @@ def crashing(path: Path) -> Iterator[np.ndarray]:
     if path.read_bytes() == CRASH:
         os.abort()
     yield from pictures(path)
+
+
+def last_and_number(frames: Iterator[np.ndarray]) -> np.ndarray:
+    shown = list(frames)
+    return np.array([*shown[-1].mean((0, 1)), len(shown)], np.float32)
+
+
+def level_and_seconds(blocks: Iterator[np.ndarray]) -> np.ndarray:
+    heard = np.concatenate(list(blocks))
+    return np.array([np.sqrt((heard**2).mean()), len(heard) / 16_000], np.float32)
+
+
+SIMPLE = Encoders("simple", 4, 2, 16_000, last_and_number, level_and_seconds)

@@ -112,14 +112,3 @@ def test_a_name_is_only_a_name(tmp_path: Path, name: str, monkeypatch: pytest.Mo
     write_media(tmp_path / "plain.mp4", steady(1)).rename(tmp_path / name)
     monkeypatch.chdir(tmp_path)
     assert len(list(pictures(Path(name)))) == 1
-
-
-@pytest.mark.parametrize("name", ["%d?.jpg", "a.png", "a.webp", "a.bmp", "a.tif", "a.gif"])
-def test_a_picture_of_a_common_size_is_read(tmp_path: Path, name: str):
-    image = pytest.importorskip("PIL.Image")
-    pixels = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
-    pixels[:, :320] //= 8  # the left half is dark
-    image.fromarray(pixels).save(tmp_path / name)
-    (picture,) = pictures(tmp_path / name)
-    assert picture.shape == (480, 640, 3) and (tmp_path / name).stat().st_size > 40_000
-    assert picture[:, :320].mean() < 30 < 100 < picture[:, 320:].mean()

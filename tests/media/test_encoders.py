@@ -2,6 +2,7 @@
 
 import hashlib
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -252,7 +253,7 @@ def test_a_matrix_goes_by_columns_unless_it_says_otherwise(tmp_path: Path):
 # --- compatibility -------------------------------------------------------------------------------
 
 
-def test_compatibility_with_a_feature_set(related_features: Path, tmp_path: Path):
+def test_compatibility_with_a_feature_set(related_features: Path, tmp_path: Path, call: Callable):
     reference = open_features(related_features, "train")
     visual = 2 * reference.visual.astype(np.float64)
     audio = reference.audio + reference.audio.std(axis=0)  # each mean moves by a deviation
@@ -269,6 +270,7 @@ def test_compatibility_with_a_feature_set(related_features: Path, tmp_path: Path
     assert own["audio", "offset of means"] == pytest.approx(1, rel=1e-3)
     assert own["audio", "ratio of variances"] == pytest.approx(1, rel=1e-3)
     assert own["visual", "highest"] == pytest.approx(2 * reference.visual.max())
+    status, out, _ = call("compatibility", config.own, related_features)
+    assert status == 0 and out.count("\n") == len(found) + 1 and "offset of means" in out
     np.savez(config.own, visual=visual[:, :512], audio=audio)
-    with pytest.raises(InputError, match="visual"):
-        yt8m.compatibility(config)
+    assert call("compatibility", config.own, related_features)[0] == 2

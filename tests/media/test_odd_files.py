@@ -6,7 +6,7 @@ from unicodedata import normalize
 
 import numpy as np
 import pytest
-from media_files import CRASH, RED, av, crashing, sine, steady, write_media, write_picture
+from media_files import CRASH, RED, SIMPLE, av, crashing, sine, steady, write_media, write_picture
 from PIL import Image
 
 from xmodal.config import InputError
@@ -17,19 +17,6 @@ from xmodal.media.extract import ExtractConfig, extract
 from xmodal.media.worker import elsewhere
 
 COLOURS = [(0, 0, 0), (80, 0, 0), (160, 0, 0), (240, 0, 0)]
-
-
-def last_and_number(frames) -> np.ndarray:
-    shown = list(frames)
-    return np.array([*shown[-1].mean((0, 1)), len(shown)], np.float32)
-
-
-def level_and_seconds(blocks) -> np.ndarray:
-    heard = np.concatenate(list(blocks))
-    return np.array([np.sqrt((heard**2).mean()), len(heard) / 16_000], np.float32)
-
-
-SIMPLE = Encoders("last", 4, 2, 16_000, last_and_number, level_and_seconds)
 
 
 def tracks(path: Path, cover: bool = False) -> Path:
@@ -120,7 +107,10 @@ ODD = {
         lambda path: Image.fromarray(np.zeros((8, 8), np.float32)).save(path),
         *(None, None, "32"),
     ),
-    "photo.avif": (still, (*RED, 1), None, None),
+    **{
+        f"{kind}.{kind}": (still, (*RED, 1), None, None)
+        for kind in ["avif", "bmp", "gif", "jpg", "webp"]
+    },
     "phone.jpg": (heif, None, None, "HEIC"),
     "phone.heic": (heif, None, None, ".heic"),
     "crash.png": (lambda path: path.write_bytes(CRASH), None, None, "crashes"),
@@ -214,7 +204,7 @@ def test_what_is_known_is_not_embedded_again(tmp_path: Path):
 
     def remembered(frames) -> np.ndarray:
         seen.append(1)
-        return last_and_number(frames)
+        return SIMPLE.visual(frames)
 
     own, encoders = tmp_path / "own", SIMPLE._replace(visual=remembered)
     own.mkdir()
