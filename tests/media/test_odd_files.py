@@ -1,6 +1,5 @@
 """A folder of odd files: each gives what it holds or is told; none takes another with it."""
 
-from fractions import Fraction
 from pathlib import Path
 from unicodedata import normalize
 
@@ -21,22 +20,19 @@ COLOURS = [(0, 0, 0), (80, 0, 0), (160, 0, 0), (240, 0, 0)]
 
 def tracks(path: Path, cover: bool = False) -> Path:
     """Write a sound with a cover, or two sounds."""
-    with av.open(str(path), "w") as out:
-        sounds = [out.add_stream("aac", rate=16_000, layout="mono") for _ in range(2 - cover)]
+    tone = write_media(path.with_name("part.mp4"), tone=sine(1))
+    other = still(path.with_name("part.jpg")) if cover else tone
+    with av.open(str(path), "w") as out, av.open(str(tone)) as one, av.open(str(other)) as two:
+        parts = [(out.add_stream_from_template(m.streams[0]), m) for m in (one, two)]
         if cover:
-            picture = out.add_stream("mjpeg", rate=1)
-            picture.width, picture.height, picture.pix_fmt = 64, 48, "yuvj420p"
-            picture.disposition = av.stream.Disposition.attached_pic
-            frame = av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), format="rgb24")
-            out.mux(picture.encode(frame.reformat(format="yuvj420p")))
-            out.mux(picture.encode(None))
-        for track in sounds:
-            frame = av.AudioFrame.from_ndarray(
-                sine(1).astype(np.float32), format="fltp", layout="mono"
-            )
-            frame.sample_rate, frame.pts, frame.time_base = 16_000, 0, Fraction(1, 16_000)
-            for part in [*av.AudioResampler(track.format, "mono", 16_000).resample(frame), None]:
-                out.mux(track.encode(part))
+            parts[1][0].disposition = av.stream.Disposition.attached_pic
+        for stream, media in parts:
+            for packet in media.demux():
+                if packet.dts is not None:
+                    packet.stream = stream
+                    out.mux(packet)
+    tone.unlink()
+    path.with_name("part.jpg").unlink(missing_ok=True)
     return path
 
 
@@ -76,19 +72,7 @@ def still(path: Path) -> Path:
     return path
 
 
-def tape(path: Path) -> Path:
-    with av.open(str(path), "w") as out:
-        track = out.add_stream("mpeg2video", rate=25)
-        track.width, track.height, track.pix_fmt = 64, 48, "yuv420p"
-        image = np.full((48, 64, 3), RED, np.uint8)
-        for _ in range(50):
-            frame = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(format="yuv420p")
-            out.mux(track.encode(frame))
-        out.mux(track.encode(None))
-    return path
-
-
-TONE = 0.5 / np.sqrt(2)
+TONE, STILL = 0.5 / np.sqrt(2), (still, (*RED, 1), None, None)
 #: What writes a file; its last picture and how many, its level and length in seconds, a remark.
 ODD = {
     "changing.mp3": (changing, None, (TONE, 2), "format"),
@@ -100,21 +84,16 @@ ODD = {
     "two.mkv": (tracks, None, (TONE, 1), "track 1 of 2"),
     "moving.webp": (animated, (*COLOURS[2], 2), None, None),
     "apng.png": (animated, (*COLOURS[2], 2), None, None),
-    "img%d.png": (still, (*RED, 1), None, None),
-    "what?.tif": (still, (*RED, 1), None, None),
+    **dict.fromkeys(["img%d.png", "what?.tif", "a.bmp", "b.gif", "c.webp", "d.avif"], STILL),
     "deep.png": (grey, (100, 100, 100, 1), None, None),
     "depth.tif": (
         lambda path: Image.fromarray(np.zeros((8, 8), np.float32)).save(path),
         *(None, None, "32"),
     ),
-    **{
-        f"{kind}.{kind}": (still, (*RED, 1), None, None)
-        for kind in ["avif", "bmp", "gif", "jpg", "webp"]
-    },
     "phone.jpg": (heif, None, None, "HEIC"),
     "phone.heic": (heif, None, None, ".heic"),
     "crash.png": (lambda path: path.write_bytes(CRASH), None, None, "crashes"),
-    "tape.mxf": (tape, (*RED, 2), None, None),
+    "tape.mxf": (lambda path: write_media(path, steady(2)), (*RED, 2), None, None),
 }
 
 
@@ -139,9 +118,7 @@ def test_an_odd_file_gives_what_it_holds(odd, name: str):
     for modality, wanted in (("visual", seen), ("audio", heard)):
         if wanted:
             tolerance = 6 if modality == "visual" else [0.03, 0.15]
-            assert (np.abs(arrays[modality][row] - wanted) <= tolerance).all(), arrays[modality][
-                row
-            ]
+            assert (np.abs(arrays[modality][row] - wanted) <= tolerance).all()
         elif row is not None:
             assert np.isnan(arrays[modality][row]).all()
     said = [line for line in str(done).splitlines() if name in line]
