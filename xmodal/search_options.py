@@ -1,4 +1,4 @@
-"""What the commands of an index ask for; apart, so that their help needs no torch."""
+"""What the commands of an index, and of media files, ask for; their help needs no torch."""
 
 from pathlib import Path
 from typing import Literal
@@ -26,7 +26,18 @@ class IndexConfig(StageConfig):
     delete: tuple[str, ...] = Field((), description="Ids of clips to take out of the index")
 
 
-class SearchConfig(StageConfig):
+class EncoderConfig(StageConfig):
+    """What media files are embedded with."""
+
+    encoders: Literal["packaged", "yt8m"] = Field(
+        "packaged", description="packaged: nothing to download; yt8m: YouTube-8M's own"
+    )
+    encoder_files: Path | None = Field(None, description="Folder with the files that yt8m needs")
+    visual_model: str | None = Field(None, description="Instead: Hugging Face model of pictures")
+    audio_model: str | None = Field(None, description="With it: one of sound, by id or folder")
+
+
+class SearchConfig(EncoderConfig):
     """What is looked for, and where."""
 
     run: str = Field(description=RUN)
@@ -36,10 +47,6 @@ class SearchConfig(StageConfig):
     label: str | None = Field(None, description="Label whose clips together are the query")
     features: Path | None = Field(None, description="File .npy of features, a query in each row")
     file: tuple[Path, ...] = Field((), description="Videos, sounds, pictures, or folders of them")
-    encoders: Literal["packaged", "yt8m"] = Field("packaged", description="Encoders of the files")
-    encoder_files: Path | None = Field(None, description="Folder with the files that yt8m needs")
-    visual_model: str | None = Field(None, description="Instead: Hugging Face model of pictures")
-    audio_model: str | None = Field(None, description="With it: one of sound, by id or folder")
     find: Find = Field("audio", description="What is found, unless --video or --audio says it")
     k: int = Field(10, gt=0, description="Number of items to find for each query")
     where: tuple[str, ...] = Field(

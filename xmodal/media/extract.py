@@ -9,7 +9,7 @@ from itertools import chain
 from logging.handlers import BufferingHandler
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 from unicodedata import normalize
 
 import numpy as np
@@ -17,12 +17,13 @@ import torch
 from pydantic import Field
 from tqdm import tqdm
 
-from xmodal.config import InputError, StageConfig
+from xmodal.config import InputError
 from xmodal.files import atomic, digest, files_below, locked
 from xmodal.media import optional
 from xmodal.media.decode import LOG, NoTrackError, pictures, sound
 from xmodal.media.encoders import Encoders, open_encoders
 from xmodal.media.worker import elsewhere
+from xmodal.search_options import EncoderConfig
 
 VIDEOS = "mp4 m4v mov mkv webm avi mpg mpeg ts mts m2ts ogv flv wmv 3gp mxf"
 PICTURES = "png jpg jpeg webp bmp gif tif tiff avif"
@@ -33,17 +34,11 @@ MODALITIES = {"visual": (VIDEOS, PICTURES), "audio": (VIDEOS, SOUNDS)}
 """Which kinds of files can give a clip a modality; the first that has it does."""
 
 
-class ExtractConfig(StageConfig):
+class ExtractConfig(EncoderConfig):
     """What `extract` reads, what it embeds it with, and where it writes."""
 
     folder: Path = Field(description="Folder searched for media files, with all folders below it")
     out: Path = Field(Path("features.npz"), description="File of features to write, .npz")
-    encoders: Literal["packaged", "yt8m"] = Field(
-        "packaged", description="packaged: nothing to download; yt8m: YouTube-8M's own"
-    )
-    encoder_files: Path | None = Field(None, description="Folder with the files that yt8m needs")
-    visual_model: str | None = Field(None, description="Instead: Hugging Face model of pictures")
-    audio_model: str | None = Field(None, description="With it: one of sound, by id or folder")
     skip: tuple[str, ...] = Field((), description="Names to leave out, as patterns such as *_desc*")
     paired: bool = Field(False, description="Keep only clips with both pictures and sound")
     apart: bool = Field(True, description="Let no two splits share a folder, for a fair measure")
@@ -181,10 +176,9 @@ def find_media(
     skipped, remarks = {}, defaultdict(list)
     for path in files_below(config.folder):
         inside = path.relative_to(config.folder)
-        hidden = any(part.startswith(".") for part in inside.parts)
-        if hidden or any(
-            fnmatch(name, p) for p in config.skip for name in (path.name, str(inside))
-        ):
+        names = path.name, str(inside)
+        left_out = any(fnmatch(name, pattern) for name in names for pattern in config.skip)
+        if left_out or any(part.startswith(".") for part in inside.parts):
             continue
         name, kind = os.fsencode(inside).decode(errors="replace"), path.suffix.lower()
         if kind not in KINDS:
