@@ -16,8 +16,8 @@ class Encoders(NamedTuple):
     """One encoder of pictures and one of sound; features of different sets cannot be mixed.
 
     ``visual`` takes pictures (uint8, (height, width, 3)) and gives float32, (visual_dim,);
-    ``audio`` takes blocks of sound (float32, (samples,), ``rate`` samples a second) and gives
-    float32, (audio_dim,). `extract` calls them from several threads at a time.
+    ``audio`` takes a sound (float32, (samples,), ``rate`` samples a second) and gives float32,
+    (audio_dim,). `extract` calls them from several threads at a time.
     """
 
     name: str
@@ -25,7 +25,7 @@ class Encoders(NamedTuple):
     audio_dim: int
     rate: int
     visual: Callable[[Iterable[np.ndarray]], np.ndarray]
-    audio: Callable[[Iterable[np.ndarray]], np.ndarray]
+    audio: Callable[[np.ndarray], np.ndarray]
 
 
 KNOWN = {
@@ -108,8 +108,8 @@ def packaged() -> Encoders:
         small = functional.interpolate(pixels, (224, 224), mode="bicubic", antialias=True)
         return lite.extract_features((small.float() - 127) / 128).mean((2, 3))[0].numpy()
 
-    def of_block(block: np.ndarray) -> np.ndarray:
-        power = magnitudes(block, 2048, 1024, 2048) ** 2
+    def of_window(window: np.ndarray) -> np.ndarray:
+        power = magnitudes(window, 2048, 1024, 2048) ** 2
         spectrogram = np.log10(1 + 1e4 * (power @ filters)) / 9.457798957824707
         return sfx(as_tensor(spectrogram)[None])[0].numpy()
 
@@ -117,7 +117,7 @@ def packaged() -> Encoders:
     return Encoders(
         *("packaged", 1280, 512, 44_100),
         lambda frames: mean(map(of_picture, frames)),
-        lambda blocks: mean(map(of_block, windows(blocks, size, hop))),
+        lambda samples: mean(map(of_window, windows(samples, size, hop))),
     )
 
 
@@ -142,19 +142,14 @@ def as_tensor(values: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(values, np.float32))
 
 
-def windows(blocks: Iterable[np.ndarray], size: int, hop: int) -> Iterator[np.ndarray]:
-    """Cut sound that comes in blocks into windows of ``size`` samples, ``hop`` apart.
+def windows(samples: np.ndarray, size: int, hop: int) -> Iterator[np.ndarray]:
+    """Cut sound into windows of ``size`` samples, ``hop`` apart; zeros fill up a shorter sound.
 
-    The rest that fills no window is left out, unless it is all there is: then zeros fill it.
+    The rest that fills no window is left out.
     """
-    held, found = np.zeros(0, np.float32), False
-    for block in blocks:
-        held = np.concatenate([held, block])
-        while len(held) >= max(size, hop):
-            yield held[:size]
-            held, found = held[hop:], True
-    if len(held) >= size or not found:
-        yield np.pad(held[:size], (0, max(0, size - len(held))))
+    samples = np.pad(samples, (0, max(0, size - len(samples))))
+    for start in range(0, len(samples) - size + 1, hop):
+        yield samples[start : start + size]
 
 
 def magnitudes(samples: np.ndarray, size: int, hop: int, fft: int) -> np.ndarray:

@@ -157,7 +157,8 @@ def embed_file(path: Path, modality: str, encoders: Encoders) -> np.ndarray:
     if modality == "visual":
         vector = encoders.visual(elsewhere(pictures, path))
     else:
-        vector = encoders.audio(elsewhere(sound, path, encoders.rate))
+        blocks = elsewhere(sound, path, encoders.rate)
+        vector = encoders.audio(np.concatenate([np.zeros(0, np.float32), *blocks]))
     if not np.isfinite(vector).all():
         raise InputError(f"{path}: its {modality} features are not finite; the file is damaged.")
     return vector

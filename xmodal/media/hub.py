@@ -42,15 +42,14 @@ def open_hub(visual: str, audio: str, needed: str = "") -> Encoders:
             about = {"input_data_format": "channels_last", "return_tensors": "pt"}
             return mean(seen(viewer(np.ascontiguousarray(one), **about)) for one in frames)
 
-        def of_sound(blocks: Iterable[np.ndarray]) -> np.ndarray:
-            samples = np.concatenate([*blocks])
+        def of_sound(samples: np.ndarray) -> np.ndarray:
             samples = np.pad(samples, (0, max(0, rate - len(samples))))
             pieces = np.array_split(samples, math.ceil(len(samples) / (SECONDS * rate)))
             about = {"sampling_rate": rate, "return_tensors": "pt"}
             return mean(heard(listener(piece, **about)) for piece in pieces)
 
         visual_dim = len(of_pictures([np.zeros((64, 64, 3), np.uint8)]))
-        audio_dim = len(of_sound([np.zeros(rate, np.float32)]))
+        audio_dim = len(of_sound(np.zeros(rate, np.float32)))
     except InputError:
         raise
     except Exception as error:  # whatever transformers makes of a model of another kind
