@@ -136,9 +136,8 @@ def put_under(
     assert config.mux
     if len(names) != 1 or config.find != "audio":
         raise InputError("--mux needs one --file, a video, and sounds to be found")
-    sets = [Path(one) for one in gallery.about.get("sets", {})]
-    noted = [read_manifest(one).get("folder") for one in sets]
-    folder = config.sounds or next((Path(one) for one in noted if one), None)
+    noted = [read_manifest(Path(one)).get("folder") for one in gallery.about.get("sets", {})]
+    folder = config.sounds or next(filter(None, noted), None)
     if not folder:
         raise InputError("the clips' files are not known: name their folder with --sounds")
     clips, *_ = find_media(ExtractConfig(folder=folder))

@@ -22,21 +22,9 @@ def count_ranks(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Count, by row and by column of ``query @ gallery.T``, what beats and what ties the diagonal.
 
-    The product is made in blocks, and each block is counted while it is in the processor's cache.
-
-    Parameters
-    ----------
-    query, gallery : Tensor, floating point, (clips, embedding_dim)
-        Row i of both belongs to clip i.
-    chunk : int
-        Rows and columns of a block.
-    tolerance : float
-        Products closer than this are ties.
-
-    Returns
-    -------
-    better, tied, better_back, tied_back : Tensor, int64, (clips,)
-        Of each row and, "back", of each column; an entry of the diagonal ties with itself.
+    The product is made in blocks of ``chunk`` rows and columns, and each is counted while it is in
+    the processor's cache. Better and tied are returned for each row, then for each column: int64,
+    (clips,). Products closer than the tolerance are ties, so a match ties with itself.
     """
     pairs = zip(query.split(64), gallery.split(64), strict=True)
     own = torch.cat([(q @ g.T).diagonal() for q, g in pairs])  # every block is compared with these

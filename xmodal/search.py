@@ -477,10 +477,12 @@ def _write(
             bar.update(len(visual))
     tables = [(earlier.ids[stay], earlier.labels[stay], earlier.names)] if earlier else []
     tables += [(some.ids, some.labels, some.label_names) for some in sets]
-    number = {name: at for at, name in enumerate(names)}
-    labels = sparse.vstack(
-        [_renumbered(table, own, number) for _, table, own in tables], format="csr"
-    )
+    number, tagged = {name: at for at, name in enumerate(names)}, []
+    for _, table, own in tables:
+        columns = np.array([number[name] for name in own], int)[table.indices]
+        about = (table.data, columns, table.indptr)
+        tagged.append(sparse.csr_array(about, (table.shape[0], len(names))))
+    labels = sparse.vstack(tagged, format="csr")
     arrays = {
         **{f"{s}_penalty": torch.cat(p).numpy() for s, p in zip(SIDES, penalties, strict=True)},
         "ids": np.concatenate([np.asarray(ids) for ids, *_ in tables]),
@@ -497,20 +499,8 @@ def _write(
         for name, items, queries in zip(SIDES, sides, sides[::-1], strict=True):
             path, penalty = work / f"{name}.faiss", arrays[f"{name}_penalty"]
             found.append(write_parts(path, items, penalty, queries))
-    return {
-        "clips": clips,
-        "label_names": names,
-        "correction": correction._asdict(),
-        "found": found,
-    }
-
-
-def _renumbered(
-    labels: sparse.csr_array, own: Sequence[str], number: Mapping[str, int]
-) -> sparse.csr_array:
-    """Return labels with the columns of another vocabulary, which has all names."""
-    columns = np.array([number[name] for name in own], int)[labels.indices]
-    return sparse.csr_array((labels.data, columns, labels.indptr), (labels.shape[0], len(number)))
+    noted = {"correction": correction._asdict(), "found": found}
+    return {"clips": clips, "label_names": names, **noted}
 
 
 def write_parts(path: Path, vectors: np.ndarray, penalty: np.ndarray, queries: np.ndarray) -> float:

@@ -20,13 +20,7 @@ RECORDED_VERSION = 1
 CHANGES: dict[str, dict] = {
     "paper": {},
     "authors": {"variant": "authors"},
-    "recipe": {
-        "recipe": "best",
-        "schedule": "cosine",
-        "warmup_steps": 5,
-        "class_weight": 0.0,
-        "average": 0.9,
-    },
+    "recipe": {"recipe": "best", "warmup_steps": 5, "class_weight": 0.0, "average": 0.9},
 }
 #: Of each training: mean loss of its last ten steps, and a sum over all weights that no permutation
 #: of them leaves as it is.

@@ -16,12 +16,8 @@ from xmodal.search import IndexConfig, build_index
 from xmodal.train import train
 
 tf = pytest.importorskip("transformers", reason="the extra hub is not installed")
-SMALL = {
-    "hidden_size": 8,
-    "intermediate_size": 16,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-}
+SMALL = {"hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 1}
+SMALL |= {"num_attention_heads": 2}
 PICTURE = {"image_size": 32, "patch_size": 16}
 TEXT = {**SMALL, "vocab_size": 9, "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 2}
 NOISE = np.random.default_rng(0).normal(0, 0.1, 15 * 8000).astype(np.float32)
@@ -131,9 +127,8 @@ def test_what_is_no_encoder_is_refused_by_name(tmp_path: Path, monkeypatch: pyte
         with pytest.raises(InputError, match=wrong):
             opened(*pair)
     weights = vit(tmp_path / "vit") / "config.json"
-    weights.write_text(
-        weights.read_text().replace('"num_hidden_layers": 1', '"num_hidden_layers": 2')
-    )
+    deeper = weights.read_text().replace('"num_hidden_layers": 1', '"num_hidden_layers": 2')
+    weights.write_text(deeper)
     with pytest.raises(InputError, match="vit@.* weights"):
         opened(tmp_path / "vit", hear)
     monkeypatch.setitem(sys.modules, "transformers", None)

@@ -1,6 +1,6 @@
 """Put a sound under a video."""
 
-from collections.abc import Iterator
+from itertools import chain, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,8 @@ def mux(video: Path, sound: Path, out: Path) -> Path:
                     packet.stream = picture
                     written.mux(packet)
             resampler = av.AudioResampler(track.format, "stereo", RATE)
-            for frame in (*_until(heard, end), None):
+            kept = takewhile(lambda frame: (frame.time or 0) < end, heard.decode(audio=0))
+            for frame in chain(kept, [None]):
                 for part in resampler.resample(frame):
                     written.mux(track.encode(part))
             written.mux(track.encode(None))
@@ -54,11 +55,3 @@ def mux(video: Path, sound: Path, out: Path) -> Path:
     except (av.FFmpegError, ValueError) as error:
         raise InputError(f"{video} and {sound} cannot be put into {out}: {error}") from error
     return out
-
-
-def _until(heard: av.container.InputContainer, end: float) -> Iterator[av.AudioFrame]:
-    """Give the frames of a sound that begin before a time, in seconds."""
-    for frame in heard.decode(audio=0):
-        if (frame.time or 0) >= end:
-            return
-        yield frame
