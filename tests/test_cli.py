@@ -74,13 +74,7 @@ def test_help_lists_every_option_with_its_description(
     [
         ["--visual-hidden", "64,32", "--out", "a=b", "--overwrite", "--patience", "null"],
         ["--visual_hidden", "[64, 32]", "--out=a=b", "--overwrite=true", "--clip_each=false"],
-        [
-            "--visual-hidden=64",
-            "--visual_hidden=32",
-            "--no-clip-each",
-            "--overwrite",
-            "--out=a=b",
-        ],
+        ["--visual-hidden=64", "--visual_hidden=32", "--no-clip-each", "--overwrite", "--out=a=b"],
     ],
 )
 def test_a_list_has_three_forms_and_a_name_two(words: list[str]):

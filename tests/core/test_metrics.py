@@ -12,15 +12,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 from torchmetrics.functional.retrieval import retrieval_recall
 
-from xmodal.metrics import (
-    Ranks,
-    alignment,
-    bootstrap,
-    gallery_ranks,
-    ranks,
-    recall,
-    uniformity,
-)
+from xmodal.metrics import Ranks, alignment, bootstrap, gallery_ranks, ranks, recall, uniformity
 
 
 def brute_force(query: np.ndarray, gallery: np.ndarray) -> list[tuple[int, int]]:

@@ -57,12 +57,6 @@ def test_mel_filters_are_triangles_on_the_mel_scale():
     assert filters[:, 0] == pytest.approx([0, (0.6931 - 0.4055) / 0.3466, 0], abs=1e-3)
 
 
-def test_a_missing_package_is_told_with_what_to_install(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setitem(sys.modules, "aisfx.models.cnn2d", None)
-    with pytest.raises(InputError, match="aisfx"):
-        open_encoders("packaged")
-
-
 # --- the packaged networks -----------------------------------------------------------------------
 
 
