@@ -87,7 +87,7 @@ def test_features_are_those_of_the_models_averaged_over_a_clip(tmp_path: Path):
     heard = extractor(halves, sampling_rate=8000, return_tensors="pt")
     expected = hear.get_audio_features(**heard).pooler_output.mean(0)
     assert encoders.audio(NOISE) == pytest.approx(expected.numpy(), abs=1e-5)
-    assert np.isfinite(encoders.audio(np.zeros(9, np.float32))).all()
+    assert np.isfinite(encoders.audio(np.zeros(0, np.float32))).all()
 
 
 @torch.inference_mode()
