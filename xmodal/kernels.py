@@ -17,9 +17,7 @@ import torch
 from torch import Tensor, nn
 
 
-def count_ranks(
-    query: Tensor, gallery: Tensor, chunk: int, tolerance: float
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def count_ranks(query: Tensor, gallery: Tensor, chunk: int, tolerance: float) -> list[Tensor]:
     """Count, by row and by column of ``query @ gallery.T``, what beats and what ties the diagonal.
 
     The product is made in blocks of ``chunk`` rows and columns, and each is counted while it is in
@@ -41,8 +39,7 @@ def count_ranks(
             compiled(np.float32(tolerance), *(part.numpy() for part in block))
         else:
             plain_count(tolerance, *block)
-    better, tied, better_back, tied_back = counts.long()
-    return better, tied, better_back, tied_back
+    return list(counts.long())
 
 
 def plain_count(

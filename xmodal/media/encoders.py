@@ -46,15 +46,14 @@ def open_encoders(
     InputError if something is missing or not what it should be, or other encoders are ``needed``.
     """
     visual, audio = models
-    if visual or audio:
-        if not (visual and audio):
-            raise InputError("two models are needed: give both --visual-model and --audio-model.")
-        if needed in KNOWN:  # two models are neither: nothing is to be fetched
-            require(f"{visual} + {audio}", needed)
+    if bool(visual) != bool(audio):
+        raise InputError("two models are needed: give both --visual-model and --audio-model.")
+    if needed in KNOWN or not visual:  # two models have another name, with their versions
+        require(f"{visual} + {audio}" if visual else name, needed)
+    if visual and audio:
         from xmodal.media.hub import open_hub
 
         return open_hub(visual, audio, needed)
-    require(name, needed)
     if name == "packaged":
         return packaged()
     from xmodal.media.yt8m import open_yt8m
