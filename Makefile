@@ -19,6 +19,11 @@ FILLED = README.md docs/report.md docs/real-data.md data/results/README.md
 OWN = $(if $(MEDIA)$(VIDEO),name=own $(call in_shell,parameters={08_own_media: {video: \
 	$(if $(VIDEO),$(call in_yaml,$(VIDEO)),'')}}) \
 	$(if $(MEDIA),$(call in_shell,extract={folder: $(call in_yaml,$(MEDIA))})))
+ifneq ($(VIDEO),)
+ifneq ($(shell test -f $(call in_shell,$(VIDEO)) && echo there),there)
+$(error VIDEO=$(VIDEO): there is no such file)
+endif
+endif
 OWN_RUN = runs/$(if $(OWN),own,media)/best/member-seed0
 SILENT = $(or $(VIDEO),$(if $(MEDIA),,data/media/silent.webm))
 MEASURED = $(filter $(patsubst profiles/%.yaml,%,$(wildcard profiles/*.yaml)),$(notdir $(wildcard data/results/*)))
@@ -55,15 +60,11 @@ study: .venv/installed $(if $(SHARDS),,$(YT8M)/complete)  ## train the ablation 
 	@$(BIN)/python -m xmodal_suite report figures/yt8m
 	@$(BIN)/python -m xmodal_suite fill $(FILLED)
 
-media: $(if $(VIDEO),require-video) .venv/media  ## find a sound for a silent video, among toys or your own files (MEDIA=folder VIDEO=clip.mp4)
+media: .venv/media  ## find a sound for a silent video, among toys or your own files (MEDIA=folder VIDEO=clip.mp4)
 	$(SNAKEMAKE) --configfile profiles/media.yaml $(if $(OWN),--config $(OWN)) -- all $(OWN_RUN)/result.json
 	$(BIN)/xmodal index $(OWN_RUN) --features data/$(if $(OWN),own,media)/features --overwrite
 	$(if $(SILENT),$(BIN)/xmodal search $(OWN_RUN) --file $(call in_shell,$(SILENT)), \
 		@echo "A sound for a video: $(BIN)/xmodal search $(OWN_RUN) --file VIDEO")
-
-.PHONY: require-video
-require-video:
-	@[ -f $(call in_shell,$(VIDEO)) ] || { echo "VIDEO="$(call in_shell,$(VIDEO))": there is no such file"; exit 2; }
 
 check-results: .venv/installed  ## check that the code still gives the committed numbers
 	$(SNAKEMAKE) --configfile profiles/sample.yaml --config name=check -- \

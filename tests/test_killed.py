@@ -45,8 +45,8 @@ def extract_tones(config: Any, length: int) -> None:
     from xmodal.media.encoders import Encoders
     from xmodal.media.extract import extract
 
-    def level(blocks) -> np.ndarray:
-        return np.array([np.abs(block).max() for block in blocks], np.float32)[:1].repeat(length)
+    def level(samples: np.ndarray) -> np.ndarray:
+        return np.abs(samples).max(keepdims=True).repeat(length)
 
     extract(config, Encoders(f"level {length}", 1, length, 16_000, level, level))
 

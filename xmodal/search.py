@@ -40,7 +40,7 @@ from xmodal.data.features import (
 )
 from xmodal.evaluation import hubness
 from xmodal.evaluation.recall import require_fit
-from xmodal.files import atomic, digest, locked, read_json, require_empty
+from xmodal.files import atomic, digest, locked, read_json, recover, require_empty
 from xmodal.model import Embeddings, JointEmbedding
 from xmodal.search_options import ExportConfig, Find, IndexConfig
 
@@ -389,21 +389,23 @@ def build_index(config: IndexConfig) -> Gallery:
     made_from: dict[str, Any] = {"run": str(home.resolve()), "weights": digest(home / WEIGHTS)}
     made_from |= {"config": settings, "changed": changes}
     made_from["sets"] = {str(config.features.resolve()): prints} if config.features else {}
-    about, earlier = read_json(folder / NOTE), None
-    if changes:
-        earlier = open_gallery(folder)
-        made_from |= {"config": about["config"], "sets": about["sets"] | made_from["sets"]}
-    elif {name: about.get(name) for name in made_from} == made_from:
-        return open_gallery(folder)
-    elif about and not config.overwrite:
-        raise InputError(f"{folder} holds another index: choose another --out, or --overwrite it")
-    elif not about:
-        require_empty(folder, "an index")
-    with locked(folder), atomic(folder) as work:
-        work.mkdir()
-        about = made_from | _write(work, config, sets, earlier, folder)
-        text = json.dumps(about, indent=1, ensure_ascii=False)
-        (work / NOTE).write_text(text + "\n", encoding="utf-8")
+    with locked(folder):
+        recover(folder)  # a killed process may have left two
+        about, earlier = read_json(folder / NOTE), None
+        if changes:
+            earlier = open_gallery(folder)
+            made_from |= {"config": about["config"], "sets": about["sets"] | made_from["sets"]}
+        elif {name: about.get(name) for name in made_from} == made_from:
+            return open_gallery(folder)
+        elif about and not config.overwrite:
+            raise InputError(f"{folder} holds another index: name another --out, or --overwrite it")
+        elif not about:
+            require_empty(folder, "an index")
+        with atomic(folder) as work:
+            work.mkdir()
+            about = made_from | _write(work, config, sets, earlier, folder)
+            text = json.dumps(about, indent=1, ensure_ascii=False)
+            (work / NOTE).write_text(text + "\n", encoding="utf-8")
     return open_gallery(folder)
 
 

@@ -99,7 +99,7 @@ def encoders(
         *("yt8m", visual.matrix.shape[1], audio.matrix.shape[1], 16_000),
         lambda frames: mean(map(of_picture, frames)),
         # 96 frames; the next window begins a second after the last, not 0.96 s
-        lambda blocks: mean(map(of_window, windows(blocks, 95 * 160 + 400, 16_000))),
+        lambda sound: mean(map(of_window, windows(sound, 95 * 160 + 400, 16_000))),
     )
 
 
