@@ -282,3 +282,11 @@ def test_a_file_is_a_query_by_its_features(
     words = ("search", "yt8m-recipe", "--file", tmp_path, "-k", 1, "--json")
     queries = [Path(one["query"]).name for one in json.loads(call(*words)[1])]
     assert queries == ["b.mp4", "d.png"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full device here")
+def test_a_full_disk_is_told_in_one_line():
+    with open("/dev/full", "w") as full:
+        words = [sys.executable, "-m", "xmodal", "--help"]
+        told = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert told.returncode == 1 and told.stderr.count("\n") == 1

@@ -388,6 +388,12 @@ def test_what_is_exported_is_the_index_and_can_be_prepared(tmp_path: Path, name:
     assert [path.name for path in (tmp_path / name).parent.iterdir()] == [Path(name).name]
 
 
+def test_what_an_exported_clip_lacks_is_nan(index: Gallery, run: Path, tmp_path: Path) -> None:
+    export(ExportConfig(run=str(run), out=tmp_path / "clips.npz"))
+    pairs = read_pairs(tmp_path / "clips.npz")
+    assert set(pairs.ids[~pairs.complete]) == {"3", "7", "8"}
+
+
 def test_what_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     for name in ("file/clips.npz", "clips.txt"):

@@ -5,6 +5,7 @@ A command imports what it needs when it runs, so that help is there at once.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from pkgutil import resolve_name
@@ -253,6 +254,10 @@ def main() -> None:
             sys.exit(run(name, words))
         finally:
             sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as error:
+        if error.errno not in (errno.EPIPE, errno.ENOSPC):
+            raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if error.errno == errno.ENOSPC:
+            print(f"xmodal: the output cannot be written: {error.strerror}", file=sys.stderr)
         sys.exit(1)

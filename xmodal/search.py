@@ -539,13 +539,17 @@ def write_parts(path: Path, vectors: np.ndarray, penalty: np.ndarray, queries: n
 def export(config: ExportConfig) -> str:
     """Write the embeddings of an index as NumPy arrays or Parquet; return a sentence on it.
 
-    A row a clip, as `xmodal.data.pairs` reads them: visual, audio (unit vectors, float32), ids, and
-    labels joined by ``|``. InputError if there is no index, or ``out`` cannot be written.
+    A row a clip, as `xmodal.data.pairs` reads them: visual, audio (unit vectors, float32; NaN where
+    a clip lacks the modality), ids, and labels joined by ``|``. InputError if there is no index, or
+    ``out`` cannot be written.
     """
     if config.out.suffix not in (".npz", ".parquet"):
         raise InputError(f"{config.out} ends neither in .npz nor in .parquet: name another file")
     gallery = open_gallery(config.run)
-    visual, audio = (side.numpy() for side in gallery.embedded[:2])
+    sides = (side.numpy() for side in gallery.embedded[:2])
+    visual, audio = (
+        np.where(side.any(axis=1, keepdims=True), side, np.float32("nan")) for side in sides
+    )
     labels = np.array(["|".join(gallery.labels_of(row)) for row in range(len(visual))])
     arrays = {"visual": visual, "audio": audio, "ids": gallery.ids, "labels": labels}
     with locked(config.out), atomic(config.out) as fresh, fresh.open("wb") as file:

@@ -43,6 +43,7 @@ def run_notebook(notebook: Path, out: Path, values: dict[str, Any]) -> None:
                 out,
                 parameters=values,
                 progress_bar=False,
+                start_timeout=600,  # seconds, on a busy machine or a slow disk
                 coalesce_streams=True,  # how text comes in pieces is a matter of time
                 extra_arguments=["--log-level=CRITICAL"],  # the kernel's own remarks
                 config=Config(KernelManager=manager),

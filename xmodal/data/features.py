@@ -167,8 +167,8 @@ def write_header(file: BinaryIO, dtype: str, shape: tuple[int, int]) -> None:
 
 
 def row_hashes(values: np.ndarray) -> np.ndarray:
-    """Return a number for each row, the same for the same bytes: int64, (rows,)."""
-    rows = (row.tobytes() for (chunk,) in read_chunks(values) for row in chunk)
+    """Return a number for each row, the same for the same values: int64, (rows,)."""
+    rows = (row.tobytes() for (chunk,) in read_chunks(values) for row in chunk + 0)  # -0 is 0
     return np.frombuffer(b"".join(blake2b(row, digest_size=8).digest() for row in rows), np.int64)
 
 
