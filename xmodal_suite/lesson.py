@@ -46,6 +46,7 @@ def slide(draw: Callable[..., Figure], **sliders: Any) -> None:
     @functools.wraps(draw)  # the defaults are where the sliders stand at first
     def shown(**chosen: Any) -> None:
         figure = draw(**chosen)
+        figures.style.settle(figure)
         width = round(SHOWN * figure.get_figwidth())
         display(Image(print_figure(figure, dpi=2 * SHOWN), width=width, alt=draw.__doc__))
 
