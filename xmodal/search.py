@@ -54,6 +54,8 @@ SIDES, SIDE_OF = ("visual", "audio"), {"video": 0, "audio": 1}
 DAMAGED = "{}: the index is damaged, or of another version; make it again"
 NOTE = "index.json"
 """Written last: what an index was made from, and how it is searched."""
+BLOCK = 4096
+"""Items that are compared at once: so few that the scores of 1,024 queries stay in the cache."""
 DISTINCT = 0.98
 """Cosine to a better item from which on an item nearly repeats it; our choice."""
 
@@ -276,11 +278,20 @@ class Gallery:
         lead = -self.penalty[side] if self.penalty else torch.zeros(len(items))
         if mask is not None:
             lead[~torch.from_numpy(mask)] = -math.inf
-        at_a_time = max(1, 2**25 // len(items))  # whose scores take 128 MiB
-        found = [torch.addmm(lead, some, items.T).topk(k) for some in queries.split(at_a_time)]
-        if any(best.isnan().any() for best, _ in found):
-            raise InputError("the vectors of the index are damaged: make it again")
-        return torch.cat([rows for _, rows in found]).numpy()
+        found = []
+        for some in queries.split(1024):
+            best, rows = torch.empty(len(some), 0), torch.empty(len(some), 0, dtype=torch.long)
+            for start in range(0, len(items), BLOCK):
+                block = slice(start, start + BLOCK)
+                score = torch.addmm(lead[block], some, items[block].T)
+                values, places = score.topk(min(k, score.shape[1]))
+                both = torch.cat([best, values], dim=1)
+                best, order = both.topk(min(k, both.shape[1]))
+                rows = torch.cat([rows, places + start], dim=1).gather(1, order)
+            if best.isnan().any():
+                raise InputError("the vectors of the index are damaged: make it again")
+            found.append(rows)
+        return torch.cat(found).numpy()
 
 
 def open_gallery(run: Path | str) -> Gallery:
