@@ -9,6 +9,7 @@ from base64 import b64decode
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -58,6 +59,15 @@ def page_of(*given, source: str = "by hand", **options) -> str:
 def data_of(page: str) -> dict:
     (text,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', page, re.S)
     return json.loads(text)
+
+
+def until(tab: Any, condition: str) -> None:
+    """Wait for a condition; the page lets nothing be evaluated by itself."""
+    for _ in range(200):
+        if tab.evaluate(condition):
+            return
+        tab.wait_for_timeout(50)
+    raise AssertionError(condition)
 
 
 def test_text_from_data_is_no_html():
@@ -234,12 +244,12 @@ def test_wheel_zooms_where_it_stands_and_a_drag_moves(opened):
 def test_names_stand_over_what_is_shown_and_more_appear_with_zoom(opened):
     tab = opened(page_of(("Guitar", "Cat", "Flute"), 400)).tab
     sides = "[...new Set((spots ?? []).map(({ p }) => sideOf(p)))].toSorted()"
-    tab.wait_for_function(f"{sides}.join() === '0,1'")  # names are placed when the map is drawn
+    until(tab, f"{sides}.join() === '0,1'")  # names are placed when the map is drawn
     before = tab.evaluate("spots.length")
     tab.get_by_role("button", name="▲ visual").click()
-    tab.wait_for_function(f"{sides}.join() === '1'")
+    until(tab, f"{sides}.join() === '1'")
     tab.evaluate("zoom(4)")
-    tab.wait_for_function(f"spots?.length > {before}")
+    until(tab, f"spots?.length > {before}")
     names = tab.evaluate("placeNames()")
     assert {words for words, *_ in names} <= {"Guitar", "Cat", "Flute"} and len(names) > 1
     tab.evaluate("zoom(1e9)")
@@ -280,9 +290,9 @@ def test_an_address_names_the_query_and_the_back_button_returns(opened):
     tab.locator("#ways label").nth(0).click()
     assert tab.evaluate("location.hash") == "#clip=0009&way=video-to-audio"
     tab.go_back()
-    tab.wait_for_function("document.querySelector('#query').innerText.includes('sound of 0009')")
+    until(tab, "document.querySelector('#query').innerText.includes('sound of 0009')")
     tab.go_back()
-    tab.wait_for_function("document.querySelector('#query').innerText.includes('sound of 0012')")
+    until(tab, "document.querySelector('#query').innerText.includes('sound of 0012')")
     tab.go_forward()
     tab.reload()
     assert "sound of 0009" in tab.inner_text("#query")
