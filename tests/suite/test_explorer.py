@@ -333,14 +333,16 @@ def test_a_switch_changes_the_model(opened):
 
 def test_on_a_phone_a_tap_names_a_point_and_a_finger_scrolls_past_the_map(opened):
     tab = opened(page_of(), 390, has_touch=True, is_mobile=True).tab
+    until(tab, "spots")  # the map is drawn
     tab.touchscreen.tap(*place(tab, 12, 1))
-    assert "sound of 0012" in tab.inner_text("#query") and "sound of 0012" in tab.inner_text("#tip")
+    for place_of_words in ("#query", "#tip"):
+        expect(tab.locator(place_of_words)).to_contain_text("sound of 0012")
     x, y = place(tab, 12, 1)
     finger = tab.context.new_cdp_session(tab)
     for kind, by in (("Start", 0), *(("Move", 10 * by) for by in range(1, 20)), ("End", 0)):
         points = [{"x": x, "y": y - by}] if kind != "End" else []
         finger.send("Input.dispatchTouchEvent", {"type": f"touch{kind}", "touchPoints": points})
-    assert tab.evaluate("scrollY") > 100
+    until(tab, "scrollY > 100")
     tab.get_by_role("button", name="Results", exact=True).click()
     expect(tab.locator("#found li").first).to_be_in_viewport()
     assert tab.evaluate("document.activeElement.id") == "found-title"
