@@ -23,6 +23,7 @@ from xmodal.files import atomic, locked
 from xmodal.metrics import ranks
 from xmodal.model import Embeddings
 from xmodal.search import Gallery, open_gallery
+from xmodal.search_options import RUN
 from xmodal.youtube8m.resolve import YOUTUBE_ID
 
 PAGE = Path(__file__).with_name("explorer.html")
@@ -37,7 +38,7 @@ FREEBASE = "/m/"
 class ExplorerConfig(StageConfig):
     """What the explorer shows."""
 
-    run: str = Field(description="Run with an index, folder of one, or weights of the package")
+    run: str = Field(description=RUN)
     out: Path = Field(Path("explorer.html"), description="Page to write")
     beside: str | None = Field(None, description="Second run with an index of the same clips")
     clips: int = Field(6000, gt=1, le=MOST, description="Clips on the page, at most")
