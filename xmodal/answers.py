@@ -27,6 +27,8 @@ def answer(config: SearchConfig) -> str:
     queries = (config.video, config.audio, config.ids, config.label, config.features)
     if [*queries, config.file or None].count(None) != len(queries):
         raise InputError("one query is needed: an id, a file of ids, a label, features, or files")
+    if config.out and config.out.suffix not in (".csv", ".json", ".parquet"):
+        raise InputError(f"{config.out} ends neither in .csv, .json nor .parquet")
     gallery = open_gallery(config.run)
     if config.youtube_ids:
         from xmodal.youtube8m.resolve import read_youtube_ids
@@ -67,8 +69,6 @@ def answer(config: SearchConfig) -> str:
     }
     if not config.out:
         return forms[".json" if config.as_json else ".csv" if config.as_csv else ""]()
-    if config.out.suffix not in [*forms][1:]:
-        raise InputError(f"{config.out} ends neither in .csv, .json nor .parquet")
     with locked(config.out), atomic(config.out) as fresh:
         content = forms[config.out.suffix]()
         fresh.write_bytes(content if isinstance(content, bytes) else content.encode())
