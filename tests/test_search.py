@@ -248,6 +248,8 @@ def test_clips_are_added_replaced_and_deleted_without_embedding_the_rest_again(
     )
     grown = build_index(IndexConfig(**where, features=features, splits=("unpaired",), add=True))
     assert len(grown.ids) == 123 and embedded == [3]
+    (splits,) = grown.about["sets"].values()
+    assert set(splits) == {"validation", "evaluation", "unpaired"}
     row = {clip: at for at, clip in enumerate(index.ids)}
     rows = [row[clip] for clip in grown.ids]
     for side in (0, 1):

@@ -405,7 +405,10 @@ def build_index(config: IndexConfig) -> Gallery:
         about, earlier = read_json(folder / NOTE), None
         if changes:
             earlier = open_gallery(folder)
-            made_from |= {"config": about["config"], "sets": about["sets"] | made_from["sets"]}
+            held = {
+                path: about["sets"].get(path, {}) | new for path, new in made_from["sets"].items()
+            }
+            made_from |= {"config": about["config"], "sets": about["sets"] | held}
         elif {name: about.get(name) for name in made_from} == made_from:
             return open_gallery(folder)
         elif about and not config.overwrite:
@@ -472,8 +475,11 @@ def _write(
                 pulls = hubness.attraction(both, bank, correction.sharpness)
             there = [side.isfinite().all(dim=1, keepdim=True) for side in both[:2]]
             values = [torch.where(t, x, 0) for t, x in zip(there, both[:2], strict=True)]
-            lost = [correction.weight * pull for pull in pulls]
-            yield *values, *(torch.where(t, x, math.inf)[:, 0] for t, x in zip(there, lost))  # noqa: B905
+            lost = [
+                torch.where(t, correction.weight * pull, math.inf)[:, 0]
+                for t, pull in zip(there, pulls, strict=True)
+            ]
+            yield *values, *lost
 
     clips = len(stay) + sum(map(len, sets))
     if not clips:
