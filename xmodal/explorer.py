@@ -49,8 +49,8 @@ class ExplorerConfig(StageConfig):
 class Space(NamedTuple):
     """What the explorer shows of one model.
 
-    ``points`` has a line a clip: columns clip (its id), labels (names, joined by "; "), label (a
-    frequent one, or "other"), visual_x, visual_y, audio_x, audio_y (places on the map), cosine (of
+    ``points`` has a line a clip: columns clip (its id), labels (a list of names), label (a frequent
+    one, or "other"), visual_x, visual_y, audio_x, audio_y (places on the map), cosine (of
     its two halves), audio→video and video→audio (rank of the true match). ``neighbours`` has
     columns direction, query and item (lines of ``points``), rank (from 1) and cosine.
     """
@@ -112,11 +112,10 @@ def layout(embedded: Embeddings, seed: int = 0) -> np.ndarray:
 def points_frame(plane: np.ndarray, clips: FeatureSet, labels: int) -> pd.DataFrame:
     """Name the points of a map, (2 · clips, 2), all videos first, then all sounds.
 
-    A row a clip: clip (id), labels (names, joined by "; "), label (a frequent one, or "other"),
-    visual_x, visual_y, audio_x, audio_y.
+    A row a clip: clip (id), labels (a list of names), label (a frequent one, or "other"), visual_x, visual_y, audio_x, audio_y.
     """
-    names = ["; ".join(clips.labels_of(row)) for row in range(len(clips))]
-    points = pd.DataFrame({"clip": [*map(str, clips.ids)], "labels": names})
+    points = pd.DataFrame({"clip": [*map(str, clips.ids)]})
+    points["labels"] = [clips.labels_of(row) for row in range(len(clips))]
     points["label"] = frequent_labels(clips, labels)
     points[["visual_x", "visual_y", "audio_x", "audio_y"]] = np.hstack(np.split(plane, 2))
     return points
@@ -197,8 +196,8 @@ def render_page(
 
 def _clips(points: pd.DataFrame) -> dict:
     """Return the ids and labels of the clips, and the frequent labels, which have a colour."""
-    carried = points["labels"].fillna("").str.split("; ")
-    labels = [[name for name in some if name and not name.startswith(FREEBASE)] for some in carried]
+    carried = points["labels"]
+    labels = [[name for name in some if not name.startswith(FREEBASE)] for some in carried]
     names = sorted({name for some in labels for name in some})
     number = {name: place for place, name in enumerate(names)}
     frequent = points["label"].where(~points["label"].str.startswith(FREEBASE), "other")

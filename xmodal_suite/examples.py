@@ -30,7 +30,7 @@ def examples(
     if len(audible) < max(seeded, extremes):
         raise InputError(f"{len(audible)} clips with sound are too few: ask for fewer examples")
     ids = clips.ids.astype(object)
-    names = np.array(["; ".join(clips.labels_of(row)) for row in range(len(ids))], object)
+    names = pd.Series([clips.labels_of(row) for row in range(len(ids))])
     both, parts = ranks(embedded.audio, embedded.visual), []
     for number, (direction, query, gallery) in enumerate(directions(embedded)):
         cosine, item = (x.numpy() for x in nearest(query, gallery, min(SHOWN, len(gallery))))
@@ -48,9 +48,13 @@ def examples(
             matches = item[row]
             shared = (clips.labels[matches] @ clips.labels[[row]].T).toarray()[:, 0]
             part = {"kind": kind, "direction": direction, "query_id": ids[row]}
-            part |= {"query_labels": names[row], "rank": float(rank[row]), "candidates": len(item)}
+            part |= {
+                "query_labels": [names[row]] * len(matches),
+                "rank": float(rank[row]),
+                "candidates": len(item),
+            }
             part |= {"place": np.arange(len(matches)) + 1, "match_id": ids[matches]}
-            part |= {"match_labels": names[matches], "cosine": cosine[row].astype(float)}
+            part |= {"match_labels": names[matches].to_list(), "cosine": cosine[row].astype(float)}
             parts.append(pd.DataFrame(part | {"own": matches == row, "shared": shared.astype(int)}))
     return pd.concat(parts, ignore_index=True)
 
@@ -65,7 +69,7 @@ def examples_table(
     table = table[[*first, *table.columns.drop(first)]]
     known = {clip: name or "deleted" for clip, name in (youtube_ids or {}).items()}
     for role in ("query", "item"):
-        table[f"{role}_labels"] = table[f"{role}_labels"].str.replace("; ", ", ")
+        table[f"{role}_labels"] = table[f"{role}_labels"].map(", ".join)
         ids = table[f"{role}_id"].map(known)
         if ids.notna().any():
             table.insert(table.columns.get_loc(f"{role}_id") + 1, f"{role}_on_youtube", ids)

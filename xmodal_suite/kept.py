@@ -1,13 +1,14 @@
 """Measurements on disk: tidy frames, from which alone tables and pictures are drawn.
 
-A folder such as ``data/results/yt8m/03_recall`` holds a CSV file a frame (Parquet if it is long)
-and ``manifest.json``, which notes of each its SHA-256 and what it was made from.
+A folder such as ``data/results/yt8m/03_recall`` holds a CSV file a frame (Parquet if it is long
+or has lists) and ``manifest.json``, which notes of each its SHA-256 and what it was made from.
 """
 
 import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from xmodal.config import InputError
@@ -44,7 +45,10 @@ def read_frame(folder: Path, name: str) -> pd.DataFrame:
         )
     if path.suffix == ".parquet":
         frame = pd.read_parquet(path)
-        return frame.astype(dict.fromkeys(frame.select_dtypes("category"), object))
+        frame = frame.astype(dict.fromkeys(frame.select_dtypes("category"), object))
+        texts = frame.select_dtypes("object")  # and lists
+        lists = texts.map(lambda value: [*value] if isinstance(value, np.ndarray) else value)
+        return frame.assign(**lists)
     text = dict.fromkeys(noted["text"], str)
     frame = pd.read_csv(
         path, dtype=text, keep_default_na=False, na_values=[""], float_precision="round_trip"
@@ -56,7 +60,8 @@ def write_frame(
     folder: Path, name: str, frame: pd.DataFrame, noted: dict[str, Any], **about: str
 ) -> None:
     """Write a frame, with what is noted of it and ``about`` the whole folder."""
-    path = folder / f"{name}.{'csv' if len(frame) < LONG else 'parquet'}"
+    lists = frame.select_dtypes("object").map(lambda value: isinstance(value, list)).any(axis=None)
+    path = folder / f"{name}.{'parquet' if lists or len(frame) >= LONG else 'csv'}"
     with locked(folder):
         with atomic(path) as fresh:
             if path.suffix == ".csv":

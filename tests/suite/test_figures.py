@@ -14,22 +14,22 @@ from matplotlib.text import Text
 
 from xmodal_suite import figures, scaling
 from xmodal_suite.figures import style
+from xmodal_suite.kept import read_frame
 from xmodal_suite.profile import read_profile
 from xmodal_suite.published import READINGS, with_published
 from xmodal_suite.study import named_recalls
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = "YouTube-8M, $5_a$"
-TEXTS = ["clip", "name", "query_id", "match_id", "query_labels", "match_labels"]
 
 
 def read(path: str) -> pd.DataFrame:
-    frame = pd.read_csv(ROOT / path, dtype=dict.fromkeys(TEXTS, str))
-    return frame.fillna({name: "" for name in TEXTS if name in frame})
+    return pd.read_csv(ROOT / path)
 
 
 def measured(path: str) -> pd.DataFrame:
-    return read(f"data/results/yt8m/{path}.csv")
+    folder, name = path.split("/")
+    return read_frame(ROOT / "data/results/yt8m" / folder, name)
 
 
 def readings() -> pd.DataFrame:
@@ -237,9 +237,11 @@ def test_labels_are_written_on_the_middle_of_their_points_and_apart():
 
 def test_cards_put_shared_labels_first_and_bold():
     frame = measured("05_retrieval/examples").query("direction == 'video→audio'").iloc[:1]
-    frame = frame.assign(query_labels="a; b; c", match_labels="z; c; a", own=False)
+    frame = frame.assign(
+        own=False, query_labels=[["a", "b; e", "c"]], match_labels=[["z", "c", "a"]]
+    )
     texts = {text.get_text(): text.get_weight() for text in figures.retrieval(frame).axes[0].texts}
-    assert (texts["a, b, c"], texts["c, a"], texts["z"]) == ("normal", "bold", "normal")
-    long = "; ".join(letter * 25 for letter in "MWM")
+    assert (texts["a, b; e, c"], texts["c, a"], texts["z"]) == ("normal", "bold", "normal")
+    long = [[letter * 25 for letter in "MWM"]]
     figure = figures.retrieval(frame.assign(match_labels=long))
     assert any(text.endswith("…") for text in words(figure))

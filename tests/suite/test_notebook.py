@@ -190,9 +190,10 @@ def test_a_changed_byte_is_refused(page: Page):
         page.measured(POINTS)
 
 
-@pytest.mark.parametrize("times", [1, LONG])
-def test_frames_are_read_as_they_were_measured(tmp_path: Path, times: int):
+@pytest.mark.parametrize(("times", "lists"), [(1, False), (1, True), (LONG, False)])
+def test_frames_are_read_as_they_were_measured(tmp_path: Path, times: int, lists: bool):
     frame = pd.DataFrame({"clip": ["007", "NA"], "value": [0.1 + 0.2, None], "labels": ["", "a"]})
+    frame["lists"] = [["a; b", "|"], []] if lists else "c"
     frame = pd.concat([frame] * times, ignore_index=True)
     write_frame(tmp_path, "frame", frame, {})
     pd.testing.assert_frame_equal(read_frame(tmp_path, "frame"), frame)

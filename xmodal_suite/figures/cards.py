@@ -75,15 +75,14 @@ def _query(axis: Axes, found: pd.DataFrame, left: float, top: float) -> None:
     axis.text(right, top, rank, ha="right", va="top", color=QUIET)
     top, (query, item), labels = top - _HEAD, one["direction"].split("→"), one["query_labels"]
     _card(axis, (left, top), (_CARD, height), query, query, one["query_id"], INK)
-    lines = wrap(labels.replace(";", ","), 15)[: int(height / _LINE) - 2]
+    lines = wrap(", ".join(labels), 15)[: int(height / _LINE) - 2]
     axis.text(left + _MARGIN, top - 0.24, "\n".join(lines), va="top", linespacing=1.15)
     arrow(axis, (left + _CARD + 0.03, top - height / 2), (right - _ITEM - 0.03, top - height / 2))
     left = right - _ITEM
     for number, (_, match) in enumerate(found.iterrows()):
         corner = (left, top - number * (_FLAT + _GAP))
-        names = match["match_labels"].split("; ")
-        shared = [name for name in names if name in labels.split("; ")]
-        rest = [name for name in names if name not in shared]
+        shared = [name for name in match["match_labels"] if name in labels]
+        rest = [name for name in match["match_labels"] if name not in shared]
         edge, face = (INK if shared else "#c4c4c4"), (HAIRLINE if match["own"] else "white")
         head = f"{match['place']}   cos {match['cosine']:.2f}".replace("-", "−")
         mark = "the match" if match["own"] else match["match_id"]
