@@ -27,8 +27,8 @@ from xmodal.search_options import RUN
 from xmodal.youtube8m.resolve import YOUTUBE_ID
 
 PAGE = Path(__file__).with_name("explorer.html")
-MOST = 65_535
-"""Clips that a page can hold: rows are written in two bytes."""
+MOST = 200_000
+"""Clips that a page can hold."""
 COLOURS = 8
 """Labels that have a colour of their own on the page."""
 FREEBASE = "/m/"
@@ -220,13 +220,15 @@ def _packed_space(space: Space) -> dict:
     places -= places.min(axis=0)
     data: dict = {
         "k": int(space.neighbours["rank"].max()),
-        "places": _packed((places / (places.max() or 1) * MOST).round(), "<u2"),
+        "places": _packed((places / (places.max() or 1) * 65_535).round(), "<u2"),
         "own": _cosines(points["cosine"]),
-        **{what: {} for what in ("near", "cosine", "rank")},
+        **{what: {} for what in ("near", "far", "cosine", "rank")},
     }
     for direction, found in space.neighbours.groupby("direction", sort=False, observed=True):
         found = found.sort_values(["query", "rank"])
-        data["near"][direction] = _packed(found["item"], "<u2")
+        third, low = np.divmod(found["item"], 65_536)
+        data["near"][direction] = _packed(low, "<u2")
+        data["far"][direction] = _packed(third if third.any() else third[:0], "u1")
         data["cosine"][direction] = _cosines(found["cosine"])
         data["rank"][direction] = _packed(points[direction], "<f4")
     return data
@@ -239,7 +241,7 @@ def _packed(values: pd.Series | np.ndarray, kind: str) -> str:
 
 def _cosines(values: pd.Series) -> str:
     """Return cosines in two bytes each: −1 is 0 and 1 is 65,535."""
-    return _packed(((values.clip(-1, 1) + 1) / 2 * 65535).round(), "<u2")
+    return _packed(((values.clip(-1, 1) + 1) / 2 * 65_535).round(), "<u2")
 
 
 def _policy(page: str, local: bool) -> str:

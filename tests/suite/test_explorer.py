@@ -197,6 +197,11 @@ def test_an_id_is_searched_and_answered_both_ways(opened):
     assert "is not among the 3 nearest: its rank is 25.5 of 40" in tab.inner_text("#verdict")
 
 
+def test_a_row_beyond_two_bytes_is_found(opened):
+    tab = opened(page_of(("Guitar", "Cat", "Flute"), 66_000, 2), asked="#clip=65993").tab
+    assert found(tab, "code") == ["65994", "65993"]
+
+
 def test_a_label_is_searched_and_shown_as_text(opened):
     seen = opened(page_of())
     tab = seen.tab
