@@ -1,15 +1,18 @@
 """A file or folder appears whole or not at all, and one process at a time writes it."""
 
+import csv
 import errno
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from xmodal.config import InputError
-from xmodal.files import atomic, hidden, locked, recover, replace, require_empty
+from xmodal.files import atomic, hidden, locked, recover, replace, require_empty, spreadsheet
 
 HOLD = """
 import pathlib, sys, time, xmodal.files
@@ -95,3 +98,11 @@ def test_a_folder_of_somebody_elses_is_refused(tmp_path: Path):
     require_empty(write(tmp_path / "hidden", ".DS_Store", ""), "a run")
     with pytest.raises(InputError, match="letters"):
         require_empty(write(tmp_path / "letters", "dear.txt", ""), "a run")
+
+
+def test_a_spreadsheet_runs_no_text_and_keeps_numbers():
+    texts = ["=1+1", "+a", "-dQw4w9WgXc", "@b", "\tc", "d=e", ""]
+    table = pd.DataFrame({"text": texts, "number": np.arange(-3.0, 4), "whole": range(-3, 4)})
+    rows = [*csv.reader(spreadsheet(table).splitlines())][1:]
+    assert [text for text, *_ in rows] == [*(f"'{text}" for text in texts[:5]), *texts[5:]]
+    assert [numbers for _, *numbers in rows] == [[f"{n}.0", str(n)] for n in range(-3, 4)]

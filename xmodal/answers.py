@@ -13,7 +13,7 @@ import pandas as pd
 from xmodal.checkpoint import RunFolder, find_run, load_run
 from xmodal.config import InputError
 from xmodal.data.features import read_manifest
-from xmodal.files import atomic, files_below, locked
+from xmodal.files import atomic, files_below, locked, spreadsheet
 from xmodal.search import DISTINCT, NOTE, SIDE_OF, SIDES, Gallery, open_gallery
 from xmodal.search_options import InfoConfig, SearchConfig
 
@@ -63,7 +63,7 @@ def answer(config: SearchConfig) -> str:
     plain = found.assign(labels=found["labels"].map("; ".join))
     forms: dict[str, Callable[[], Any]] = {
         "": lambda: plain.to_string(index=False),
-        ".csv": lambda: plain.to_csv(index=False),
+        ".csv": lambda: spreadsheet(plain),
         ".json": lambda: found.to_json(orient="records", force_ascii=False, indent=1),
         ".parquet": lambda: found.to_parquet(index=False),
     }

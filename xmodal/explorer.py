@@ -112,7 +112,8 @@ def layout(embedded: Embeddings, seed: int = 0) -> np.ndarray:
 def points_frame(plane: np.ndarray, clips: FeatureSet, labels: int) -> pd.DataFrame:
     """Name the points of a map, (2 · clips, 2), all videos first, then all sounds.
 
-    A row a clip: clip (id), labels (a list of names), label (a frequent one, or "other"), visual_x, visual_y, audio_x, audio_y.
+    A row a clip: clip (id), labels (a list of names), label (a frequent one, or "other"), visual_x,
+    visual_y, audio_x, audio_y.
     """
     points = pd.DataFrame({"clip": [*map(str, clips.ids)]})
     points["labels"] = [clips.labels_of(row) for row in range(len(clips))]

@@ -7,11 +7,14 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
 from xmodal.config import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def hidden(path: Path, what: str) -> Path:
@@ -118,3 +121,16 @@ def digest(path: Path) -> str:
     """Return the SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def spreadsheet(table: "pd.DataFrame", **options: Any) -> str:
+    """Return a table as CSV that people open: no text in it is run as a formula.
+
+    A text that begins with =, +, -, @, a tab or a line break gets an apostrophe in front. Numbers
+    stay as they are. What a program reads again is written without this.
+    """
+
+    def safe(value: Any) -> Any:
+        return f"'{value}" if isinstance(value, str) and value[:1] in {*"=+-−@\t\r\n"} else value
+
+    return table.map(safe).to_csv(index=False, lineterminator="\n", **options)

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from pandas.io.formats.style import Styler
 
+from xmodal.files import spreadsheet
 from xmodal_suite.provenance import Origin, write_together
 
 #: What `recall_layout` spreads; every other column names a row of the table.
@@ -52,17 +53,17 @@ def save_table(
 ) -> Styler:
     """Write ``stem``.csv (tidy numbers), .md and .tex (as shown) and .json (where they come from).
 
-    The CSV has six significant digits. Markdown, LaTeX and the HTML that is returned show the same
-    rounded numbers, Markdown without intervals, below the caption. ``decimals`` are the digits
-    after the point of float columns, for all or by column (1 where not named); ``layout`` turns
-    ``tidy`` into the table as shown.
+    The CSV has six significant digits, and no formulas. Markdown, LaTeX and the HTML that is
+    returned show the same rounded numbers, Markdown without intervals, below the caption.
+    ``decimals`` are the digits after the point of float columns, for all or by column (1 where not
+    named); ``layout`` turns ``tidy`` into the table as shown.
     """
     table = layout(tidy) if layout else tidy
     sentence = f"{caption.rstrip('. ')}. Source: {origin['source']}."
     files = {
         ".md": as_markdown(table, sentence, decimals),
         ".tex": as_latex(table, sentence, decimals, f"tab:{stem.name}"),
-        ".csv": tidy.to_csv(index=False, lineterminator="\n", float_format=_six_digits),
+        ".csv": spreadsheet(tidy, float_format=_six_digits),
     }
     write_together(stem, origin, files)
     return as_html(table, sentence, decimals, stem.name)
