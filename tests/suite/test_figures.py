@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, fontManager, get_font
 from matplotlib.text import Text
 
 from xmodal_suite import figures, scaling
@@ -245,3 +246,19 @@ def test_cards_put_shared_labels_first_and_bold():
     long = [[letter * 25 for letter in "MWM"]]
     figure = figures.retrieval(frame.assign(match_labels=long))
     assert any(text.endswith("…") for text in words(figure))
+
+
+def test_other_fonts_draw_what_the_house_lacks_and_what_none_has_is_said_once(
+    capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+):
+    shipped = [font for font in fontManager.ttflist if "mpl-data" in font.fname]
+    monkeypatch.setattr(fontManager, "ttflist", shipped)  # they lack Chinese
+    style._fonts.cache_clear()
+    for _ in range(2):
+        texts = [Figure().text(0, 0, words) for words in ("\u23df", "\u5409\u4ed6", "Guitar")]
+        style.cover(texts)
+        (other,) = texts[0].get_fontfamily()[1:]
+        assert get_font(findfont(other)).get_char_index(0x23DF)
+    style._fonts.cache_clear()
+    told = capsys.readouterr().err
+    assert told.count("\u5409") == told.count("\u4ed6") == 1 and "\u23df" not in told

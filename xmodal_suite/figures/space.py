@@ -100,6 +100,7 @@ def _name(axis: Axes, frame: pd.DataFrame, colours: dict[str, str]) -> None:
         axis.text(x, y, style.shorten(label, 20), color=colours[label], **look)
         for label, x, y in middles.itertuples()
     ]
+    style.cover(names)  # before they are measured
     leader: Look = {"arrowstyle": "-", "color": INK, "linewidth": 0.7, "zorder": 4}
     apart: Look = {"avoid_self": False, "force_explode": 0, "force_pull": 0}
     adjust_text(names, ax=axis, arrowprops=leader, min_arrow_len=12, iter_lim=500, **apart)

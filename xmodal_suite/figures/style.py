@@ -1,6 +1,9 @@
 """The house style: page width, type, colours, and what every figure has in common."""
 
+import sys
+import warnings
 from collections.abc import Sequence
+from functools import cache
 from itertools import cycle
 from pathlib import Path
 from textwrap import fill
@@ -13,6 +16,9 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, fontManager
+from matplotlib.ft2font import FT2Font
+from matplotlib.text import Text
 from matplotlib.ticker import LogLocator
 
 PAGE = 7.0  # inches: the text width of a two-column page
@@ -43,16 +49,54 @@ METHODS = {  # one colour in every figure: that of the first of these words in a
 _OTHERS = ("#c2577e", "#5c6bc0", "#6b7a2f", "#607d8b")  # of names that are no method's
 
 matplotlib.style.use(["default", Path(__file__).with_name("house.mplstyle")])
+warnings.filterwarnings("ignore", "Glyph .* missing from")  # `cover` says so, once
+_told: set[str] = set()  # characters that no font has
 
 
 def settle(page: Figure) -> None:
     """Fix the layout of a figure, so that every saving gives the same bytes."""
-    for _ in range(2):  # the first pass settles the ticks, the second their room
-        page.draw_without_rendering()
+    page.draw_without_rendering()  # the first pass settles the ticks, the second their room
+    cover(page.findobj(Text))
+    page.draw_without_rendering()
     page.set_layout_engine("none")
     for axis in page.axes:  # the layout's last digits differ from process to process
         bounds = axis.get_position().bounds
         axis.set_position(tuple(round(edge, 7) for edge in bounds))
+
+
+def cover(texts: Sequence[Text]) -> None:
+    """Let installed fonts draw what the house's font lacks, and say once what none of them has."""
+    (house,) = matplotlib.rcParams["font.sans-serif"]
+    used = {sign for text in texts for sign in text.get_text() if sign.isprintable()}
+    lacking = used - _signs(findfont(house))
+    if not lacking:
+        return
+    families, fonts = [house], _fonts()
+    for name in sorted(fonts, key=lambda name: -len(lacking & fonts[name])):
+        if lacking & fonts[name]:
+            families.append(name)
+            lacking = lacking - fonts[name]
+    for text in texts:
+        text.set_fontfamily(families)
+    if new := lacking - _told:
+        _told.update(new)
+        named = shorten(" ".join(sorted(new)), 80)
+        print(f"No installed font has these characters of labels: {named}", file=sys.stderr)
+
+
+@cache
+def _fonts() -> dict[str, set[str]]:
+    """Return the characters of all installed fonts, by family."""
+    upright = {font.name: font.fname for font in fontManager.ttflist if font.style == "normal"}
+    known = {name: _signs(upright[name]) for name in sorted(upright)}
+    return {name: signs for name, signs in known.items() if not name.startswith("Last Resort")}
+
+
+@cache
+def _signs(path: str) -> set[str]:
+    """Return the characters that a font can draw; none if it holds pictures, as of emoji."""
+    font = FT2Font(path)
+    return {chr(code) for code in font.get_charmap()} if font.scalable else set()
 
 
 def sign(page: Figure, source: str) -> None:
