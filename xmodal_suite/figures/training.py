@@ -26,7 +26,9 @@ def training_curves(
     ``gallery_size`` candidates.
     """
     last, classified = history["step"].max(), history["classification"].max() > 0
-    figure, axes = style.sheet(2.7, columns=2 + classified, sharex=True)
+    best = history.loc[history["recall_at_1"].idxmax()]
+    title = f"Validation Recall@1 is best at step {best['step']:,.0f}, at {best['recall_at_1']:.1f}%"
+    figure, axes = style.sheet(2.8, columns=2 + classified, title=title, sharex=True)
     left, right = axes[0, :2]
     look: Look = {"color": METHODS["paper"], "linewidth": 1.1, "markersize": 3}
     left.plot(history["step"], history["cosine"], marker=".", **look)
@@ -40,9 +42,8 @@ def training_curves(
         axes[0, 2].plot(later["step"], later["classification"], marker=".", **look)
         axes[0, 2].set_title("c   cross entropy")
         axes[0, 2].yaxis.set_major_formatter(style.PLAIN)
-    best = history.loc[history["recall_at_1"].idxmax(), "step"]
     for axis in (left, right):
-        axis.axvline(best, linestyle=DASHES[2], zorder=0, **look)
+        axis.axvline(best["step"], linestyle=DASHES[2], zorder=0, **look)
     _name_lines(left)
     among = f", N = {gallery_size:,}" if gallery_size else ""
     right.set(title=f"b   validation recall (%){among}")
@@ -53,20 +54,24 @@ def training_curves(
         keys.append(Line2D([], [], label="λ switched on", color=INK, linestyle=DASHES[3]))
     for axis in figure.axes:
         _by_step(axis)
-    figure.legend(handles=keys, ncols=3, loc="outside upper center", columnspacing=1.4)
+    figure.legend(handles=keys, ncols=3, loc="lower left", borderpad=0, borderaxespad=0.5)
     return figure
 
 
 def plain_curve(frame: pd.DataFrame) -> Figure:
     """Draw the losses of the plain loop, training and validation, and recall_at_1, by step."""
-    figure, [[left, right]] = style.sheet(2.5, columns=2)
+    last, chance = frame.iloc[-1], 100 / frame["gallery"].max()
+    title = (
+        f"After {last['step']:,.0f} steps, the match is first for {last['recall_at_1']:.1f}% of the "
+        f"queries, {last['recall_at_1'] / chance:.0f} times as often as by chance"
+    )
+    figure, [[left, right]] = style.sheet(2.8, columns=2, title=title)
     left.plot(frame["step"], frame["training"], color=METHODS["paper"])
     left.plot(frame["step"], frame["validation"], color=METHODS["paper"], **_VALIDATED)
     _name_lines(left)
     right.plot(frame["step"], frame["recall_at_1"], color=METHODS["paper"], **_VALIDATED)
-    chance = 100 / frame["gallery"].max()
     right.axhline(chance, color=QUIET, linewidth=0.8)
-    style.note(right, "chance", (frame["step"].max(), chance), (0, 6), ha="right", color=QUIET)
+    style.note(right, "chance", (last["step"], chance), (0, 6), ha="right", color=QUIET)
     right.set_title(f"b   validation Recall@1 (%), N = {frame['gallery'].max():,}")
     for axis in (left, right):
         _by_step(axis)
@@ -79,7 +84,13 @@ def circles(frame: pd.DataFrame) -> Figure:
     Videos are outside, sounds inside; ``frame`` has the angles of both, and labels from 0 to 3.
     """
     losses, steps = list(frame["loss"].unique()), list(frame["step"].unique())
-    figure, axes = style.sheet(5.0, len(losses), len(steps))
+    end = frame[frame["step"] == steps[-1]].groupby("loss")["visual"]
+    apart = end.agg(lambda angles: 1 - np.abs(np.exp(1j * angles).mean()))  # 0: one spot, 1: all around
+    title = (
+        f"Clips end nearest to each other with {apart.idxmin()}: their spread is {apart.min():.2f}, "
+        f"against {apart.max():.2f} with {apart.idxmax()}"
+    )
+    figure, axes = style.sheet(5.4, len(losses), len(steps), title=title)
     for (loss, step), part in frame.groupby(["loss", "step"], sort=False):
         axis = axes[losses.index(loss), steps.index(step)]
         angles = part[["visual", "audio"]].to_numpy()[..., None]
