@@ -227,7 +227,7 @@ def _packed_space(space: Space) -> dict:
     }
     for direction, found in space.neighbours.groupby("direction", sort=False, observed=True):
         found = found.sort_values(["query", "rank"])
-        third, low = np.divmod(found["item"], 65_536)
+        third, low = np.divmod(found["item"].to_numpy(np.int64), 65_536)
         data["near"][direction] = _packed(low, "<u2")
         data["far"][direction] = _packed(third if third.any() else third[:0], "u1")
         data["cosine"][direction] = _cosines(found["cosine"])

@@ -47,7 +47,10 @@ def space(
     points = points.assign(**dict.fromkeys(DIRECTIONS, np.where(lost, 25.5, k)))
     found = np.stack([*(rows + step for step in range(1, k)), rows + k * lost], axis=1) % clips
     lines = {"query": np.repeat(rows, k), "rank": np.tile(range(1, k + 1), clips)}
-    lines |= {"item": found.ravel(), "cosine": np.tile(np.linspace(0.9, 0.5, k), clips)}
+    lines |= {
+        "item": found.ravel().astype(np.int16 if clips < 2**15 else int),
+        "cosine": np.tile(np.linspace(0.9, 0.5, k), clips),
+    }
     both = [pd.DataFrame({"direction": direction, **lines}) for direction in DIRECTIONS]
     return explorer.Space(points, pd.concat(both))
 
