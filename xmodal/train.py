@@ -16,7 +16,7 @@ from tqdm import tqdm
 from xmodal.checkpoint import TRAINING_VERSION, WEIGHTS, RunFolder, build_model
 from xmodal.config import TrainConfig
 from xmodal.data.batches import Batches
-from xmodal.data.features import FeatureSet, open_features
+from xmodal.data.features import FeatureSet
 from xmodal.files import digest, hidden, locked
 from xmodal.kernels import bf16_is_fast, reproducible
 from xmodal.loss import objective
@@ -36,25 +36,19 @@ def train(config: TrainConfig, watch: Watch = None) -> dict[str, Any]:
     ``watch`` is called by the main process after each validation and when the run is complete.
     InputError if the folder cannot be used, clips are too few, or embeddings are not finite.
     """
-    clips = config.training_clips or len(open_features(config.features, "train"))
-    if clips < config.batch_size and "batch_size" not in config.model_fields_set:
-        config = config.model_copy(update={"batch_size": max(2, clips // 4)})  # few pairs; ours
-    if config.passes:
-        steps = max(1, round(config.passes * clips / config.batch_size))
-        config = config.model_copy(update={"steps": steps})
     AcceleratorState._reset_state()  # a notebook may train again with another precision
     bf16 = config.precision == "bf16" or (config.precision == "auto" and bf16_is_fast())
     cpu = not torch.accelerator.is_available()  # or processes would train alone
     accelerator = Accelerator(cpu=cpu, mixed_precision="bf16" if bf16 else "no")
     place = accelerator.process_index, accelerator.num_processes
     batches = Batches(config, accelerator.device, *place)
+    config, validation = batches.config, batches.validation
     if config.class_weight and not batches.features.labels.nnz:
         tqdm.write(f"{config.features}: no training clip has a label, so class_weight is 0")
         config = config.model_copy(update={"class_weight": 0.0})
     folder, main = RunFolder(config.out), accelerator.is_main_process
     with locked(config.out) if main else nullcontext(), reproducible():
         if main:
-            validation = open_features(config.features, "validation")
             own = {"encoder": batches.features.encoder} if batches.features.encoder else {}
             data = {"data": batches.features.fingerprint, "validation_data": validation.fingerprint}
             arithmetic = f"{accelerator.mixed_precision} {accelerator.num_processes}"
@@ -74,7 +68,7 @@ def run_steps(
 ) -> None:
     """Take the steps that are left, with a validation and a checkpoint every so many."""
     set_seed(config.seed)
-    folder, validation = RunFolder(config.out), open_features(config.features, "validation")
+    folder = RunFolder(config.out)
     model, snapshot = (build_model(config, batches.sizes).to(accelerator.device) for _ in range(2))
     if config.standardise:
         visual, audio = batches.spread()
@@ -130,7 +124,7 @@ def run_steps(
                 snapshot.load_state_dict((averaged.module if averaged else model).state_dict())
                 terms = zip(("loss", "cosine", "classification", "l2"), means, strict=True)
                 line = {"step": step + 1, **dict(terms), "learning_rate": rate}
-                folder.note(line | validate(snapshot, validation, config), snapshot, state)
+                folder.note(line | validate(snapshot, batches.validation, config), snapshot, state)
             save_checkpoint(accelerator, folder, state)
             sums.zero_()
             bar.set_postfix_str(f"best Recall@1 {100 * state['best_recall']:.1f}%", refresh=False)

@@ -19,7 +19,7 @@ from xmodal.checkpoint import GONE, TRAINING_VERSION, load_run, read_history
 from xmodal.config import InputError, TrainConfig
 from xmodal.data.features import open_features
 from xmodal.data.prepare import PrepareConfig, prepare
-from xmodal.files import digest
+from xmodal.files import digest, replace
 from xmodal.kernels import bf16_is_fast
 from xmodal.metrics import alignment, gallery_ranks, recall, uniformity
 from xmodal.train import learning_rate, make_optimiser, train
@@ -132,6 +132,27 @@ def test_settings_that_are_gone_make_no_other_run(tiny: Tiny, copy: Path):
     train(tiny(copy))
     assert snapshot(copy) == before
     load_run(copy)
+
+
+def test_a_training_goes_on_with_the_clips_that_it_began_with(
+    tiny: Tiny, related_features: Path, tmp_path: Path
+):
+    """When the first validation is done, other clips take the place of the set."""
+    few = {"buffer_clips": 64, "steps": 20}  # what is read at a time
+    train(tiny(tmp_path / "alone", **few))
+    features, other = (shutil.copytree(related_features, tmp_path / name) for name in "ab")
+    for path in (*other.glob("*/visual.npy"), *other.glob("*/audio.npy")):
+        np.save(path, np.load(path)[:9])
+
+    def watch():
+        if other.exists():
+            replace(features, other)
+
+    train(tiny(tmp_path / "replaced", features=features, **few), watch)
+    assert contents(tmp_path / "replaced") == contents(tmp_path / "alone")
+    config = (tmp_path / run / "config.json" for run in ("replaced", "alone"))
+    noted, asked = (json.loads(path.read_text()) for path in config)
+    assert {**noted, "config": 0} == {**asked, "config": 0}
 
 
 # --- a step --------------------------------------------------------------------------------------

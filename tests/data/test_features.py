@@ -11,8 +11,10 @@ import pytest
 from by_hand import by_hand
 
 from xmodal.config import InputError
-from xmodal.data.features import open_features, read_chunks
+from xmodal.data import features
+from xmodal.data.features import map_clips, open_features, open_splits, read_chunks
 from xmodal.data.schema import AUDIO_DIM
+from xmodal.files import replace
 
 
 @pytest.fixture
@@ -86,3 +88,38 @@ def test_only_a_feature_set_opens_and_only_a_split_of_it(folder: Path, tmp_path:
     (folder / "manifest.json").write_text("{")
     with pytest.raises(InputError, match=f"^{folder}: .*feature set"):
         open_features(folder, "evaluation")
+
+
+def test_an_open_set_is_read_as_it_was_when_another_takes_its_place(
+    folder: Path, tmp_path: Path
+) -> None:
+    train, validation = open_splits(folder, "train", "validation")
+    before = [[np.array(one.visual), np.array(one.audio)] for one in (train, validation)]
+    other = tmp_path / "other"
+    shutil.copytree(folder, other)
+    for path in (*other.glob("*/visual.npy"), *other.glob("*/audio.npy")):
+        np.save(path, 2 * np.load(path)[:9])  # fewer clips, other values
+    replace(folder, other)
+    for one, (visual, audio) in zip((train, validation), before, strict=True):
+        rows = np.arange(len(one))[::-1]
+        np.testing.assert_array_equal(one.take(rows).visual, visual[rows])
+        np.testing.assert_array_equal(next(read_chunks(one.audio))[0], audio)
+
+
+def test_splits_of_two_sets_are_not_opened_together(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another set takes the folder's place when one split is mapped and the other is not."""
+    other = Path(shutil.copytree(folder, tmp_path / "other"))
+    edit(other, fingerprint="another")
+
+    def map_and_replace(place: Path, *given: Any) -> Any:
+        found = map_clips(place, *given)
+        if other.exists():
+            replace(folder, other)
+        return found
+
+    monkeypatch.setattr(features, "map_clips", map_and_replace)
+    with pytest.raises(InputError, match=f"^{folder}: another"):
+        open_splits(folder, "train", "validation")
+    open_splits(folder, "train", "validation")  # now they are of one

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from xmodal.config import InputError
+from xmodal.data import prepare as prepared
 from xmodal.data.features import SPLITS, FeatureSet, open_features
 from xmodal.data.prepare import PrepareConfig, prepare
 from xmodal.data.schema import Clip, _Example, encode_example, read_shard
@@ -286,3 +287,28 @@ def test_what_is_no_feature_set_is_never_replaced(config: PrepareConfig) -> None
     with pytest.raises(InputError, match=f"^{config.out} .*feature set"):
         prepare(config)
     assert content(config.out) == {"thesis.txt": b"mine"}
+
+
+@pytest.mark.parametrize("kind", ["shards", "arrays"])
+def test_input_that_changes_while_it_is_read_makes_no_set(
+    config: PrepareConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    prepare(config)
+    before, changing = content(config.out), config.shards / "more/part3.tfrecord"
+    if kind == "arrays":
+        config = config.model_copy(update={"shards": tmp_path / "arrays", "vocabulary": None})
+        config.shards.mkdir()
+        for name in ("visual", "audio"):
+            np.save(config.shards / f"{name}.npy", np.random.default_rng(0).normal(size=(60, 7)))
+        changing = config.shards / "audio.npy"
+    write = prepared._write
+
+    def write_and_change(*given: Any) -> Any:
+        shutil.copy(changing, tmp_path / "again")
+        shutil.move(tmp_path / "again", changing)
+        return write(*given)
+
+    monkeypatch.setattr(prepared, "_write", write_and_change)
+    with pytest.raises(InputError, match=f"^{changing} changed"):
+        prepare(config.model_copy(update={"split_seed": 5}))
+    assert content(config.out) == before

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from xmodal.config import InputError, TrainConfig
-from xmodal.data.features import evenly, open_features, read_rows
+from xmodal.data.features import SPLITS, evenly, open_splits, read_rows
 from xmodal.negatives import Labels, Pairs, draw_pairs
 
 BLOCK = 1024  # neighbouring clips that are read in one go, about a shard's worth (our choice)
@@ -67,14 +67,23 @@ class Batch(NamedTuple):
 
 
 class Batches:
-    """The training clips of a run, by step; each of several processes has its share of a batch."""
+    """The training clips of a run, by step; each of several processes has its share of a batch.
+
+    ``features`` and ``validation`` are those splits; ``config`` is what was given, fitted to them.
+    """
 
     def __init__(
         self, config: TrainConfig, device: torch.device, process: int = 0, processes: int = 1
     ) -> None:
-        self.config, self.device, self.process = config, device, process
-        self.features = features = open_features(config.features, "train")
-        self.clips = min(len(features), config.training_clips or len(features))
+        features, self.validation = open_splits(config.features, *SPLITS[:2])
+        clips = config.training_clips or len(features)
+        if clips < config.batch_size and "batch_size" not in config.model_fields_set:
+            config = config.model_copy(update={"batch_size": max(2, clips // 4)})  # few pairs; ours
+        if config.passes:
+            steps = max(1, round(config.passes * clips / config.batch_size))
+            config = config.model_copy(update={"steps": steps})
+        self.config, self.features, self.device, self.process = config, features, device, process
+        self.clips = min(len(features), clips)
         needed = max(config.batch_size, config.training_clips or 0)
         if self.clips < needed:
             raise InputError(f"{config.features}: {self.clips} training clips, not {needed}")

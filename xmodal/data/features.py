@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import blake2b
-from mmap import mmap
+from mmap import MADV_DONTNEED, mmap
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -90,23 +90,37 @@ def open_features(folder: str | os.PathLike[str], split: str) -> FeatureSet:
     ``split`` is "train", "validation" or "evaluation"; or "unpaired", see `pairs.Pairs`. InputError
     if there is no such split, or the folder holds no feature set, or a damaged one.
     """
+    return open_splits(folder, split)[0]
+
+
+def open_splits(folder: str | os.PathLike[str], *splits: str) -> list[FeatureSet]:
+    """Open several splits as `open_features` does, surely of one feature set.
+
+    What is open stays as it was, even if another set takes its place in the folder.
+    """
     folder = Path(folder)
-    if split not in (*SPLITS, UNPAIRED):
-        raise InputError(f"{split!r} is no split; choose one of {', '.join(SPLITS)}.")
+    for split in splits:
+        if split not in (*SPLITS, UNPAIRED):
+            raise InputError(f"{split!r} is no split; choose one of {', '.join(SPLITS)}.")
     manifest = read_manifest(folder)
     if manifest.get("format") != FORMAT:
         raise InputError(f"{folder}: holds no feature set; run `xmodal prepare` first.")
-    try:
-        label_names = json.loads((folder / "label_names.json").read_text(encoding="utf-8"))
-        arrays = map_clips(folder / split, len(label_names))
-        found = [*(values.shape[1] for values in arrays[:2]), len(label_names)]
-        if found != [*manifest.get("sizes", (VISUAL_DIM, AUDIO_DIM)), manifest["classes"]]:
-            raise ValueError
-        fingerprint = manifest["splits"][split]["fingerprint"]
-    except Exception:  # numpy raises some ten kinds for a damaged file
-        raise InputError(f"{folder}: the {split} split is damaged; prepare it again.") from None
-    about = (fingerprint, manifest["source"], split, manifest.get("encoder", ""))
-    return FeatureSet(*arrays, label_names, *about)
+    opened = []
+    for split in splits:
+        try:
+            label_names = json.loads((folder / "label_names.json").read_text(encoding="utf-8"))
+            arrays = map_clips(folder / split, len(label_names))
+            found = [*(values.shape[1] for values in arrays[:2]), len(label_names)]
+            if found != [*manifest.get("sizes", (VISUAL_DIM, AUDIO_DIM)), manifest["classes"]]:
+                raise ValueError
+            fingerprint = manifest["splits"][split]["fingerprint"]
+        except Exception:  # numpy raises some ten kinds for a damaged file
+            raise InputError(f"{folder}: the {split} split is damaged; prepare it again.") from None
+        about = (fingerprint, manifest["source"], split, manifest.get("encoder", ""))
+        opened.append(FeatureSet(*arrays, label_names, *about))
+    if read_manifest(folder) != manifest:
+        raise InputError(f"{folder}: another feature set took its place just now; start again.")
+    return opened
 
 
 def map_clips(
@@ -138,13 +152,11 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def read_rows(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Copy some rows; a mapped file is mapped anew, or all that was ever read would stay.
-
-    What was cut or computed from a mapped file still claims to be mapped, and is read as it is.
-    """
+    """Copy some rows; what was read of a mapped file then leaves the process's memory again."""
+    found = np.asarray(values)[rows]
     if isinstance(values, np.memmap) and isinstance(values.base, mmap):
-        values = np.memmap(str(values.filename), values.dtype, "r", values.offset, values.shape)
-    return np.asarray(values)[rows]
+        values.base.madvise(MADV_DONTNEED)
+    return found
 
 
 def evenly(count: int, most: int) -> np.ndarray:

@@ -122,7 +122,9 @@ def _prepare_shards(config: PrepareConfig) -> dict[str, Any]:
     """Prepare a folder of shards: evaluation first, whose clips the other splits must not hold."""
     label_names = read_vocabulary(config.vocabulary) if config.vocabulary else []
     found: list[dict[str, Any]] = []
-    for name, path in tqdm(shards_below(config.shards).items(), "scanning", disable=None):
+    shards = shards_below(config.shards)
+    stamps = _stamps(shards.values())
+    for name, path in tqdm(shards.items(), "scanning", disable=None):
         payloads = [*read_records(path)]
         shard = {"name": name, "records": len(payloads), "release": release_of(payloads[0])}
         checksums = b"".join(map(checksum, payloads))
@@ -134,7 +136,7 @@ def _prepare_shards(config: PrepareConfig) -> dict[str, Any]:
     splits = manifest["splits"] = _deal_out_shards(found, classes, config)
     ids: dict[str, np.ndarray] = {}
     seen = np.zeros(0, np.int64)
-    with _writing(config.out, manifest, label_names) as folder:
+    with _writing(config.out, manifest, label_names, stamps) as folder:
         for name in reversed(SPLITS):
             seen = _convert_shards(folder / name, splits[name], seen, ids, classes, config)
         every = np.sort(np.concatenate([*ids.values()]))
@@ -254,6 +256,7 @@ def _prepare_pairs(config: PrepareConfig) -> dict[str, Any]:
     """Prepare paired features; a fourth split holds the clips in no pair, if there are any."""
     if "source" not in config.model_fields_set:
         config = config.model_copy(update={"source": config.shards.stem})
+    stamps = _stamps(config.shards.glob("*.npy"))  # any other file is read at once
     pairs = read_pairs(config.shards)
     fifth = max(1, int(pairs.complete.sum()) // 5)  # ours: small sets have small splits
     left = {"evaluation_clips", "validation_clips"} - config.model_fields_set
@@ -288,7 +291,7 @@ def _prepare_pairs(config: PrepareConfig) -> dict[str, Any]:
             yield *features, pairs.ids[some], np.diff(starts), labels
 
     splits = manifest["splits"] = {}
-    with _writing(config.out, manifest, label_names) as folder:
+    with _writing(config.out, manifest, label_names, stamps) as folder:
         for name in [name for name in (*SPLITS, UNPAIRED) if len(rows[name])]:
             splits[name] = _write(folder / name, parts(rows[name]), config.storage, sizes)
             arrays = [np.load(folder / name / f"{one}.npy", mmap_mode="r") for one in ARRAYS]
@@ -323,12 +326,22 @@ def _begin(
     return manifest
 
 
+def _stamps(paths: Iterable[Path]) -> dict[Path, tuple[int, ...]]:
+    """Return of each file what tells whether it was written again: size, time and inode."""
+    found = {path: path.stat() for path in paths if path.is_file()}
+    return {path: (one.st_size, one.st_mtime_ns, one.st_ino) for path, one in found.items()}
+
+
 @contextmanager
-def _writing(out: Path, manifest: dict[str, Any], label_names: list[str]) -> Iterator[Path]:
-    """Give a folder to write the splits to, which then becomes the feature set ``out``."""
+def _writing(
+    out: Path, manifest: dict[str, Any], label_names: list[str], stamps: dict[Path, Any]
+) -> Iterator[Path]:
+    """Give a folder to write the splits to, which becomes ``out`` if no file has a new stamp."""
     with locked(out), atomic(out) as folder:
         folder.mkdir()
         yield folder
+        for path in [path for path, now in _stamps(stamps).items() if now != stamps[path]]:
+            raise InputError(f"{path} changed while it was read; run the command again.")
         fingerprints = [split["fingerprint"] for split in manifest["splits"].values()]
         manifest["fingerprint"] = _sha256(*fingerprints, json.dumps(label_names))
         for name, content in (("label_names", label_names), ("manifest", manifest)):

@@ -15,7 +15,7 @@ import scipy.linalg
 import torch
 from torch.nn.functional import normalize
 
-from xmodal.data.features import SPLITS, FeatureSet, open_features, read_chunks
+from xmodal.data.features import SPLITS, FeatureSet, open_splits, read_chunks
 from xmodal.data.pairs import Pairs
 from xmodal.data.statistics import Moments, moments, whitener
 from xmodal.evaluation.recall import mean_recall
@@ -142,7 +142,7 @@ def choose_cca(
     CCA (power 0) and weighted CCA, each with its power; and the grid: ridge, power and validation
     R@1 in percent, the best first.
     """
-    train, validation = (open_features(features, split) for split in SPLITS[:2])
+    train, validation = open_splits(features, *SPLITS[:2])
     measured = moments(train, clips)
     fitted = {ridge: fit_cca(measured, ridge) for ridge in RIDGES}
     rows = [
@@ -185,7 +185,7 @@ def choose_kernel_cca(
     Returns the CCA, with its power, and the grid: visual width, audio width, random features,
     ridge, directions, power and validation R@1 in percent, the best first.
     """
-    train, validation = (open_features(features, split) for split in SPLITS[:2])
+    train, validation = open_splits(features, *SPLITS[:2])
     names = ["visual width", "audio width", "random features", "ridge", "directions", "power"]
     plain, rows = moments(train, clips), list[tuple[float, ...]]()
 

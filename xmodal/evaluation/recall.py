@@ -13,7 +13,7 @@ from torch import Tensor
 
 from xmodal.checkpoint import RunFolder, find_run, load_run
 from xmodal.config import InputError, StageConfig
-from xmodal.data.features import SPLITS, FeatureSet, open_features
+from xmodal.data.features import SPLITS, FeatureSet, open_splits
 from xmodal.files import atomic, locked
 from xmodal.metrics import Ranks, galleries, gallery_ranks, recall
 from xmodal.model import Embeddings
@@ -181,13 +181,14 @@ def evaluate(config: EvaluateConfig) -> pd.DataFrame:
         `recall_frame`, at each gallery size and among all clips, with a column split
         ("validation" or "evaluation").
     """
-    parts = []
-    for split in SPLITS[1:]:
-        features = open_features(config.features, split)
+    parts, sets = [], open_splits(config.features, *SPLITS[1:])
+    require_fit(config.run, sets[0])
+    model, _ = load_run(config.run)
+    for features in sets:
         sizes = [*config.galleries, int((~features.silent).sum())]
-        embedded = [embed_run(config.run, features)]
+        embedded = [model.embed(features.visual, features.audio)]
         found = rank_frame(embedded, sizes, ~features.silent, config.seed)
-        parts.append(found.assign(split=split, clip=features.ids[found["clip"]]))
+        parts.append(found.assign(split=features.split, clip=features.ids[found["clip"]]))
     ranked = pd.concat(parts, ignore_index=True)
     frame = recall_of(ranked, config.resamples, ["split"])
     own = find_run(config.run) == config.run  # not one that comes with the package
