@@ -54,16 +54,17 @@ def flipped(path: Path) -> None:
 HARMS = [emptied, cut, missing, of_another_program]
 PENALTIES = ["visual_penalty", "audio_penalty"]
 CHECKPOINT = ["state.json", "model.safetensors", "optimizer.bin", "random_states_0.pkl"]
+RUN = ["config.json", "model.safetensors", "history.jsonl"]
 #: What each folder holds that cannot be missed.
 FILES = {
-    "run": ["config.json", "result.json", "model.safetensors"],
+    "run": [*RUN[:2], "result.json"],
     "history": ["history.jsonl"],
-    "checkpoint": ["config.json", *(f"checkpoint/{name}" for name in CHECKPOINT)],
+    "checkpoint": [*RUN[:3], *(f"checkpoint/{name}" for name in CHECKPOINT)],
     "features": ["manifest.json", "label_names.json", *(f"validation/{x}.npy" for x in ARRAYS)],
     "index": ["index.json", *(f"{name}.npy" for name in (*ARRAYS, *PENALTIES))],
 }
 EACH = [(kind, name, harm) for kind, names in FILES.items() for name in names for harm in HARMS]
-EACH += [("run", "model.safetensors", flipped)]
+EACH += [(kind, "model.safetensors", flipped) for kind in ("run", "checkpoint")]
 
 
 @pytest.fixture(scope="module")

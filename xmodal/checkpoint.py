@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ TRAINING_VERSION = 1
 SHIPPED = Path(__file__).parent / "weights"  # that come with the package, a folder a run
 WEIGHTS = "model.safetensors"  # those with the best validation recall
 SCALE = ".scale"  # of weights that are stored in 8 bits: a factor for each row
+NOTED = {"weights": WEIGHTS, "history": "history.jsonl"}  # by their SHA-256
 REPLACED = ("result.json", "recall.csv", "ranks.parquet", "checkpoint", "history.jsonl", WEIGHTS)
 #: Settings that say how far a training goes, or where it is, and leave its course as it is.
 SAME_COURSE = {"features", "out", "steps", "passes", "patience", "overwrite", "progress"}
@@ -33,7 +35,7 @@ class RunFolder(NamedTuple):
     def claim(self, identity: dict[str, Any], config: TrainConfig) -> None:
         """Make the folder that of a run, whose settings and ``identity`` decide its course.
 
-        InputError if it holds something else, or, without ``overwrite``, another or a longer run.
+        InputError if it is damaged or holds something else, or, without ``overwrite``, another run.
         """
         others = list[str]()
         if (self.path / "config.json").exists():
@@ -42,10 +44,17 @@ class RunFolder(NamedTuple):
             stored = {**self.read("config.json"), **here.model_dump(exclude=ignored)}
             asked = {**identity, **config.model_dump(exclude=ignored)}
             others = [name for name in asked if stored.get(name) != asked[name]]
-            others += ["steps"] if self.state()["step"] > config.steps else []
+            others += ["steps"] if (state := self.state())["step"] > config.steps else []
             if others and not config.overwrite:
                 told = f"{self.path} holds another run, which differs in {', '.join(others)}"
                 raise InputError(f"{told}: choose another `out`, or set overwrite=true")
+            if not others and state["step"]:
+                RunFolder(self.path / "checkpoint").require(state.get("files", {}))
+                lines = read_history(self.path)
+                if state.get("line", lines[-1]) not in lines:
+                    raise self.damaged("checkpoint")
+                if lines[-1] == state.get("line"):  # if not, what follows it is redone
+                    self.require({name: state[key] for key, name in NOTED.items() if key in state})
             same_length = (here.steps, here.patience) == (config.steps, config.patience)
             if not others and same_length and (self.path / "result.json").exists():
                 return  # it is complete
@@ -72,17 +81,22 @@ class RunFolder(NamedTuple):
             return {"step": 0, "best_step": 0, "best_recall": -1.0}
         return self.read("checkpoint/state.json", "step", "best_step", "best_recall")
 
+    def result(self) -> dict[str, Any]:
+        """Return the result of a finished run; InputError if a file is not as it was written."""
+        found = self.read("result.json", "best_step")
+        self.require({name: found[key] for key, name in NOTED.items() if key in found})
+        return found
+
     def note(self, line: dict[str, Any], model: JointEmbedding, state: dict[str, Any]) -> None:
         """Add a validation to the history, and keep the weights if they are the best so far."""
         history = read_history(self.path) if state["step"] else []
         history = [one for one in history if one["step"] <= state["step"]]  # the rest is redone
-        with atomic(self.path / "history.jsonl") as fresh:
-            fresh.write_text("".join(json.dumps(one) + "\n" for one in [*history, line]))
-        state["step"] = line["step"]
+        text = "".join(json.dumps(one) + "\n" for one in [*history, line])
+        state |= {"step": line["step"], "line": line}
+        state["history"] = self.write("history.jsonl", text.encode())
         if line["recall_at_1"] > state["best_recall"]:
             state |= {"best_step": line["step"], "best_recall": line["recall_at_1"]}
-            with atomic(self.path / WEIGHTS) as fresh:
-                fresh.write_bytes(save(model.state_dict()))
+            state["weights"] = self.write(WEIGHTS, save(model.state_dict()))
 
     def keep(self, fresh: Path, state: dict[str, Any]) -> None:
         """Make a freshly written checkpoint the current one; one of the two is always there."""
@@ -102,14 +116,18 @@ class RunFolder(NamedTuple):
             raise self.damaged(name)
         return content
 
-    def write(self, name: str, content: dict[str, Any]) -> None:
+    def write(self, name: str, content: dict[str, Any] | bytes) -> str:
+        """Write a file, as JSON if it is no bytes, and return its SHA-256."""
+        if isinstance(content, dict):
+            content = (json.dumps(content, indent=2) + "\n").encode()
         with atomic(self.path / name) as fresh:
-            fresh.write_text(json.dumps(content, indent=2) + "\n")
+            fresh.write_bytes(content)
+        return sha256(content).hexdigest()
 
     def require(self, files: dict[str, str]) -> None:
         """Refuse files, by name, that have changed since their SHA-256 was noted."""
-        for name, sha256 in files.items():
-            if not (self.path / name).is_file() or digest(self.path / name) != sha256:
+        for name, noted in files.items():
+            if not (self.path / name).is_file() or digest(self.path / name) != noted:
                 raise self.damaged(name)
 
     def damaged(self, name: str) -> InputError:
@@ -137,8 +155,7 @@ def load_run(run: Path | str) -> tuple[JointEmbedding, TrainConfig]:
     """
     folder = RunFolder(find_run(run))
     config, sizes = folder.config(), folder.read("config.json")["sizes"]
-    if sha256 := folder.read("result.json", "best_step").get("weights"):
-        folder.require({WEIGHTS: sha256})
+    folder.result()
     model = build_model(config, sizes)
     stored = load_file(folder.path / WEIGHTS)
     scales = {name: stored.pop(name + SCALE) for name in [*stored] if name + SCALE in stored}
@@ -156,9 +173,9 @@ def read_history(run: Path) -> list[dict[str, Any]]:
     """Return the lines of a run's ``history.jsonl``, one for each validation."""
     try:
         lines = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
-        last = lines[-1]["step"]
+        max(line["step"] for line in lines)
     except (OSError, ValueError, TypeError, LookupError):
         raise RunFolder(run).damaged("history.jsonl") from None
-    if (run / "result.json").exists() and last != RunFolder(run).read("result.json").get("step"):
-        raise RunFolder(run).damaged("history.jsonl")
+    if (run / "result.json").exists():
+        RunFolder(run).result()
     return lines

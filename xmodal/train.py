@@ -13,11 +13,11 @@ from safetensors import SafetensorError
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from xmodal.checkpoint import TRAINING_VERSION, WEIGHTS, RunFolder, build_model
+from xmodal.checkpoint import TRAINING_VERSION, RunFolder, build_model
 from xmodal.config import TrainConfig
 from xmodal.data.batches import Batches
 from xmodal.data.features import FeatureSet
-from xmodal.files import digest, hidden, locked
+from xmodal.files import hidden, locked
 from xmodal.kernels import bf16_is_fast, reproducible
 from xmodal.loss import objective
 from xmodal.metrics import alignment, gallery_ranks, recall, uniformity
@@ -42,33 +42,25 @@ def train(config: TrainConfig, watch: Watch = None) -> dict[str, Any]:
     accelerator = Accelerator(cpu=cpu, mixed_precision="bf16" if bf16 else "no")
     place = accelerator.process_index, accelerator.num_processes
     batches = Batches(config, accelerator.device, *place)
-    config, validation = batches.config, batches.validation
-    if config.class_weight and not batches.features.labels.nnz:
-        tqdm.write(f"{config.features}: no training clip has a label, so class_weight is 0")
-        config = config.model_copy(update={"class_weight": 0.0})
     folder, main = RunFolder(config.out), accelerator.is_main_process
     with locked(config.out) if main else nullcontext(), reproducible():
         if main:
-            own = {"encoder": batches.features.encoder} if batches.features.encoder else {}
-            data = {"data": batches.features.fingerprint, "validation_data": validation.fingerprint}
             arithmetic = f"{accelerator.mixed_precision} {accelerator.num_processes}"
-            identity = {"version": TRAINING_VERSION, "sizes": batches.sizes, **data, **own}
-            folder.claim({**identity, "arithmetic": arithmetic}, config)
+            identity = {"version": TRAINING_VERSION, **batches.identity, "arithmetic": arithmetic}
+            folder.claim(identity, batches.config)
         accelerator.wait_for_everyone()
         if not (config.out / "result.json").exists():
-            run_steps(config, accelerator, batches, watch)
+            run_steps(accelerator, batches, watch)
         accelerator.wait_for_everyone()
         if watch and main:
             watch()
         return folder.read("result.json")
 
 
-def run_steps(
-    config: TrainConfig, accelerator: Accelerator, batches: Batches, watch: Watch = None
-) -> None:
+def run_steps(accelerator: Accelerator, batches: Batches, watch: Watch = None) -> None:
     """Take the steps that are left, with a validation and a checkpoint every so many."""
+    config, folder = batches.config, RunFolder(batches.config.out)
     set_seed(config.seed)
-    folder = RunFolder(config.out)
     model, snapshot = (build_model(config, batches.sizes).to(accelerator.device) for _ in range(2))
     if config.standardise:
         visual, audio = batches.spread()
@@ -82,7 +74,6 @@ def run_steps(
         accelerator.prepare_model(averaged, evaluation_mode=True)  # for checkpoints to hold it
     weights, main, state = [*model.parameters()], accelerator.is_main_process, folder.state()
     if state["step"]:
-        RunFolder(config.out / "checkpoint").require(state.get("files", {}))
         accelerator.load_state(str(config.out / "checkpoint"))
     sums = torch.zeros(4, device=accelerator.device)  # of the losses since the last validation
     about = {"desc": config.out.name, "total": config.steps, "initial": state["step"]}
@@ -97,7 +88,6 @@ def run_steps(
         class_weight = config.class_weight if step >= config.class_start_step else 0.0  # λ
         for group in optimiser.param_groups:
             group["lr"] = rate
-
         batch = batches(step)  # clips, and pairs of them
         embedded = model(batch.visual, batch.audio, classify=class_weight > 0)
         losses = objective(
@@ -132,9 +122,8 @@ def run_steps(
                 watch()
     bar.close()
     if main:
-        result = {key: state[key] for key in ("step", "best_step", "best_recall")}
-        result |= {"training_clips": batches.clips, "weights": digest(folder.path / WEIGHTS)}
-        folder.write("result.json", result)
+        result = {key: state[key] for key in state if key not in ("files", "line")}
+        folder.write("result.json", result | {"training_clips": batches.clips})
 
 
 def make_optimiser(model: JointEmbedding, config: TrainConfig) -> torch.optim.Optimizer:

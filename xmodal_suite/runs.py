@@ -14,7 +14,7 @@ def training_frame(runs: Sequence[Path]) -> pd.DataFrame:
     rows = []
     for run in runs:
         folder = RunFolder(run)
-        config, result = folder.read("config.json")["config"], folder.read("result.json")
+        config, result = folder.read("config.json")["config"], folder.result()
         rows.append(
             {
                 "run": run.name,

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from xmodal import kernels
-from xmodal.checkpoint import GONE, TRAINING_VERSION, load_run, read_history
+from xmodal.checkpoint import GONE, NOTED, TRAINING_VERSION, load_run, read_history
 from xmodal.config import InputError, TrainConfig
 from xmodal.data.features import open_features
 from xmodal.data.prepare import PrepareConfig, prepare
@@ -72,7 +72,7 @@ def test_result_names_the_best_line(finished: Path, related_features: Path):
         "best_step": best["step"],
         "best_recall": best["recall_at_1"],
         "training_clips": len(open_features(related_features, "train")),
-        "weights": digest(finished / "model.safetensors"),
+        **{key: digest(finished / name) for key, name in NOTED.items()},
     }
     names = {"config.json", "result.json", "history.jsonl", "model.safetensors", "checkpoint"}
     modes = {path.stat().st_mode for path in finished.rglob("*") if path.is_file()}
@@ -291,6 +291,23 @@ def test_a_finished_run_is_left_alone(tiny: Tiny, copy: Path):
     assert result == json.loads((copy / "result.json").read_text())
     train(tiny(copy, overwrite=True))
     assert snapshot(copy) == before
+
+
+@pytest.mark.parametrize("name", [*NOTED.values(), "checkpoint"])
+def test_what_another_run_wrote_is_refused(tiny: Tiny, copy: Path, tmp_path: Path, name: str):
+    """Whether the run is finished or not."""
+    other = tmp_path / "other"
+    train(tiny(other, seed=1, learning_rate=0.1, steps=30))
+    (shutil.copytree if name == "checkpoint" else shutil.copy)(other / name, tmp_path / "foreign")
+    replace(copy / name, tmp_path / "foreign")
+    with pytest.raises(InputError, match=str(copy)):
+        train(tiny(copy, steps=60))
+    if name != "checkpoint":
+        with pytest.raises(InputError, match=name):
+            load_run(copy)
+    (copy / "result.json").unlink()
+    with pytest.raises(InputError, match=str(copy)):
+        train(tiny(copy, steps=60))
 
 
 @pytest.mark.parametrize("change", [{"seed": 1}, {"steps": 20}])

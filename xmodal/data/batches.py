@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from xmodal.config import InputError, TrainConfig
 from xmodal.data.features import SPLITS, evenly, open_splits, read_rows
@@ -69,7 +70,8 @@ class Batch(NamedTuple):
 class Batches:
     """The training clips of a run, by step; each of several processes has its share of a batch.
 
-    ``features`` and ``validation`` are those splits; ``config`` is what was given, fitted to them.
+    ``features`` and ``validation`` are those splits, ``identity`` tells them from others, and
+    ``config`` is what was given, fitted to them.
     """
 
     def __init__(
@@ -82,6 +84,9 @@ class Batches:
         if config.passes:
             steps = max(1, round(config.passes * clips / config.batch_size))
             config = config.model_copy(update={"steps": steps})
+        if config.class_weight and not features.labels.nnz:
+            tqdm.write(f"{config.features}: no training clip has a label, so class_weight is 0")
+            config = config.model_copy(update={"class_weight": 0.0})
         self.config, self.features, self.device, self.process = config, features, device, process
         self.clips = min(len(features), clips)
         needed = max(config.batch_size, config.training_clips or 0)
@@ -89,6 +94,9 @@ class Batches:
             raise InputError(f"{config.features}: {self.clips} training clips, not {needed}")
         dims = {"visual_dim": features.visual.shape[1], "audio_dim": features.audio.shape[1]}
         self.sizes = {**dims, "classes": max(1, len(features.label_names))}  # 1: a layer of no use
+        data = {"data": features.fingerprint, "validation_data": self.validation.fingerprint}
+        encoder = {"encoder": features.encoder} if features.encoder else {}
+        self.identity = {"sizes": self.sizes, **data, **encoder}
         self.order = Order(config.seed, self.clips, config.batch_size, config.buffer_clips)
         share = config.batch_size // processes
         self.share = slice(share * process, share * (process + 1))
