@@ -59,7 +59,7 @@ class Book:
 
     def __init__(self, name: str, namespace: dict[str, Any], defaults: dict[str, Any]) -> None:
         self.name, self._namespace, self._defaults = name, namespace, defaults
-        self._kept: set[str] = set()
+        self._kept, self._seen = set[str](), dict[str, str]()
         self.figures = Path(namespace["figures"])
         self.folder = Path(namespace.get("results", "")) / name
         self._mode = namespace.get("measure", "auto")
@@ -92,6 +92,10 @@ class Book:
         texts = [v for v in pd.Series(parameters, dtype=object).explode() if isinstance(v, str)]
         marks = {portable(text): _mark(text) for text in texts}
         inputs = {name: mark for name, mark in marks.items() if mark is not None}
+        for name, mark in inputs.items():
+            trained = name == self._namespace.get("out")
+            if mark and not trained and self._seen.setdefault(name, mark) != mark:
+                raise InputError(f"{name} changed while this notebook used it: run all of it again")
         frames = read_notes(self.folder)["frames"]
         inputs |= {name: frames[name]["sha256"] for name in sorted(self._kept & used)}
         return {"parameters": portable(parameters), "inputs": inputs, "code": code}

@@ -156,6 +156,17 @@ def test_other_features_are_measured_and_missing_ones_are_not(page: Page):
     assert page.measured("clips = 4", POINTS) == ["points"]
 
 
+@pytest.mark.parametrize("change", ["prepare", "train"])
+def test_what_changes_while_a_notebook_uses_it_is_told(page: Page, change: str):
+    page.train("weights")
+    page.run(POINTS.replace("calls", "run; calls"))
+    kept = Path("results/made_up/points.csv").read_bytes()
+    page.names["change"] = lambda: getattr(page, change)("others")
+    with pytest.raises(InputError, match="^data/features" if change == "prepare" else "^runs/one"):
+        page.run(POINTS.replace("calls", "change(); run; calls").replace("points", "others"))
+    assert Path("results/made_up/points.csv").read_bytes() == kept
+
+
 def test_weights_count_as_they_are_after_measuring(page: Page):
     page.names["train"] = lambda: page.train("weights")
     cell = POINTS.replace("calls.append", "train(); run; calls.append")
