@@ -55,6 +55,12 @@ def measured_elsewhere():
 
 STUDIED = [f"{RUNS}/{run}" for run in profile.study_runs().keys() - measured_elsewhere()]
 
+def beside(name):
+    """A file beside the measurements of these data; none of other data."""
+    path = f"data/results/{profile.name}/{name}"
+    return path if Path(path).exists() else ""
+
+
 # By notebook: the runs that it looks at, and its parameters, but for those that all have.
 NOTEBOOKS = {
     "00_paper": ([], {}),
@@ -63,8 +69,8 @@ NOTEBOOKS = {
     "03_recall": (MODELS, {"runs": MODELS, "dimension": profile.dimension}),
     "04_umap": (MODELS[:1], {"run": MODELS[0]}),
     "05_retrieval": (MODELS[:1] + RECIPE[:1], {"run": MODELS[0], "explorer_run": RECIPE[0]}),
-    "06_beyond": (PAPER + RECIPE + WIDE, {"runs": PAPER, "recipe": RECIPE, "wide": WIDE}),
-    "07_study": (STUDIED, {"runs_folder": RUNS}),
+    "06_beyond": (PAPER + RECIPE + WIDE, {"runs": PAPER, "recipe": RECIPE, "wide": WIDE, "tried": beside("tried.csv")}),
+    "07_study": (STUDIED, {"runs_folder": RUNS, "predictions": beside("foretold.csv")}),
     "08_own_media": ([], {}),
 }
 if MEDIA:

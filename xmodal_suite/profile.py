@@ -40,7 +40,9 @@ class Profile(StageConfig):
     extract: dict[str, Any] = Field({}, description="Which media files are embedded, if any.")
     prepare: dict[str, Any] = Field({}, description="Settings of the feature set.")
     train: dict[str, Any] = Field({}, description="Settings of every training of the paper's way.")
-    dimensions: list[int] = Field([], description="Rows of the tables as embedding dimensions.")
+    dimensions: list[int] = Field(
+        [256, 512, 1024], min_length=1, description="Rows of the tables as embedding dimensions."
+    )
     dimension: int = Field(250, description="Dimension of the model ranked among galleries.")
     seeds: list[int] = Field([0], min_length=1, description="Each model is trained once a seed.")
     recipe: dict[str, Any] = Field({"recipe": "best"}, description="Settings of each member.")

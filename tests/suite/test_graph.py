@@ -14,7 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import no_umap
+import numpy as np
 import pytest
+import yaml
 from by_hand import leave_run
 
 from xmodal.files import locked
@@ -73,6 +75,7 @@ def without_umap(folder: Path) -> Project:
     shutil.copy(no_umap.__file__, folder / "umap.py")
     kept = "data/results/yt8m/06_beyond"  # 00_paper draws real pairs on any profile
     shutil.copytree(ROOT / kept, folder / kept)
+    shutil.copy(ROOT / kept / "../tried.csv", folder / kept / "../tried.csv")
     return Project(folder)
 
 
@@ -103,6 +106,7 @@ def test_the_batch_leaves_every_figure_and_table(project: Project):
     for stem in ("data", "recall", "examples", "beyond", *TABLES):
         assert {f"{stem}.{kind}" for kind in ("md", "tex", "csv", "json")} <= files
     assert {"explorer.html", "explorer.json"} <= files
+    assert "tried.csv" not in files  # what was measured on other clips
     assert "synthetic sample" in (project.folder / "figures/smoke/README.md").read_text()
     assert not [name for name in files if name.startswith(".") and not name.endswith(".lock")]
 
@@ -224,3 +228,22 @@ def test_a_batch_killed_again_and_again_ends_as_an_undisturbed_one(
     for run in [path.relative_to(killed.folder) for path in runs]:
         one, two = ((p.folder / run / "model.safetensors").read_bytes() for p in (project, killed))
         assert one == two
+
+
+@pytest.mark.slow
+def test_few_clips_of_other_sizes_go_through_the_batch(tmp_path: Path):
+    """Of one's own, without labels' names, shards, frames or as many clips as the paper ranks."""
+    project, rng = without_umap(tmp_path / "project"), np.random.default_rng(0)
+    hidden = rng.normal(size=(2500, 8))
+    both = {"visual": 40, "audio": 16}
+    arrays = {n: hidden @ rng.normal(size=(8, size)) for n, size in both.items()}
+    arrays["labels"] = np.array([*"abcdefg"])[hidden[:, :7].argmax(axis=1)]
+    np.savez(project.folder / "data/mine.npz", **arrays)
+    profile = yaml.safe_load((ROOT / "profiles/smoke.yaml").read_text())
+    profile |= {"name": "mine", "sample": {}, "studies": {}}
+    profile["prepare"] = {"shards": "data/mine.npz", "evaluation_clips": 600}
+    (project.folder / "profiles/smoke.yaml").write_text(yaml.safe_dump(profile))
+    told = project.snakemake()
+    assert told.returncode == 0, told.stderr[-5000:]
+    executed = (project.folder / "figures/mine/notebooks").glob("*.ipynb")
+    assert {path.stem[:2] for path in executed} == FIRST_SEVEN
