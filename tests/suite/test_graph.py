@@ -233,7 +233,7 @@ def test_a_batch_killed_again_and_again_ends_as_an_undisturbed_one(
 @pytest.mark.slow
 def test_few_clips_of_other_sizes_go_through_the_batch(tmp_path: Path):
     """Of one's own, without labels' names, shards, frames or as many clips as the paper ranks."""
-    project, rng = without_umap(tmp_path / "project"), np.random.default_rng(0)
+    project, rng = without_umap(tmp_path), np.random.default_rng(0)
     hidden = rng.normal(size=(2500, 8))
     both = {"visual": 40, "audio": 16}
     arrays = {n: hidden @ rng.normal(size=(8, size)) for n, size in both.items()}

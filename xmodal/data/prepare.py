@@ -21,7 +21,7 @@ from xmodal.data.features import (
     SPLITS,
     UNPAIRED,
     begin_rows,
-    open_features,
+    open_splits,
     read_manifest,
     row_hashes,
     write_header,
@@ -320,8 +320,7 @@ def _begin(
         require_empty(config.out, "a feature set, or a damaged one")
     if earlier.get("inputs") == manifest["inputs"]:
         with suppress(InputError):  # a damaged set is made anew
-            for split in SPLITS:
-                open_features(config.out, split)
+            open_splits(config.out, *SPLITS)
             return earlier
     return manifest
 
