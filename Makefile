@@ -1,7 +1,10 @@
 # The commands of this project: make help. Each makes the environment first, when there is none.
 PYTHON ?= python3
 BIN := .venv/bin
-SNAKEMAKE := $(BIN)/snakemake --cores all --rerun-incomplete --nolock --quiet rules host reason progress
+# Snakemake and notebooks keep files at home, or here where that cannot be; and "all" cores would be
+# those of the machine, whatever share of them a container has.
+SNAKEMAKE := $(shell test -w "$$HOME" || echo 'HOME="$$PWD/.snakemake/home"') $(BIN)/snakemake \
+	--cores $$($(BIN)/python -c 'import joblib; print(joblib.cpu_count())') --rerun-incomplete --nolock --quiet rules host reason progress
 PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 YT8M := data/yt8m/shards
 MIRROR ?= us

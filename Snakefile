@@ -2,11 +2,13 @@
 #   snakemake --configfile profiles/sample.yaml --cores all        (or: make paper)
 import json
 import shlex
+import signal
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from hashlib import sha256
 from pathlib import Path
 
+import psutil
 from snakemake.exceptions import WorkflowError
 
 from xmodal.checkpoint import TRAINING_VERSION
@@ -139,7 +141,16 @@ if VIDEO not in (None, "", SILENT) and not (profile.draw or Path(VIDEO).is_file(
     raise InputError(f"{VIDEO} is no file: name the video that needs a sound")
 
 
+def stop(*_):
+    """End the jobs with the batch (SIGTERM); Snakemake itself would wait until they are done."""
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            process.terminate()
+    raise KeyboardInterrupt
+
+
 onstart:
+    signal.signal(signal.SIGTERM, stop)
     try:
         for notebook in SHOWN:  # a typo is told before any job, not by its own
             parameters(notebook)

@@ -1,16 +1,18 @@
-"""Usage: `python -m xmodal_suite COMMAND`, as Snakefile and Makefile do.
-
-notebook NOTEBOOK OUT PARAMETERS   run a notebook with parameters, given as JSON
-report FIGURES                     write README.md beside tables and pictures; print a summary
-toys FOLDER                        draw toy clips, and beside them one that has no sound
-fill PAGE...                       put numbers and tables that Markdown pages name into them
-"""
+"""The commands of the suite, which Snakefile and Makefile call."""
 
 import json
+import signal
 import sys
 from pathlib import Path
 
 from xmodal.config import InputError
+
+USAGE = """usage: python -m xmodal_suite COMMAND
+
+notebook NOTEBOOK OUT PARAMETERS   run a notebook with parameters, given as JSON
+report FIGURES                     write README.md beside tables and pictures; print a summary
+toys FOLDER                        draw toy clips, and beside them one that has no sound
+fill PAGE...                       put numbers and tables that Markdown pages name into them"""
 
 
 def main(words: list[str]) -> None:
@@ -34,10 +36,11 @@ def main(words: list[str]) -> None:
             for page in pages:
                 fill_page(Path(page))
         case _:
-            raise InputError(str(__doc__))
+            raise InputError(USAGE)
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as a kernel must end too
     try:
         main(sys.argv[1:])
     except InputError as error:

@@ -15,7 +15,6 @@ from unittest.mock import patch
 import nbformat
 import papermill
 from ipykernel.kernelspec import write_kernel_spec
-from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
@@ -33,8 +32,10 @@ def run_notebook(notebook: Path, out: Path, values: dict[str, Any]) -> None:
             tempfile.TemporaryDirectory(prefix="xmodal-", dir="/tmp") as sockets,
             # this interpreter, whatever kernels and settings a site or a user has installed
             patch.dict(os.environ, {"JUPYTER_PATH": sockets, "IPYTHONDIR": sockets}),
+            patch.dict(os.environ, {"HOME": sockets, **os.environ}),  # where there is none
         ):
-            environment = {"MPLBACKEND": INLINE, "XMODAL_STILL": "1"}
+            # notebooks show docstrings and rely on assertions, which optimising leaves out
+            environment = {"MPLBACKEND": INLINE, "XMODAL_STILL": "1", "PYTHONOPTIMIZE": ""}
             write_kernel_spec(f"{sockets}/kernels/python3", {"env": environment})
             # with TCP, two notebooks that start together may be given the same port
             manager = {"transport": "ipc", "connection_file": f"{sockets}/kernel.json"}
@@ -48,8 +49,8 @@ def run_notebook(notebook: Path, out: Path, values: dict[str, Any]) -> None:
                 extra_arguments=["--log-level=CRITICAL"],  # the kernel's own remarks
                 config=Config(KernelManager=manager),
             )
-    except DeadKernelError:
-        raise SystemExit(f"{out.stem}: its process died, perhaps because memory ran out") from None
+    except RuntimeError as error:  # it died, or never answered; cells fail in another way
+        raise SystemExit(f"{out.stem}: {error}; its last words, if any, stand above") from None
     except PapermillExecutionError as error:
         last_lines = "\n".join(error.source.strip().splitlines()[-6:])
         raise SystemExit(

@@ -1,6 +1,7 @@
 """The batch: its profile, and notebooks that run as ours, fail in a few lines, and are cleaned."""
 
 import json
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -120,6 +121,19 @@ def test_a_notebook_runs_as_ours_whatever_surrounds_it(
     run_notebook(write_notebook(tmp_path / "a.ipynb", "a = 1", look), tmp_path / "b.ipynb", {})
     assert printed(tmp_path / "b.ipynb") == [f"{sys.executable} {INLINE} ipc\n"]
     assert not list(deep.iterdir())
+
+
+@pytest.mark.parametrize("moment", ["start", "end"])
+def test_a_kernel_that_dies_is_told_after_its_last_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], moment: str
+):
+    die = "import os, sys\nos.write(2, b'my last words')\nos._exit(3)\n"
+    if moment == "start":
+        (tmp_path / "sitecustomize.py").write_text(die)
+        monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH')}")
+    with pytest.raises(SystemExit, match="died"):
+        run_notebook(write_notebook(tmp_path / "a.ipynb", "a = 1", die), tmp_path / "b.ipynb", {})
+    assert "my last words" in capfd.readouterr().err
 
 
 def test_a_failing_notebook_is_told_in_a_few_lines_and_kept(tmp_path: Path):
