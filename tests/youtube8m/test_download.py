@@ -60,6 +60,12 @@ def changed(config: DownloadConfig, **changes: Any) -> DownloadConfig:
     return DownloadConfig(**{**config.model_dump(), **changes})
 
 
+def test_missing_certificates_are_told(config: DownloadConfig, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nowhere/ca.pem")
+    with pytest.raises(InputError, match="/nowhere/ca.pem"):
+        download(changed(config, mirror="https://localhost:1"))
+
+
 def there(folder: Path) -> dict[str, bytes]:
     files = [path for path in folder.rglob("*") if path.is_file()]
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}

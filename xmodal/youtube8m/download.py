@@ -9,6 +9,7 @@ import os
 import re
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
+from textwrap import shorten
 from typing import Annotated, Literal
 
 import pooch
@@ -114,9 +115,9 @@ def _choose(files: pooch.Pooch, session: requests.Session, config: DownloadConfi
             response = session.get(url, timeout=TIMEOUT)
             response.raise_for_status()
             plan = Plan.model_validate_json(response.content).files
-        except (requests.RequestException, ValidationError) as error:
+        except (OSError, ValidationError) as error:  # OSError: of requests, or no certificates
             raise InputError(
-                f"{url}: there is no download plan ({type(error).__name__}); check the network "
+                f"{url}: there is no download plan ({shorten(str(error), 200)}); check the network "
                 "and the mirror."
             ) from error
         for name, md5 in plan.items():

@@ -99,6 +99,6 @@ def _look_up(session: requests.Session, config: ResolveConfig, clip: str) -> str
         if answer := re.fullmatch(rf'i\("{clip}","({YOUTUBE_ID})"\);\s*', response.text):
             return answer[1]
         told = "something else"
-    except requests.RequestException as error:
+    except OSError as error:  # of requests, or no certificates
         told = str(error)
     raise InputError(f"{url}: no answer of a lookup service ({told}); check the server, try later.")
