@@ -27,6 +27,27 @@ commands:
 written 1,2 or '[1, 2]', or its option is given several times; null stands for no value."""
 
 
+COMMANDS = {
+    "sample": "Write the synthetic sample: TFRecord shards and a vocabulary.",
+    "prepare": "Read shards, verify them, and write a feature set split by shard.",
+    "inspect": "Say what shards hold and what is wrong with them, if anything: exit status 1.",
+    "train": "Train a model, or go on with its training; also under torchrun or accelerate launch.",
+    "evaluate": "Print a run's recall with 95% intervals; leave it and all ranks in its folder.",
+    "measure": "Rank ready-made embeddings of any system: recall, relevance by label, controls.",
+    "compare": "Test on the same queries whether two systems differ in recall and median rank.",
+    "index": "Embed clips once, to be searched at once: writes the index of a run, or changes it.",
+    "search": "Find sounds for silent videos, or videos for sounds, among the clips of an index.",
+    "info": "Say what a run and its index hold: sizes, recall, clips and their labels.",
+    "export": "Write the embeddings of an index for other programs, as NumPy arrays or Parquet.",
+    "explorer": "Make a page that shows an index's clips on a map, searches them and plays them.",
+    "extract": "Embed your own videos, pictures and sounds, and write their features to one file.",
+    "compatibility": "Compare your own features with those of a feature set's training clips.",
+    "download": "Fetch YouTube-8M shards and the vocabulary, or go on where it was stopped.",
+    "resolve": "Find the YouTube ids of clips; ids that are known already are not asked for.",
+}
+"""What each command does, in the function of its name, whose docstring Python might drop (-OO)."""
+
+
 class CommandLine(NamedTuple):
     """A command, what its help says about it, and the words given to it."""
 
@@ -85,19 +106,16 @@ def spelled(word: str, fields: dict[str, Any]) -> str:
 
 
 def sample(line: CommandLine) -> None:
-    """Write the synthetic sample: TFRecord shards and a vocabulary."""
     line.run("data.sample:SampleConfig", "data.sample:write_sample")
 
 
 def prepare(line: CommandLine) -> None:
-    """Read shards, verify them, and write a feature set split by shard."""
     made = line.run("data.prepare:PrepareConfig", "data.prepare:prepare")
     for split, noted in made["splits"].items():
         print(f"{split}: {noted['clips']} clips")
 
 
 def inspect(line: CommandLine) -> int:
-    """Say what shards hold and what is wrong with them; the exit status is 1 if anything is."""
     from xmodal.youtube8m.inspect import InspectConfig, inspect, summary
 
     given = line.read(InspectConfig, "shards")
@@ -107,7 +125,6 @@ def inspect(line: CommandLine) -> int:
 
 
 def train(line: CommandLine) -> None:
-    """Train one model, or go on with its training; also under torchrun or accelerate launch."""
     from xmodal.config import TrainConfig
 
     config = line.read(TrainConfig)
@@ -120,7 +137,6 @@ def train(line: CommandLine) -> None:
 
 
 def evaluate(line: CommandLine) -> None:
-    """Print the recall of a run with 95% intervals; leave it and all ranks in its folder."""
     names = "evaluation.recall:EvaluateConfig", "evaluation.recall:evaluate", "run"
     print(table(line.run(*names, galleries="gallery"), None, "split"))
 
@@ -137,7 +153,6 @@ def table(recall: pd.DataFrame, more: pd.DataFrame | None = None, *by: str) -> s
 
 
 def measure(line: CommandLine) -> None:
-    """Rank the ready-made embeddings of any system: recall, relevance by label, controls."""
     names = "evaluation.measure:MeasureConfig", "evaluation.measure:measure", "pairs"
     recall, relevance, controls = line.run(*names, galleries="gallery")
     print(table(recall, relevance))
@@ -146,49 +161,40 @@ def measure(line: CommandLine) -> None:
 
 
 def compare(line: CommandLine) -> None:
-    """Test on the same queries whether two systems differ in recall and median rank."""
     names = "evaluation.measure:CompareConfig", "evaluation.measure:compare"
     print(line.run(*names, "a", "b").round(3).to_string(index=False))
 
 
 def index(line: CommandLine) -> None:
-    """Embed clips once, to be searched at once: writes the index of a run, or changes it."""
     print(line.run("search_options:IndexConfig", "search:build_index", "run"))
 
 
 def search(line: CommandLine) -> None:
-    """Find sounds for silent videos, or videos for sounds, among the clips of an index."""
     print(line.run("search_options:SearchConfig", "answers:answer", "run", out="o"))
 
 
 def info(line: CommandLine) -> None:
-    """Say what a run and its index hold: sizes, recall, clips and their labels."""
     print(line.run("search_options:InfoConfig", "answers:described", "run"))
 
 
 def export(line: CommandLine) -> None:
-    """Write the embeddings of an index for other programs, as NumPy arrays or Parquet."""
     print(line.run("search_options:ExportConfig", "search:export", "run"))
 
 
 def explorer(line: CommandLine) -> None:
-    """Make a page that shows the clips of an index on a map, searches them and plays them."""
     print(line.run("explorer:ExplorerConfig", "explorer:write_page", "run", out="o"))
 
 
 def extract(line: CommandLine) -> None:
-    """Embed your own videos, pictures and sounds, and write their features to one file."""
     print(line.run("media.extract:ExtractConfig", "media.extract:extract", "folder"))
 
 
 def compatibility(line: CommandLine) -> None:
-    """Say how far your own features lie from the statistics of a feature set's training clips."""
     names = "media.yt8m:CompatibilityConfig", "media.yt8m:compatibility"
     print(line.run(*names, "own", "reference").round(4).to_string(index=False))
 
 
 def download(line: CommandLine) -> None:
-    """Fetch YouTube-8M shards and the vocabulary; given again, go on where it was stopped."""
     from xmodal.config import InputError
     from xmodal.youtube8m.download import DownloadConfig, download
 
@@ -204,21 +210,10 @@ def download(line: CommandLine) -> None:
 
 
 def resolve(line: CommandLine) -> None:
-    """Find the YouTube ids of clips; ids that are known already are not asked for."""
     from xmodal.youtube8m.resolve import ResolveConfig, resolve
 
     config = line.read(ResolveConfig, "features", ids="id")
     print(f"{config.cache}: {', '.join(f'{n} {what}' for what, n in resolve(config).items())}")
-
-
-COMMANDS = {
-    command.__name__: command
-    for command in (
-        *(sample, prepare, inspect, train, evaluate, measure, compare),
-        *(index, search, info, export, explorer),
-        *(extract, compatibility, download, resolve),
-    )
-}
 
 
 def run(name: str, words: list[str]) -> int | None:
@@ -228,7 +223,7 @@ def run(name: str, words: list[str]) -> int | None:
     try:
         if name not in COMMANDS:
             raise unknown("command", name, COMMANDS)
-        return COMMANDS[name](CommandLine(name, str(COMMANDS[name].__doc__), words))
+        return resolve_name(f"xmodal.cli:{name}")(CommandLine(name, COMMANDS[name], words))
     except InputError as error:
         print(f"xmodal: {error}", file=sys.stderr)
         return 2
@@ -240,6 +235,10 @@ def run(name: str, words: list[str]) -> int | None:
 def main() -> None:
     """Run the command line; where nobody reads on, as in ``xmodal ... | head``, end in silence."""
     name, *words = sys.argv[1:] or ["--help"]
+    while (free := os.open(os.devnull, os.O_RDWR)) <= 2:  # was closed: no file may take its place
+        os.set_inheritable(free, True)
+    os.close(free)
+    sys.stdout, sys.stderr = sys.stdout or os.fdopen(1, "w"), sys.stderr or os.fdopen(2, "w")
     try:
         try:
             if name == "--version":
@@ -248,16 +247,14 @@ def main() -> None:
                 print(f"xmodal {xmodal.__version__}")
                 sys.exit()
             if name in ("-h", "--help"):
-                told = [f"  {name:15}{command.__doc__}" for name, command in COMMANDS.items()]
+                told = [f"  {name:15}{about}" for name, about in COMMANDS.items()]
                 print(HELP.format(commands="\n".join(told)))
                 sys.exit()
             sys.exit(run(name, words))
         finally:
             sys.stdout.flush()
-    except OSError as error:
-        if error.errno not in (errno.EPIPE, errno.ENOSPC):
-            raise
+    except OSError as error:  # what a machine refuses anywhere, its output among it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if error.errno == errno.ENOSPC:
-            print(f"xmodal: the output cannot be written: {error.strerror}", file=sys.stderr)
+        if error.errno != errno.EPIPE:
+            print(f"xmodal: the machine refuses: {error}", file=sys.stderr)
         sys.exit(1)
