@@ -4,7 +4,8 @@ BIN := .venv/bin
 # Snakemake and notebooks keep files at home, or here where that cannot be; and "all" cores would be
 # those of the machine, whatever share of them a container has.
 SNAKEMAKE := $(shell test -w "$$HOME" || echo 'HOME="$$PWD/.snakemake/home"') $(BIN)/snakemake \
-	--cores $$($(BIN)/python -c 'import joblib; print(joblib.cpu_count())') --rerun-incomplete --nolock --quiet rules host reason progress
+	--cores $$($(BIN)/python -c 'import joblib; print(joblib.cpu_count())') \
+	--rerun-incomplete --nolock --quiet rules host reason progress
 PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 YT8M := data/yt8m/shards
 MIRROR ?= us
@@ -108,10 +109,11 @@ soak: .venv/installed  ## repeat everything under load, and see whether memory o
 test: .venv/installed lint  ## run lint, types, and all tests but the slow ones
 	$(PYTEST) -m "not slow"
 
-test-slow: .venv/installed  ## run the slow tests
+test-slow: .venv/installed  ## run the slow tests, and work as on other machines
 	$(call EXTRA,fuzz) || \
 		echo "atheris cannot be had here: its tests are skipped"
 	$(PYTEST) -m slow
+	tests/elsewhere
 
 lint: .venv/installed  ## check style and types
 	$(BIN)/ruff check .
