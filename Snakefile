@@ -133,7 +133,7 @@ def code(*places):
     return sorted({str(path) for path in found if path.is_file() and path.suffix != ".pyc"})
 
 
-CORE = "__init__ config kernels fourier model negatives loss contrastive metrics files checkpoint train search search_options explorer".split()
+CORE = "__init__ config kernels fourier model negatives loss contrastive metrics files checkpoint train search index search_options explorer".split()
 LIBRARY = code(*(f"xmodal/{name}.py" for name in CORE), "xmodal/data", "xmodal/evaluation", "xmodal/media", "xmodal/youtube8m")
 HELD = ExitStack()
 FILES = media_files()

@@ -36,7 +36,7 @@ from xmodal.config import TrainConfig
 from xmodal.data.features import FeatureSet, open_features
 from xmodal.data.prepare import PrepareConfig, prepare
 from xmodal.metrics import ranks
-from xmodal.model import Embeddings, JointEmbedding
+from xmodal.model import JointEmbedding
 from xmodal.search import Gallery
 from xmodal.train import train
 
@@ -97,13 +97,14 @@ def rank_part(clips: int, rounds: int, some: int = 1024) -> list[dict[str, Any]]
 
 def search_part(rounds: int, clips: int = 100_000, queries: int = 1000) -> list[dict[str, Any]]:
     """Compare the search for many queries with that of faiss, which corrects no hubness."""
-    both, ids, labels = vectors(clips), np.arange(clips).astype(str), csr_array((clips, 1))
-    gallery = Gallery(Embeddings(*both), ids, labels, ["none"], [torch.rand(clips)] * 2)
-    flat, asked, nearest = faiss.IndexFlatIP(DIMENSION), both[0][:queries], "faiss, flat"
-    flat.add(both[1].numpy())
+    arrays = [side.numpy() for side in vectors(clips)]
+    ids, labels = np.arange(clips).astype(str), csr_array((clips, 1))
+    gallery = Gallery(arrays, ids, labels, ["none"], [np.random.rand(clips)] * 2)
+    flat, asked, nearest = faiss.IndexFlatIP(DIMENSION), arrays[0][:queries], "faiss, flat"
+    flat.add(arrays[1])
     ways: dict[str, Callable[[], Any]] = {
         "search": lambda: gallery.nearest(asked, "audio", 10),
-        nearest: lambda: flat.search(asked.numpy(), 10),
+        nearest: lambda: flat.search(asked, 10),
     }
     work = f"the first ten for {queries:,} queries among {clips:,} clips"
     return rows_of(work, in_turns(ways, rounds), "search", {nearest: 1.5})

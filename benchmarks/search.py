@@ -22,7 +22,8 @@ from side_by_side import machine
 
 from xmodal.config import TrainConfig
 from xmodal.data.prepare import PrepareConfig, prepare
-from xmodal.search import build_index, open_gallery
+from xmodal.index import build_index
+from xmodal.search import open_gallery
 from xmodal.search_options import IndexConfig
 from xmodal.train import train
 
@@ -63,12 +64,12 @@ def main() -> None:
         begun = time.perf_counter()
         indexes[name] = open_gallery(given.work / name)
         seconds[f"milliseconds to open: {name}"] = round(1000 * (time.perf_counter() - begun), 1)
-    visual, audio = indexes["exact"].embedded[:2]
+    visual, audio = indexes["exact"].embedded
     flat = faiss.IndexFlatIP(given.dimension)
-    flat.add(audio.numpy())
+    flat.add(audio)
 
     ways: dict[str, Callable[[Any], Any]] = {
-        "faiss flat, in memory, hubness not corrected": lambda q: flat.search(q[None].numpy(), 10),
+        "faiss flat, in memory, hubness not corrected": lambda q: flat.search(q[None], 10),
         **{
             f"index, {name}, memory-mapped": lambda q, index=index: index.nearest(
                 q[None], "audio", 10

@@ -24,7 +24,7 @@ from xmodal.config import TrainConfig
 from xmodal.data.prepare import PrepareConfig, prepare
 from xmodal.data.sample import SampleConfig, write_sample
 from xmodal.evaluation.recall import EvaluateConfig, evaluate
-from xmodal.search import build_index
+from xmodal.index import build_index
 from xmodal.search_options import IndexConfig
 from xmodal.train import train
 

@@ -19,16 +19,17 @@ import pandas as pd
 import torch
 from safetensors.torch import save
 
-from xmodal.checkpoint import NOTED, SCALE, WEIGHTS, RunFolder, build_model, load_run
+from xmodal.checkpoint import NOTED, SCALE, RunFolder, build_model, load_run
 from xmodal.config import InputError
 from xmodal.data.features import SPLITS, FeatureSet, evenly, open_features
 from xmodal.evaluation import hubness
 from xmodal.evaluation.cca import choose_kernel_cca, kernel_module
 from xmodal.evaluation.recall import embed_run, mean_recall, rank_frame, recall_of
-from xmodal.files import atomic, digest, locked
+from xmodal.files import WEIGHTS, atomic, digest, locked
 from xmodal.fourier import KernelCCA
+from xmodal.index import BANK
 from xmodal.model import Embeddings, JointEmbedding
-from xmodal.search import BANK, CLIPS
+from xmodal.search import CLIPS
 from xmodal.youtube8m.resolve import read_youtube_ids
 
 CARD = Path(__file__).with_name("card.template")

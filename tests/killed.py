@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["xmodal.train", "torch._inductor.config", "xmodal.search"])
+SERVER.set_forkserver_preload(["xmodal.train", "torch._inductor.config", "xmodal.index"])
 CHANGES = {"os.rename", "os.remove", "os.rmdir", "os.mkdir"}
 
 

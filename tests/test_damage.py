@@ -15,7 +15,8 @@ from safetensors.numpy import save
 from xmodal.checkpoint import load_run, read_history
 from xmodal.config import InputError, TrainConfig
 from xmodal.data.features import ARRAYS, SPLITS, open_features
-from xmodal.search import build_index, open_gallery
+from xmodal.index import build_index
+from xmodal.search import open_gallery
 from xmodal.search_options import IndexConfig
 from xmodal.train import train
 

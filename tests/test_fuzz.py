@@ -34,7 +34,8 @@ from xmodal.data.pairs import read_pairs
 from xmodal.data.prepare import PrepareConfig, prepare
 from xmodal.data.schema import Clip, encode_example, read_columns, read_shard
 from xmodal.data.tfrecord import write_records
-from xmodal.search import build_index, open_gallery
+from xmodal.index import build_index
+from xmodal.search import open_gallery
 from xmodal.search_options import IndexConfig
 from xmodal.train import train
 from xmodal.youtube8m.inspect import InspectConfig, inspect, summary

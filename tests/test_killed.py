@@ -17,7 +17,7 @@ from xmodal.config import InputError, TrainConfig
 from xmodal.data.prepare import PrepareConfig, prepare
 from xmodal.data.sample import SampleConfig, write_sample
 from xmodal.files import locked
-from xmodal.search import build_index
+from xmodal.index import build_index
 from xmodal.search_options import IndexConfig
 from xmodal.train import train
 from xmodal_suite.provenance import save_figure

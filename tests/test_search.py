@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,16 +12,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from by_hand import incidence
 
+from xmodal import search
 from xmodal.config import InputError, TrainConfig
 from xmodal.data.features import UNPAIRED, open_features
 from xmodal.data.pairs import read_pairs
 from xmodal.data.prepare import PrepareConfig, prepare
 from xmodal.evaluation.recall import embed_run
-from xmodal.model import Embeddings, JointEmbedding
-from xmodal.search import Gallery, build_index, export, open_gallery
+from xmodal.index import build_index, export
+from xmodal.model import JointEmbedding
+from xmodal.search import Gallery, open_gallery
 from xmodal.search_options import ExportConfig, IndexConfig
 from xmodal.train import train
 
@@ -39,10 +42,10 @@ def by_hand() -> Gallery:
     0.0   1.0   0.6   c: Cat
     ====  ====  ====  =====================
     """
-    visual = torch.tensor([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
-    audio = torch.tensor([[0.8, 0.6, 0.0], [0.6, 0.8, 0.0], [1.0, 0.0, 0.0]])
+    visual = np.array([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]], np.float32)
+    audio = np.array([[0.8, 0.6, 0.0], [0.6, 0.8, 0.0], [1.0, 0.0, 0.0]], np.float32)
     labels = incidence([[0, 1], [0], [2]], 4)
-    return Gallery(Embeddings(visual, audio), np.array(["a", "b", "c"]), labels, NAMES)
+    return Gallery((visual, audio), np.array(["a", "b", "c"]), labels, NAMES)
 
 
 def test_the_sounds_of_a_video_with_its_own_one_marked():
@@ -125,7 +128,7 @@ def test_items_are_left_out_before_the_first_k_are_taken():
 
 
 def test_the_score_sorts_and_is_the_cosine_less_the_penalty():
-    gallery = dataclasses.replace(by_hand(), penalty=[torch.tensor([0.0, 0.5, 0.0])] * 2)
+    gallery = dataclasses.replace(by_hand(), penalty=[np.array([0.0, 0.5, 0.0])] * 2)
     found = gallery.search(video="a", k=3)
     assert found["id"].tolist() == ["a", "b", "c"]
     assert found["score"].tolist() == pytest.approx([0.6, 0.3, 0.0])
@@ -139,12 +142,48 @@ def test_clips_of_a_feature_set_keep_their_names(
     made = {"run": str(tmp_path / "run"), "features": related_features}
     gallery = build_index(IndexConfig(**made, splits=("evaluation",), correct_hubs=False))
     clips = open_features(related_features, "evaluation")
-    torch.testing.assert_close(gallery.embedded.visual, embed_run(tmp_path / "run", clips).visual)
+    assert gallery.embedded[0] == pytest.approx(embed_run(tmp_path / "run", clips).visual.numpy())
     found = gallery.search(video=str(clips.ids[5]), k=len(clips)).set_index("id")
     for row, clip in enumerate(clips.ids):
         assert found.loc[clip, "labels"] == clips.labels_of(row)
         both = set(clips.labels_of(5)) & set(clips.labels_of(row))
         assert found.loc[clip, "shared"] == len(both)
+
+
+def test_many_items_and_queries_are_compared_in_parts(monkeypatch: pytest.MonkeyPatch):
+    """Of items that score the same, the first come first, also where another part holds them."""
+    rng = np.random.default_rng(0)
+    visual, audio = rng.integers(-2, 3, (2, 40, 3)).astype(np.float32)
+    cost = np.where(np.arange(40) % 7, rng.integers(3, size=40), np.inf).astype(np.float32)
+    ids = np.arange(40).astype(str)
+    gallery = Gallery((visual, audio), ids, incidence([[]] * 40, 1), ["Cat"], [cost, cost])
+    score = visual @ audio.T - cost
+    for k in (1, 5, 34):
+        best = np.argsort(-score, axis=1, kind="stable")[:, :k]
+        for queries, scores in ((1024, 2**22), (7, 21), (7, 70)):
+            monkeypatch.setattr(search, "QUERIES", queries)
+            monkeypatch.setattr(search, "SCORES", scores)
+            assert gallery.nearest(visual, "audio", k).tolist() == best.tolist()
+
+
+@pytest.mark.parametrize("damage", [np.nan, np.inf])
+def test_vectors_that_are_no_numbers_are_told(damage: float):
+    gallery = by_hand()
+    gallery.embedded[1][2, 0] = damage
+    with pytest.raises(InputError, match="damaged"):
+        gallery.search(video="b", k=1)
+
+
+def test_an_id_or_a_label_is_searched_for_without_torch():
+    asked = (["--video", "ZTcb"], ["--label", "Guitar", "--where", "label!=Concert"])
+    for words in asked:
+        code = f"import sys; from xmodal.cli import run; status = run('search', {[RECIPE, *words]})"
+        done = subprocess.run(
+            [sys.executable, "-c", code + "; sys.exit(status or 'torch' in sys.modules)"],
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0 and "youtu.be" in done.stdout
 
 
 # --- an index ------------------------------------------------------------------------------------
@@ -195,11 +234,10 @@ def test_search_is_that_of_all_cosines_less_the_penalty(
         found = index.search(**{"video" if find == "audio" else "audio": clip}, k=9)
         side = 1 if find == "audio" else 0
         query = index.embedded[1 - side][row[clip]]
-        cosine = (index.embedded[side] @ query).double()
-        score = cosine - index.penalty[side].double()
-        best = score.argsort(descending=True)[:9]
+        cosine = index.embedded[side] @ query
+        best = (index.penalty[side] - cosine).argsort()[:9]
         assert found["id"].tolist() == index.ids[best].tolist()
-        assert found["cosine"].to_numpy() == pytest.approx(cosine[best].numpy(), abs=1e-6)
+        assert found["cosine"].to_numpy() == pytest.approx(cosine[best], abs=1e-6)
         assert found["own"].sum() <= 1
 
 
@@ -232,7 +270,8 @@ def test_it_is_made_once_and_mapped(features: Path, run: Path, index: Gallery) -
     build_index(IndexConfig(run=str(run), features=features))
     assert {path: path.stat().st_mtime_ns for path in (run / "index").iterdir()} == files
     again = open_gallery(run)
-    torch.testing.assert_close(again.embedded.visual, index.embedded.visual)
+    assert all(isinstance(side, np.memmap) for side in (*again.embedded, *again.penalty))
+    np.testing.assert_array_equal(again.embedded[0], index.embedded[0])
     assert again.ids.tolist() == index.ids.tolist() and again.labels.nnz == 0
 
 
@@ -253,8 +292,8 @@ def test_clips_are_added_replaced_and_deleted_without_embedding_the_rest_again(
     row = {clip: at for at, clip in enumerate(index.ids)}
     rows = [row[clip] for clip in grown.ids]
     for side in (0, 1):
-        torch.testing.assert_close(grown.embedded[side], index.embedded[side][rows])
-        torch.testing.assert_close(grown.penalty[side], index.penalty[side][rows])
+        for ours, theirs in (grown.embedded, index.embedded), (grown.penalty, index.penalty):
+            np.testing.assert_allclose(ours[side], theirs[side][rows], rtol=1e-5, atol=1e-6)
     again = IndexConfig(**where, features=features, splits=("evaluation",), add=True)
     with pytest.raises(InputError, match="--replace"):
         build_index(again)
@@ -303,7 +342,7 @@ def test_an_inverted_file_finds_what_it_says(features: Path, run: Path, index: G
         shares.append(len(set(one) & set(two)) / 10)
     assert np.mean(shares) > 0.97
     mask = np.arange(400) % 3 == 0
-    query = index.embedded.visual[:5]
+    query = index.embedded[0][:5]
     best = [some.nearest(query, "audio", 5, mask) for some in (index, parts)]
     assert mask[best[1]].all() and (best[0] == best[1]).mean() > 0.9
 
@@ -324,7 +363,7 @@ def test_where_the_cells_looked_at_hold_too_few_all_are_searched(
 def test_an_index_in_parts_needs_faiss(
     features: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "faiss", None)
+    monkeypatch.setitem(sys.modules, "faiss", None)
     config = IndexConfig(run=str(run), features=features, out=tmp_path / "index")
     assert len(build_index(config).search(video="0", k=3)) == 3
     with pytest.raises(InputError, match=r"large"):
@@ -384,8 +423,8 @@ def test_what_is_exported_is_the_index_and_can_be_prepared(tmp_path: Path, name:
     assert "6,000 clips" in export(ExportConfig(run=RECIPE, out=tmp_path / name))
     index, pairs = open_gallery(RECIPE), read_pairs(tmp_path / name)
     assert pairs.ids.tolist() == index.ids.tolist()
-    for ours, theirs in zip(pairs[:2], index.embedded[:2], strict=True):
-        np.testing.assert_array_equal(ours, theirs.numpy())
+    for ours, theirs in zip(pairs[:2], index.embedded, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
     assert pairs.labels == [sorted(index.labels_of(row)) for row in range(6000)]
     assert [path.name for path in (tmp_path / name).parent.iterdir()] == [Path(name).name]
 

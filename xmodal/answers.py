@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from xmodal.checkpoint import RunFolder, find_run, load_run
 from xmodal.config import InputError
 from xmodal.data.features import read_manifest
-from xmodal.files import atomic, files_below, locked, spreadsheet
+from xmodal.files import atomic, files_below, find_run, locked, spreadsheet
 from xmodal.search import DISTINCT, NOTE, SIDE_OF, SIDES, Gallery, open_gallery
 from xmodal.search_options import InfoConfig, SearchConfig
 
@@ -99,6 +98,7 @@ def embed_files(gallery: Gallery, config: SearchConfig) -> tuple[list[str], np.n
 
     InputError if none can be used.
     """
+    from xmodal.checkpoint import RunFolder
     from xmodal.media.encoders import open_encoders
     from xmodal.media.extract import KINDS, embed_file
 
@@ -152,6 +152,8 @@ def put_under(
 
 def described(config: InfoConfig) -> str:
     """Describe a run, and its index if it has one, in lines: sizes, recall, clips, labels."""
+    from xmodal.checkpoint import RunFolder, load_run
+
     run, lines = config.run, dict[str, str]()
     home = None if (Path(run) / NOTE).exists() else find_run(run)
     if home:

@@ -1,7 +1,6 @@
 """The folder of one training run: whose it is, what is complete in it, and how it is loaded."""
 
 import json
-import os
 import shutil
 from hashlib import sha256
 from pathlib import Path
@@ -11,14 +10,12 @@ from safetensors.torch import load_file, save
 
 from xmodal.config import InputError, TrainConfig, validated
 from xmodal.data.schema import AUDIO_DIM, VISUAL_DIM
-from xmodal.files import atomic, digest, recover, remove, replace, require_empty
+from xmodal.files import WEIGHTS, atomic, digest, find_run, recover, remove, replace, require_empty
 from xmodal.model import JointEmbedding
 
 #: Version of what a training computes. Raise it when its numbers move: all is then trained anew.
 TRAINING_VERSION = 1
 
-SHIPPED = Path(__file__).parent / "weights"  # that come with the package, a folder a run
-WEIGHTS = "model.safetensors"  # those with the best validation recall
 SCALE = ".scale"  # of weights that are stored in 8 bits: a factor for each row
 NOTED = {"weights": WEIGHTS, "history": "history.jsonl"}  # by their SHA-256
 REPLACED = ("result.json", "recall.csv", "ranks.parquet", "checkpoint", "history.jsonl", WEIGHTS)
@@ -134,18 +131,6 @@ class RunFolder(NamedTuple):
         """Return the error of a file that is missing, or not as it was written."""
         file = f"{self.path / name} is missing, damaged or of another program"
         return InputError(f"{file}: restore it, or remove {self.path} and train again")
-
-
-def find_run(run: Path | str) -> Path:
-    """Return the folder of a finished run: as given, or of weights that come with the package."""
-    folder = Path(os.path.expanduser(run))
-    if not folder.exists() and (SHIPPED / run).is_dir():
-        shipped = RunFolder(SHIPPED / run)
-        shipped.require(shipped.read("manifest.json"))
-        return shipped.path
-    if not (folder / "result.json").exists():
-        raise InputError(f"{run} holds no finished training run: train it with `xmodal train`")
-    return folder
 
 
 def load_run(run: Path | str) -> tuple[JointEmbedding, TrainConfig]:

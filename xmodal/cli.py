@@ -166,7 +166,7 @@ def compare(line: CommandLine) -> None:
 
 
 def index(line: CommandLine) -> None:
-    print(line.run("search_options:IndexConfig", "search:build_index", "run"))
+    print(line.run("search_options:IndexConfig", "index:build_index", "run"))
 
 
 def search(line: CommandLine) -> None:
@@ -178,7 +178,7 @@ def info(line: CommandLine) -> None:
 
 
 def export(line: CommandLine) -> None:
-    print(line.run("search_options:ExportConfig", "search:export", "run"))
+    print(line.run("search_options:ExportConfig", "index:export", "run"))
 
 
 def explorer(line: CommandLine) -> None:

@@ -67,7 +67,7 @@ def write_page(config: ExplorerConfig) -> str:
     """
     runs = dict.fromkeys([config.run, config.beside or config.run])
     galleries = {run: open_gallery(run) for run in runs}
-    whole = [torch.stack([s.any(dim=1) for s in g.embedded[:2]]).all(0) for g in galleries.values()]
+    whole = [np.all([s.any(axis=1) for s in g.embedded], axis=0) for g in galleries.values()]
     held = [pd.Index(g.ids[row]) for g, row in zip(galleries.values(), whole, strict=True)]
     ids = held[0].intersection(held[-1], sort=False)
     if len(ids) < 2:
@@ -84,8 +84,8 @@ def write_page(config: ExplorerConfig) -> str:
 def _space(gallery: Gallery, ids: pd.Index, config: ExplorerConfig) -> Space:
     """Lay out some clips of a gallery, and find the neighbours of each."""
     rows = pd.Index(gallery.ids).get_indexer(ids)
-    embedded = Embeddings(*(side[rows] for side in gallery.embedded[:2]))
-    visual, audio = (side.numpy() for side in embedded[:2])
+    visual, audio = (side[rows] for side in gallery.embedded)
+    embedded = Embeddings(torch.from_numpy(visual), torch.from_numpy(audio))
     carried, names = gallery.labels[rows], [*gallery.names]
     clips = FeatureSet(visual, audio, gallery.ids[rows], carried, names, "", "", "")
     points = points_frame(layout(embedded, config.seed), clips, COLOURS)

@@ -16,6 +16,11 @@ from xmodal.config import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
+SHIPPED = Path(__file__).parent / "weights"
+"""Runs that come with the package, a folder each."""
+WEIGHTS = "model.safetensors"
+"""The weights of a run that have the best validation recall."""
+
 
 def hidden(path: Path, what: str) -> Path:
     """Return the hidden path beside a file or folder that serves to write it."""
@@ -134,3 +139,16 @@ def spreadsheet(table: "pd.DataFrame", **options: Any) -> str:
         return f"'{value}" if isinstance(value, str) and value[:1] in {*"=+-−@\t\r\n"} else value
 
     return table.map(safe).to_csv(index=False, lineterminator="\n", **options)
+
+
+def find_run(run: Path | str) -> Path:
+    """Return the folder of a finished run: as given, or of weights that come with the package."""
+    folder = Path(os.path.expanduser(run))
+    if not folder.exists() and (SHIPPED / run).is_dir():
+        folder = SHIPPED / run
+        for name, sha256 in read_json(folder / "manifest.json").items():
+            if not (folder / name).is_file() or digest(folder / name) != sha256:
+                raise InputError(f"{folder / name} is damaged: install the package again")
+    elif not (folder / "result.json").exists():
+        raise InputError(f"{run} holds no finished training run: train it with `xmodal train`")
+    return folder

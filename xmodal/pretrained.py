@@ -7,9 +7,9 @@ import numpy as np
 from safetensors.torch import save
 from torch import Tensor
 
-from xmodal.checkpoint import SHIPPED, TRAINING_VERSION, WEIGHTS, RunFolder, load_run
+from xmodal.checkpoint import TRAINING_VERSION, RunFolder, load_run
 from xmodal.config import InputError, TrainConfig
-from xmodal.files import atomic, digest, locked, require_empty
+from xmodal.files import SHIPPED, WEIGHTS, atomic, digest, locked, require_empty
 from xmodal.model import JointEmbedding
 
 

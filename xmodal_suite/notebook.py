@@ -17,10 +17,9 @@ import pandas as pd
 from IPython.display import Markdown, display
 from matplotlib.figure import Figure
 
-from xmodal.checkpoint import SHIPPED, WEIGHTS
 from xmodal.config import InputError, validated
 from xmodal.data.features import read_manifest
-from xmodal.files import atomic, digest
+from xmodal.files import SHIPPED, WEIGHTS, atomic, digest
 from xmodal_suite.figures import style
 from xmodal_suite.kept import read_frame, read_notes, write_frame
 from xmodal_suite.profile import declared

@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 import torch
 
-from xmodal.checkpoint import RunFolder, build_model, find_run, load_run
+from xmodal.checkpoint import RunFolder, build_model, load_run
 from xmodal.data.features import FeatureSet
 from xmodal.evaluation.recall import directions, nearest
 from xmodal.evaluation.relevance import chance_precision, relevant
+from xmodal.files import find_run
 from xmodal.metrics import alignment, uniformity
 from xmodal.model import Embeddings
 

@@ -11,8 +11,9 @@ from media_files import sine, write_media
 
 from xmodal.config import InputError
 from xmodal.data.prepare import PrepareConfig, prepare
+from xmodal.index import build_index
 from xmodal.media.encoders import Encoders, open_encoders
-from xmodal.search import IndexConfig, build_index
+from xmodal.search_options import IndexConfig
 from xmodal.train import train
 
 tf = pytest.importorskip("transformers", reason="the extra hub is not installed")

@@ -111,9 +111,9 @@ def test_a_page_of_an_index_by_hand(
 
     In the first, video a is nearest to sound b, and video b to sound a; in the second to their own.
     """
-    eye, none = torch.eye(4)[:3], torch.zeros(3)
-    one = Embeddings(torch.stack([eye[0, :3], eye[1, :3], none]), eye[[1, 0, 2], :3])
-    two = Embeddings(eye[[2, 1, 0], :3], eye[[2, 1, 0], :3])
+    eye, none = np.eye(4, dtype=np.float32)[:3], np.zeros(3, np.float32)
+    one = np.stack([eye[0, :3], eye[1, :3], none]), eye[[1, 0, 2], :3]
+    two = eye[[2, 1, 0], :3], eye[[2, 1, 0], :3]
     labels = incidence([[0], [], [0]], 1)
     galleries = {
         "one": Gallery(one, np.array(["a", "b", "c"]), labels, ["Cat"]),

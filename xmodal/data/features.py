@@ -12,7 +12,7 @@ from functools import cached_property
 from hashlib import blake2b
 from mmap import MADV_DONTNEED, mmap
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO
 
 import numpy as np
 import pandas as pd
@@ -124,11 +124,11 @@ def open_splits(folder: str | os.PathLike[str], *splits: str) -> list[FeatureSet
 
 
 def map_clips(
-    folder: Path, classes: int, mode: Literal["r", "c"] = "r"
+    folder: Path, classes: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, sparse.csr_array]:
     """Map the `ARRAYS` of a folder: visual, audio, ids, labels; any error if they are damaged."""
     visual, audio, ids, starts, indices = (
-        np.load(folder / f"{name}.npy", mmap_mode=mode) for name in ARRAYS
+        np.load(folder / f"{name}.npy", mmap_mode="r") for name in ARRAYS
     )
     if not visual.shape[:1] == audio.shape[:1] == ids.shape == (len(starts) - 1,):
         raise ValueError

@@ -11,10 +11,10 @@ import torch
 from pydantic import Field, PositiveInt
 from torch import Tensor
 
-from xmodal.checkpoint import RunFolder, find_run, load_run
+from xmodal.checkpoint import RunFolder, load_run
 from xmodal.config import InputError, StageConfig
 from xmodal.data.features import SPLITS, FeatureSet, open_splits
-from xmodal.files import atomic, locked
+from xmodal.files import atomic, find_run, locked
 from xmodal.metrics import Ranks, galleries, gallery_ranks, recall
 from xmodal.model import Embeddings
 
