@@ -93,7 +93,7 @@ def _require_pixels(path: Path, width: int, height: int) -> None:
 
 def _on_white(rgba: np.ndarray) -> np.ndarray:
     """Return a picture as RGB, on white."""
-    rgb, alpha = rgba[..., :3], rgba[..., 3:]
+    rgb, alpha = np.ascontiguousarray(rgba[..., :3]), rgba[..., 3:]
     if alpha.min() < 255:
         opacity = alpha.astype(np.float32) / 255
         rgb = np.rint(rgb * opacity + 255 * (1 - opacity)).astype(np.uint8)

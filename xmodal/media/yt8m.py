@@ -23,7 +23,7 @@ from xmodal.data.schema import message_class
 from xmodal.data.statistics import moments
 from xmodal.files import digest
 from xmodal.media import optional
-from xmodal.media.encoders import Encoders, as_tensor, magnitudes, mean, mel_filters, windows
+from xmodal.media.encoders import Encoders, as_tensor, bands, magnitudes, mean, mel_filters, windows
 
 YT8M = "http://data.yt8m.org"
 INCEPTION = "pt_inception-2015-12-05-6726825d.pth"
@@ -73,7 +73,7 @@ def log_mel(samples: np.ndarray) -> np.ndarray:
     Windows of 25 ms every 10 ms, 64 mel bands from 125 to 7,500 Hz, 0.01 added to magnitudes.
     """
     filters = mel_filters(16_000, 512, 64, 125, 7500)
-    return np.log(magnitudes(samples, 400, 160, 512) @ filters + 0.01)
+    return np.log(bands(magnitudes(samples, 400, 160, 512), filters) + 0.01)
 
 
 def encoders(
