@@ -99,7 +99,7 @@ def search_part(rounds: int, clips: int = 100_000, queries: int = 1000) -> list[
     """Compare the search for many queries with that of faiss, which corrects no hubness."""
     arrays = [side.numpy() for side in vectors(clips)]
     ids, labels = np.arange(clips).astype(str), csr_array((clips, 1))
-    gallery = Gallery(arrays, ids, labels, ["none"], [np.random.rand(clips)] * 2)
+    gallery = Gallery(arrays, ids, labels, ["none"], [np.random.rand(clips).astype(np.float32)] * 2)
     flat, asked, nearest = faiss.IndexFlatIP(DIMENSION), arrays[0][:queries], "faiss, flat"
     flat.add(arrays[1])
     ways: dict[str, Callable[[], Any]] = {
