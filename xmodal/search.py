@@ -274,7 +274,7 @@ def _best(queries: np.ndarray, items: np.ndarray, cost: np.ndarray, k: int) -> n
         floor, last = best[:, -1:], min(k, score.shape[1])
         if best.shape[1] < k:
             floor = np.partition(score, -last, axis=1)[:, [-last]]
-        query, place = np.nonzero(score >= floor)
+        query, place = divmod(np.flatnonzero(score >= floor), score.shape[1])  # nonzero is slow
         values = np.concatenate([best.ravel(), score[query, place]])
         query = np.concatenate([np.repeat(number, best.shape[1]), query])
         order = np.lexsort((-values, query))
