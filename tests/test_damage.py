@@ -3,6 +3,7 @@
 What reads the folder says so in a sentence.
 """
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -52,6 +53,12 @@ def flipped(path: Path) -> None:
     path.write_bytes(content)
 
 
+def of_another_network(path: Path) -> None:
+    content = json.loads(path.read_text())
+    content["config"]["visual_hidden"] = [1]
+    path.write_text(json.dumps(content))
+
+
 HARMS = [emptied, cut, missing, of_another_program]
 PENALTIES = ["visual_penalty", "audio_penalty"]
 CHECKPOINT = ["state.json", "model.safetensors", "optimizer.bin", "random_states_0.pkl"]
@@ -66,6 +73,7 @@ FILES = {
 }
 EACH = [(kind, name, harm) for kind, names in FILES.items() for name in names for harm in HARMS]
 EACH += [(kind, "model.safetensors", flipped) for kind in ("run", "checkpoint")]
+EACH += [("run", "config.json", of_another_network)]
 
 
 @pytest.fixture(scope="module")

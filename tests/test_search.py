@@ -313,7 +313,7 @@ def test_clips_are_added_replaced_and_deleted_without_embedding_the_rest_again(
 
 
 def test_an_index_is_moved_with_its_run_or_alone(
-    features: Path, run: Path, index: Gallery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    features: Path, run: Path, index: Gallery, tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(run, tmp_path / "moved")
     monkeypatch.chdir(run.parent)  # a relative path is known from anywhere
@@ -326,6 +326,10 @@ def test_an_index_is_moved_with_its_run_or_alone(
     for place in ("moved", "alone"):
         found = open_gallery(tmp_path / place).search(features=query, k=4)
         pd.testing.assert_frame_equal(found, index.search(features=query, k=4))
+    opened = open_gallery(tmp_path / "moved")
+    train(tiny(tmp_path / "moved", features=features, seed=9, overwrite=True))
+    with pytest.raises(InputError, match="weights"):
+        opened.search(features=query, k=4)
     shutil.move(tmp_path / "moved/index", tmp_path / "orphan")
     assert len(open_gallery(tmp_path / "orphan").search(video="0", k=4)) == 4
     with pytest.raises(InputError, match="gone"):
@@ -433,6 +437,17 @@ def test_what_an_exported_clip_lacks_is_nan(index: Gallery, run: Path, tmp_path:
     export(ExportConfig(run=str(run), out=tmp_path / "clips.npz"))
     pairs = read_pairs(tmp_path / "clips.npz")
     assert set(pairs.ids[~pairs.complete]) == {"3", "7", "8"}
+
+
+def test_a_label_with_a_bar_is_whole_or_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named = dataclasses.replace(by_hand(), names=["drum|bass", *NAMES[1:]])
+    monkeypatch.setattr("xmodal.index.open_gallery", lambda run: named)
+    export(ExportConfig(run="any", out=tmp_path / "clips.parquet"))
+    assert ["drum|bass"] in read_pairs(tmp_path / "clips.parquet").labels
+    with pytest.raises(InputError, match="parquet"):
+        export(ExportConfig(run="any", out=tmp_path / "clips.npz"))
 
 
 def test_what_cannot_be_written_is_told(tmp_path: Path) -> None:

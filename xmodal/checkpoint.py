@@ -144,7 +144,10 @@ def load_run(run: Path | str) -> tuple[JointEmbedding, TrainConfig]:
     model = build_model(config, sizes)
     stored = load_file(folder.path / WEIGHTS)
     scales = {name: stored.pop(name + SCALE) for name in [*stored] if name + SCALE in stored}
-    model.load_state_dict({name: stored[name] * scales.get(name, 1) for name in stored})
+    try:
+        model.load_state_dict({name: stored[name] * scales.get(name, 1) for name in stored})
+    except RuntimeError:  # the weights are those that were written, so they are not the network's
+        raise folder.damaged("config.json") from None
     return model.eval(), config
 
 

@@ -18,7 +18,7 @@ from xmodal import files
 from xmodal.checkpoint import load_run
 from xmodal.config import InputError
 from xmodal.data import features
-from xmodal.data.features import SPLITS, FeatureSet, open_features
+from xmodal.data.features import SPLITS, FeatureSet
 from xmodal.evaluation import hubness
 from xmodal.evaluation.recall import require_fit
 from xmodal.model import Embeddings
@@ -50,12 +50,16 @@ def build_index(config: IndexConfig) -> Gallery:
     home = files.find_run(config.run)
     if (home / CLIPS).exists() and not config.out:
         raise InputError(f"{config.run} stays as it is: name a folder for the index with --out")
-    folder, sets, made_of = config.out or home / "index", list[FeatureSet](), {}
+    folder, made_of = config.out or home / "index", dict[str, dict[str, str]]()
+    opened, sets = dict[str, FeatureSet](), list[FeatureSet]()
     changes = config.add or config.replace or bool(config.delete)
     if config.features:
         splits = features.read_manifest(config.features).get("splits", {})
         usual = [*SPLITS, *({features.UNPAIRED} & splits.keys())]
-        sets = [open_features(config.features, split) for split in config.splits or usual]
+        wanted = config.splits or usual
+        every = features.open_splits(config.features, *{*wanted, *SPLITS[:2]})
+        opened = {one.split: one for one in every}
+        sets = [opened[split] for split in wanted]
         require_fit(config.run, sets[0])
         made_of[str(config.features.resolve())] = {one.split: one.fingerprint for one in sets}
     elif not config.delete:
@@ -78,7 +82,7 @@ def build_index(config: IndexConfig) -> Gallery:
             files.require_empty(folder, "an index")
         with files.atomic(folder) as work:
             work.mkdir()
-            about = made_from | _write(work, config, sets, earlier, folder)
+            about = made_from | _write(work, config, sets, opened, earlier, folder)
             text = json.dumps(about, indent=1, ensure_ascii=False)
             (work / NOTE).write_text(text + "\n", encoding="utf-8")
     return open_gallery(folder)
@@ -96,11 +100,17 @@ def _stay(config: IndexConfig, new: list[np.ndarray], earlier: Gallery) -> np.nd
 
 
 def _write(
-    work: Path, config: IndexConfig, sets: list[FeatureSet], earlier: Gallery | None, folder: Path
+    work: Path,
+    config: IndexConfig,
+    sets: list[FeatureSet],
+    opened: dict[str, FeatureSet],
+    earlier: Gallery | None,
+    folder: Path,
 ) -> dict[str, Any]:
     """Write the arrays of an index to an empty folder; return what is noted of them.
 
-    What stays of an ``earlier`` index, in its ``folder``, comes first.
+    What stays of an ``earlier`` index, in its ``folder``, comes first. ``opened`` has the splits by
+    name that the hubness correction is made of.
     """
     model, _ = load_run(config.run)
     correction, bank, exact = hubness.Correction(0, 0), list[torch.Tensor](), config.exact
@@ -116,8 +126,8 @@ def _write(
                 bank = [torch.from_numpy(np.load(folder / f"{side}_bank.npy")) for side in SIDES]
             except (OSError, ValueError, EOFError):
                 raise InputError(DAMAGED.format(folder)) from None
-    elif config.correct_hubs and config.features:
-        train, validation = (open_features(config.features, s) for s in SPLITS[:2])
+    elif config.correct_hubs and opened:
+        train, validation = (opened[split] for split in SPLITS[:2])
         some = train.take(features.evenly(len(train), BANK))
         bank = [*model.embed(some.visual, some.audio)[:2]]
         embedded = model.embed(validation.visual, validation.audio)
@@ -210,19 +220,21 @@ def export(config: ExportConfig) -> str:
     """Write the embeddings of an index as NumPy arrays or Parquet; return a sentence on it.
 
     A row a clip, as `xmodal.data.pairs` reads them: visual, audio (unit vectors, float32; NaN where
-    a clip lacks the modality), ids, and labels joined by ``|``. InputError if there is no index, or
-    ``out`` cannot be written.
+    a clip lacks the modality), ids, and labels, lists in Parquet, joined by ``|`` in an array.
+    InputError if there is no index, a label holds ``|``, or ``out`` cannot be written.
     """
     if config.out.suffix not in (".npz", ".parquet"):
         raise InputError(f"{config.out} ends neither in .npz nor in .parquet: name another file")
     gallery = open_gallery(config.run)
-    labels = ["|".join(gallery.labels_of(row)) for row in range(len(gallery.ids))]
-    arrays = {"ids": gallery.ids, "labels": np.array(labels)}
+    labels, arrays = [gallery.labels_of(row) for row in range(len(gallery.ids))], dict[str, Any]()
     for name, side in zip(SIDES, gallery.embedded, strict=True):
         arrays[name] = np.where(side.any(axis=1, keepdims=True), side, np.float32("nan"))
     with files.locked(config.out), files.atomic(config.out) as fresh, fresh.open("wb") as file:
         if config.out.suffix == ".npz":
-            np.savez(file, **arrays)  # type: ignore[arg-type]
+            for name in [name for name in gallery.names if "|" in name]:
+                raise InputError(f"{config.out} cannot hold the label {name!r}: name a .parquet")
+            np.savez(file, ids=gallery.ids, labels=[*map("|".join, labels)], **arrays)
         else:
-            pd.DataFrame({name: list(rows) for name, rows in arrays.items()}).to_parquet(file)
+            columns = {name: list(rows) for name, rows in arrays.items()}
+            pd.DataFrame({**columns, "ids": gallery.ids, "labels": labels}).to_parquet(file)
     return f"{config.out}: {len(labels):,} clips, {side.shape[1]} dimensions"

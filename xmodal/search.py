@@ -66,10 +66,13 @@ class Gallery:
 
     @cached_property
     def model(self) -> Any:
-        """The model of the run, loaded when the first query needs it."""
+        """The model of the run, loaded when the first query needs it; InputError if it changed."""
         from xmodal.checkpoint import load_run
 
-        return load_run(self.run)[0]
+        model, noted = load_run(self.run)[0], self.about.get("weights")
+        if noted and digest(self.run / WEIGHTS) != noted:
+            raise InputError(f"{self.run} has other weights than its index by now: open it again")
+        return model
 
     def labels_of(self, row: int) -> list[str]:
         """Return the labels of a clip."""
@@ -329,6 +332,8 @@ def open_gallery(run: Path | str) -> Gallery:
     home = near if (near / WEIGHTS).is_file() else made_by
     if (home / WEIGHTS).is_file() and digest(home / WEIGHTS) != noted:
         raise InputError(f"{folder} was made with other weights of {home}: make it again")
+    if read_json(folder / NOTE) != about:
+        raise InputError(f"{folder}: another index took its place just now; start again")
     return Gallery((visual, audio), ids, labels, names, penalty, parts, home, about)
 
 
