@@ -87,8 +87,8 @@ def circles(frame: pd.DataFrame) -> Figure:
     end = frame[frame["step"] == steps[-1]].groupby("loss")["visual"]
     apart = end.agg(lambda angles: 1 - np.abs(np.exp(1j * angles).mean()))  # 0: one spot, 1: all around
     title = (
-        f"Clips end nearest to each other with {apart.idxmin()}: their spread is {apart.min():.2f}, "
-        f"against {apart.max():.2f} with {apart.idxmax()}"
+        f"With {apart.idxmin()}, the clips end closest together (spread {apart.min():.2f}); with "
+        f"{apart.idxmax()}, furthest apart ({apart.max():.2f})"
     )
     figure, axes = style.sheet(5.4, len(losses), len(steps), title=title)
     for (loss, step), part in frame.groupby(["loss", "step"], sort=False):
