@@ -156,9 +156,10 @@ clean:  ## remove everything that was made, but the environment
 	@touch $@
 
 # What is locked is what is installed, by its hash; torch is PyTorch's build for the CPU where pip is
-# set up to find one. LOCKED= leaves the choice to pip, where a machine needs other versions.
-LOCKED ?= $(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps \
-	--no-build-isolation -r requirements
+# set up to find one. Python compiles what it imports, which is a part of all that pip would compile.
+# LOCKED= leaves the choice to pip, where a machine needs other versions.
+LOCKED ?= $(BIN)/pip install --quiet --disable-pip-version-check --no-compile --require-hashes \
+	--no-deps --no-build-isolation -r requirements
 
 EXTRA = $(if $(LOCKED),$(LOCKED)/$(1).lock,$(BIN)/pip install --quiet --disable-pip-version-check -e '.[$(1)]')
 

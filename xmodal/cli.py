@@ -256,5 +256,5 @@ def main() -> None:
     except OSError as error:  # what a machine refuses anywhere, its output among it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if error.errno != errno.EPIPE:
-            print(f"xmodal: the machine refuses: {error}", file=sys.stderr)
+            print(f"xmodal: the system reports: {error}", file=sys.stderr)
         sys.exit(1)

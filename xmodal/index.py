@@ -232,7 +232,7 @@ def export(config: ExportConfig) -> str:
     with files.locked(config.out), files.atomic(config.out) as fresh, fresh.open("wb") as file:
         if config.out.suffix == ".npz":
             for name in [name for name in gallery.names if "|" in name]:
-                raise InputError(f"{config.out} cannot hold the label {name!r}: name a .parquet")
+                raise InputError(f"{config.out} cannot hold the label {name!r}: write a .parquet")
             np.savez(file, ids=gallery.ids, labels=[*map("|".join, labels)], **arrays)
         else:
             columns = {name: list(rows) for name, rows in arrays.items()}
