@@ -45,7 +45,15 @@ COMMANDS = {
     "download": "Fetch YouTube-8M shards and the vocabulary, or go on where it was stopped.",
     "resolve": "Find the YouTube ids of clips; ids that are known already are not asked for.",
 }
-"""What each command does, in the function of its name, whose docstring Python might drop (-OO)."""
+"""What each command does; docstrings Python might drop (-OO)."""
+PRINTED = {
+    "index": ("search_options:IndexConfig", "index:build_index"),
+    "search": ("search_options:SearchConfig", "answers:answer"),
+    "info": ("search_options:InfoConfig", "answers:described"),
+    "export": ("search_options:ExportConfig", "index:export"),
+    "explorer": ("explorer:ExplorerConfig", "explorer:write_page"),
+}
+"""Commands about a run that print what a function makes of their options; the others follow."""
 
 
 class CommandLine(NamedTuple):
@@ -165,26 +173,6 @@ def compare(line: CommandLine) -> None:
     print(line.run(*names, "a", "b").round(3).to_string(index=False))
 
 
-def index(line: CommandLine) -> None:
-    print(line.run("search_options:IndexConfig", "index:build_index", "run"))
-
-
-def search(line: CommandLine) -> None:
-    print(line.run("search_options:SearchConfig", "answers:answer", "run", out="o"))
-
-
-def info(line: CommandLine) -> None:
-    print(line.run("search_options:InfoConfig", "answers:described", "run"))
-
-
-def export(line: CommandLine) -> None:
-    print(line.run("search_options:ExportConfig", "index:export", "run"))
-
-
-def explorer(line: CommandLine) -> None:
-    print(line.run("explorer:ExplorerConfig", "explorer:write_page", "run", out="o"))
-
-
 def extract(line: CommandLine) -> None:
     print(line.run("media.extract:ExtractConfig", "media.extract:extract", "folder"))
 
@@ -223,7 +211,12 @@ def run(name: str, words: list[str]) -> int | None:
     try:
         if name not in COMMANDS:
             raise unknown("command", name, COMMANDS)
-        return resolve_name(f"xmodal.cli:{name}")(CommandLine(name, COMMANDS[name], words))
+        line = CommandLine(name, COMMANDS[name], words)
+        if name not in PRINTED:
+            return resolve_name(f"xmodal.cli:{name}")(line)
+        short = {"out": "o"} if name in ("search", "explorer") else {}
+        print(line.run(*PRINTED[name], "run", **short))
+        return 0
     except InputError as error:
         print(f"xmodal: {error}", file=sys.stderr)
         return 2
