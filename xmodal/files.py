@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -152,3 +153,11 @@ def find_run(run: Path | str) -> Path:
     elif not (folder / "result.json").exists():
         raise InputError(f"{run} holds no finished training run: train it with `xmodal train`")
     return folder
+
+
+def optional(name: str, install: str) -> Any:
+    """Import a module that comes with an extra, or say how to install it."""
+    try:
+        return import_module(name)
+    except (ImportError, RuntimeError) as error:  # RuntimeError: made for another build of torch
+        raise InputError(f"{name} cannot be imported ({error}): {install}") from None

@@ -22,7 +22,7 @@ from xmodal.data.features import SPLITS, FeatureSet
 from xmodal.evaluation import hubness
 from xmodal.evaluation.recall import require_fit
 from xmodal.model import Embeddings
-from xmodal.search import CLIPS, DAMAGED, NOTE, SIDES, Gallery, import_faiss, open_gallery
+from xmodal.search import CLIPS, DAMAGED, LARGE, NOTE, SIDES, Gallery, open_gallery
 from xmodal.search_options import ExportConfig, IndexConfig
 
 BANK = 8192
@@ -190,7 +190,7 @@ def write_parts(path: Path, vectors: np.ndarray, penalty: np.ndarray, queries: n
 
     The penalty is one more dimension, in which a query is −1: the inner product is then what ranks.
     """
-    faiss = import_faiss()
+    faiss = files.optional("faiss", LARGE)
     present = np.flatnonzero(np.isfinite(penalty))
     cells, size = int(4 * math.sqrt(len(present))), vectors.shape[1] + 1
     index = faiss.index_factory(size, f"IVF{cells},Flat", faiss.METRIC_INNER_PRODUCT)

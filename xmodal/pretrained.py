@@ -9,7 +9,7 @@ from torch import Tensor
 
 from xmodal.checkpoint import TRAINING_VERSION, RunFolder, load_run
 from xmodal.config import InputError, TrainConfig
-from xmodal.files import SHIPPED, WEIGHTS, atomic, digest, locked, require_empty
+from xmodal.files import SHIPPED, WEIGHTS, atomic, digest, locked, optional, require_empty
 from xmodal.model import JointEmbedding
 
 
@@ -18,13 +18,10 @@ def load(name: str | Path) -> JointEmbedding:
     folder = Path(name).expanduser()
     if folder.exists() or (SHIPPED / name).is_dir() or str(name).count("/") != 1:
         return load_run(name)[0]
+    told = f"{name} is no folder here; a model of the Hugging Face hub needs `pip install '.[hub]'`"
+    fetch = optional("huggingface_hub", told).snapshot_download
     try:
-        from huggingface_hub import snapshot_download
-    except ImportError:
-        told = f"{name} is no folder here; to load it from the Hugging Face hub"
-        raise InputError(f"{told}: pip install '.[hub]'") from None
-    try:
-        return load_run(snapshot_download(str(name)))[0]
+        return load_run(fetch(str(name)))[0]
     except (OSError, ValueError) as error:
         told = str(error).strip().splitlines()[0]
         raise InputError(f"{name} is no folder here, nor a model of the hub: {told}") from error

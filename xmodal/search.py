@@ -18,7 +18,7 @@ from scipy import sparse
 
 from xmodal.config import InputError, unknown
 from xmodal.data.features import label_rows, map_clips, read_manifest
-from xmodal.files import WEIGHTS, digest, find_run, read_json
+from xmodal.files import WEIGHTS, digest, find_run, optional, read_json
 from xmodal.search_options import Find
 
 CLIPS = "clips.safetensors"
@@ -29,6 +29,7 @@ NOTE = "index.json"
 """Written last: what an index was made from, and how it is searched."""
 QUERIES, SCORES = 1024, 2**22
 """Queries that are answered at once, and their scores that are held at once."""
+LARGE = "`pip install '.[large]'`"
 DISTINCT = 0.98
 """Cosine to a better item from which on an item nearly repeats it; our choice."""
 
@@ -247,7 +248,7 @@ class Gallery:
         if self.parts:
             limits = {}
             if mask is not None:
-                faiss, cells = import_faiss(), self.parts[side].nprobe
+                faiss, cells = optional("faiss", LARGE), self.parts[side].nprobe
                 chosen = faiss.IDSelectorBitmap(np.packbits(mask, bitorder="little"))
                 limits = {"params": faiss.SearchParametersIVF(sel=chosen, nprobe=cells)}
             words = np.pad(queries, ((0, 0), (0, 1)), constant_values=-1)
@@ -306,7 +307,7 @@ def open_gallery(run: Path | str) -> Gallery:
     if not (folder / NOTE).exists():
         raise InputError(f"{run} has no index: `xmodal index {run} --features ...` makes one")
     about, parts = read_json(folder / NOTE), []
-    faiss = import_faiss() if about.get("found") else None
+    faiss = optional("faiss", LARGE) if about.get("found") else None
     try:
         names = [str(name) for name in about["label_names"]]
         visual, audio, ids, labels = map_clips(folder, len(names))
@@ -350,12 +351,3 @@ def _clips_of_package(home: Path) -> Gallery:
     known = {clip: video for clip, video in zip(ids, videos, strict=True) if video}
     penalty = [stored[f"{name}_penalty"] for name in SIDES]
     return Gallery(embedded, np.array(ids), labels, names, penalty, run=home, youtube=known)
-
-
-def import_faiss() -> Any:
-    """Import faiss; InputError where it is not installed."""
-    try:
-        import faiss
-    except ImportError:
-        raise InputError("so many clips need faiss: pip install '.[large]'") from None
-    return faiss

@@ -29,7 +29,7 @@ def open_hub(visual: str, audio: str, needed: str = "") -> Encoders:
     """
     try:
         (see, pictures), (hear, sounds) = versions = find_model(visual), find_model(audio)
-        transformers = optional("transformers", INSTALL)
+        transformers = optional("transformers", install=INSTALL)
         listener = transformers.AutoFeatureExtractor.from_pretrained(**sounds)
         rate = listener.sampling_rate
         name = f"{see} + {hear} at {rate} Hz"
@@ -68,7 +68,7 @@ def find_model(model: str) -> tuple[str, dict[str, Any]]:
         version, revision = hashlib.sha256("".join(digests).encode()).hexdigest()[:12], "main"
     else:
         name, _, asked = model.partition("@")
-        fetch = optional("huggingface_hub", INSTALL).hf_hub_download
+        fetch = optional("huggingface_hub", install=INSTALL).hf_hub_download
         config = fetch(name, "config.json", revision=asked or None)
         place, version = name, (revision := Path(config).parent.name)
     about = {"revision": revision, "trust_remote_code": False}
@@ -81,7 +81,7 @@ def vectors(version: tuple[str, dict[str, Any]], modality: str) -> Callable[[Any
     These are its own image or audio features, or else its pooled output, or else the mean of its
     last hidden states. A pooling layer without weights is not used.
     """
-    load = optional("transformers", INSTALL).AutoModel.from_pretrained
+    load = optional("transformers", install=INSTALL).AutoModel.from_pretrained
     network, found = load(**version[1], dtype=torch.float32, output_loading_info=True)
     missing = [key for key in found["missing_keys"] if "mask" not in key]  # for pretraining
     if not all("pooler" in key for key in missing):
