@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator
 from hashlib import md5
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -56,14 +55,10 @@ def config(site: Server, tmp_path: Path) -> DownloadConfig:
     return DownloadConfig(folder=tmp_path / "yt8m", mirror=site.address, jobs=2)
 
 
-def changed(config: DownloadConfig, **changes: Any) -> DownloadConfig:
-    return DownloadConfig(**{**config.model_dump(), **changes})
-
-
 def test_missing_certificates_are_told(config: DownloadConfig, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nowhere/ca.pem")
     with pytest.raises(InputError, match="/nowhere/ca.pem"):
-        download(changed(config, mirror="https://localhost:1"))
+        download(config.model_copy(update={"mirror": "https://localhost:1"}))
 
 
 def there(folder: Path) -> dict[str, bytes]:
@@ -107,11 +102,11 @@ def test_parts_are_those_of_the_data_sets_own_script(site, config):
     # MD5 of "a" is 0cc1…2661 (RFC 1321): odd, and its last two digits are 0x61 = 97 of 256
     assert in_part("a", 2, 2) and not in_part("a", 1, 2)
     assert in_part("a", 98, 256)
-    download(changed(config, shards=(2, 2)))
+    download(config.model_copy(update={"shards": (2, 2)}))
     names = {safe_name(name) for name in TRAIN if in_part(name, 2, 2)}
     assert {path.name for path in config.folder.glob("train/*")} == names
     with pytest.raises(InputError, match="part"):
-        download(changed(config, shards=(1, 10_000)))
+        download(config.model_copy(update={"shards": (1, 10_000)}))
 
 
 EUROPE = {
@@ -128,7 +123,7 @@ def test_a_mirror_is_asked_at_its_addresses(site, config, monkeypatch):
     monkeypatch.setattr(
         requests.Session, "get", lambda own, url, **how: get(own, site.address + EUROPE[url], **how)
     )
-    done = download(changed(config, mirror="eu", splits=("train",)))
+    done = download(config.model_copy(update={"mirror": "eu", "splits": ("train",)}))
     assert counts(done) == (4, 0, []) and len(site.asked) == 5
 
 

@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from server import Fault, Server, serving
@@ -45,10 +44,6 @@ def counts(found: int, deleted: int, known: int) -> dict[str, int]:
     return {"found": found, "deleted": deleted, "known": known}
 
 
-def changed(config: ResolveConfig, **changes: Any) -> ResolveConfig:
-    return ResolveConfig(**{**config.model_dump(), **changes})
-
-
 def test_ids_are_found_noted_and_never_asked_for_again(site, config):
     assert resolve(config) == counts(3, 2, 0)
     assert read_youtube_ids(config.cache) == {**FOUND, GONE: None, FORBIDDEN: None}
@@ -56,7 +51,7 @@ def test_ids_are_found_noted_and_never_asked_for_again(site, config):
     assert site.asked == [path_of(clip) for clip in config.ids]
     site.asked.clear()
     site.files[path_of("more")] = b'i("more","00000000000");\n'
-    assert resolve(changed(config, ids=("more", "nXSc", "more"))) == counts(1, 0, 1)
+    assert resolve(config.model_copy(update={"ids": ("more", "nXSc", "more")})) == counts(1, 0, 1)
     assert site.asked == [path_of("more")]
 
 
@@ -69,7 +64,7 @@ def test_a_busy_server_is_asked_again(site, config):
 def test_requests_keep_to_the_rate(config, monkeypatch):
     slept: list[float] = []
     monkeypatch.setattr(time, "sleep", slept.append)
-    resolve(changed(config, rate=4))
+    resolve(config.model_copy(update={"rate": 4}))
     assert slept == [0.25] * 5
 
 
