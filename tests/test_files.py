@@ -1,7 +1,6 @@
 """A file or folder appears whole or not at all, and one process at a time writes it."""
 
 import csv
-import errno
 import signal
 import subprocess
 import sys
@@ -46,11 +45,6 @@ def test_a_second_process_is_refused_until_the_first_ends(tmp_path: Path):
     with locked(out):  # what a killed process leaves locks nothing
         pass
     assert not list(tmp_path.glob(".*"))
-
-
-def test_a_full_disk_is_an_input_error(tmp_path: Path):
-    with pytest.raises(InputError, match="space"), locked(tmp_path / "out"):
-        raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path: Path):

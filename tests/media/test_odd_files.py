@@ -10,7 +10,7 @@ from PIL import Image
 
 from xmodal.config import InputError
 from xmodal.media import extract as module
-from xmodal.media.decode import NoTrackError, pictures, sound
+from xmodal.media.decode import pictures, sound
 from xmodal.media.encoders import Encoders
 from xmodal.media.extract import ExtractConfig, extract
 from xmodal.media.worker import elsewhere
@@ -123,14 +123,6 @@ def test_an_odd_file_gives_what_it_holds(odd, name: str):
             assert np.isnan(arrays[modality][row]).all()
     said = [line for line in str(done).splitlines() if name in line]
     assert bool(said) == bool(told) and (not told or any(told in line for line in said))
-
-
-def test_a_cover_is_no_picture(tmp_path: Path):
-    song = tracks(tmp_path / "song.mp4", cover=True)
-    with av.open(str(song)) as media:
-        assert len(media.streams.video) == 1
-    with pytest.raises(NoTrackError):
-        next(pictures(song))
 
 
 @pytest.mark.parametrize("orientation, corner", list(enumerate(["00", "01", "11", "10"] * 2, 1)))
