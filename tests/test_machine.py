@@ -27,8 +27,9 @@ def test_an_output_may_be_closed(closed: str):
 
 
 def test_what_the_machine_refuses_is_told_without_a_traceback(tmp_path: Path):
-    code = "import xmodal.cli as c, errno, sys\nsys.argv[1:] = ['info']\n"
-    code += "def info(_): raise OSError(errno.ESTALE, 'Stale file handle')\nc.info = info\nc.main()"
+    code = "import xmodal.cli as c, errno, sys\nsys.argv[1:] = ['train']\n"
+    code += "def train(_): raise OSError(errno.ESTALE, 'Stale file handle')\n"
+    code += "c.train = train\nc.main()"
     (tmp_path / "a.py").write_text(code)
     status, out, err = shell(f"{sys.executable} {tmp_path}/a.py")
     assert (status, out, err.count("\n")) == (1, "", 1) and "Stale file handle" in err

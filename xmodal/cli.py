@@ -45,7 +45,7 @@ COMMANDS = {
     "download": "Fetch YouTube-8M shards and the vocabulary, or go on where it was stopped.",
     "resolve": "Find the YouTube ids of clips; ids that are known already are not asked for.",
 }
-"""What each command does; docstrings Python might drop (-OO)."""
+"""What each command does; not in docstrings, which Python might drop (-OO)."""
 PRINTED = {
     "index": ("search_options:IndexConfig", "index:build_index"),
     "search": ("search_options:SearchConfig", "answers:answer"),
@@ -53,7 +53,7 @@ PRINTED = {
     "export": ("search_options:ExportConfig", "index:export"),
     "explorer": ("explorer:ExplorerConfig", "explorer:write_page"),
 }
-"""Commands about a run that print what a function makes of their options; the others follow."""
+"""Commands about a run that print what a function makes of their options."""
 
 
 class CommandLine(NamedTuple):
