@@ -155,9 +155,9 @@ def find_run(run: Path | str) -> Path:
     return folder
 
 
-def optional(name: str, install: str) -> Any:
-    """Import a module that comes with an extra, or say how to install it."""
+def optional(name: str, needed: str) -> Any:
+    """Import a module that comes with an extra, or say what is ``needed`` to install it."""
     try:
         return import_module(name)
     except (ImportError, RuntimeError) as error:  # RuntimeError: made for another build of torch
-        raise InputError(f"{name} cannot be imported ({error}): {install}") from None
+        raise InputError(f"{needed} ({name} cannot be imported: {error})") from None

@@ -29,7 +29,7 @@ NOTE = "index.json"
 """Written last: what an index was made from, and how it is searched."""
 QUERIES, SCORES = 1024, 2**22
 """Queries that are answered at once, and their scores that are held at once."""
-LARGE = "`pip install '.[large]'`"
+LARGE = "so many clips need `pip install '.[large]'`"
 DISTINCT = 0.98
 """Cosine to a better item from which on an item nearly repeats it; our choice."""
 

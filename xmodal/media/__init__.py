@@ -4,5 +4,5 @@ from functools import partial
 
 from xmodal import files
 
-INSTALL = "`pip install '.[media]'` and `pip install --no-deps aisfx==0.1.2`"
-optional = partial(files.optional, install=INSTALL)
+NEEDED = "own media need `pip install '.[media]'` and `pip install --no-deps aisfx==0.1.2`"
+optional = partial(files.optional, needed=NEEDED)

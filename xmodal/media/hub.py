@@ -15,7 +15,7 @@ from xmodal.files import digest
 from xmodal.media import optional
 from xmodal.media.encoders import Encoders, mean, require
 
-INSTALL = "`pip install '.[media,hub]'`"
+NEEDED = "models of Hugging Face need `pip install '.[media,hub]'`"
 SECONDS = 10
 """How long a piece of sound may be: as long as those that CLAP and AST were trained on."""
 
@@ -29,7 +29,7 @@ def open_hub(visual: str, audio: str, needed: str = "") -> Encoders:
     """
     try:
         (see, pictures), (hear, sounds) = versions = find_model(visual), find_model(audio)
-        transformers = optional("transformers", install=INSTALL)
+        transformers = optional("transformers", needed=NEEDED)
         listener = transformers.AutoFeatureExtractor.from_pretrained(**sounds)
         rate = listener.sampling_rate
         name = f"{see} + {hear} at {rate} Hz"
@@ -68,7 +68,7 @@ def find_model(model: str) -> tuple[str, dict[str, Any]]:
         version, revision = hashlib.sha256("".join(digests).encode()).hexdigest()[:12], "main"
     else:
         name, _, asked = model.partition("@")
-        fetch = optional("huggingface_hub", install=INSTALL).hf_hub_download
+        fetch = optional("huggingface_hub", needed=NEEDED).hf_hub_download
         config = fetch(name, "config.json", revision=asked or None)
         place, version = name, (revision := Path(config).parent.name)
     about = {"revision": revision, "trust_remote_code": False}
@@ -81,7 +81,7 @@ def vectors(version: tuple[str, dict[str, Any]], modality: str) -> Callable[[Any
     These are its own image or audio features, or else its pooled output, or else the mean of its
     last hidden states. A pooling layer without weights is not used.
     """
-    load = optional("transformers", install=INSTALL).AutoModel.from_pretrained
+    load = optional("transformers", needed=NEEDED).AutoModel.from_pretrained
     network, found = load(**version[1], dtype=torch.float32, output_loading_info=True)
     missing = [key for key in found["missing_keys"] if "mask" not in key]  # for pretraining
     if not all("pooler" in key for key in missing):

@@ -130,8 +130,9 @@ def open_yt8m(folder: Path) -> Encoders:
         raise InputError(
             f"{folder}: of {names}, one is damaged ({error}); fetch them again."
         ) from None
-    place, install = "torch_fidelity.feature_extractor_inceptionv3", "`pip install '.[media,yt8m]'`"
-    network = optional(place, install=install).FeatureExtractorInceptionV3
+    needed = "YouTube-8M's encoders need `pip install '.[media,yt8m]'`"
+    place = "torch_fidelity.feature_extractor_inceptionv3"
+    network = optional(place, needed=needed).FeatureExtractorInceptionV3
     inception = network("inception", ["2048"], str(folder / INCEPTION))
     vggish = vggish_network()
     vggish.load_state_dict(torch.load(folder / VGGISH, weights_only=True, map_location="cpu"))
