@@ -209,21 +209,20 @@ def test_the_study_is_told_from_what_was_measured(project: Project):
 def test_a_batch_killed_again_and_again_ends_as_an_undisturbed_one(
     project: Project, tmp_path: Path
 ):
-    """All of its processes at once, at moments drawn from the time that a batch takes."""
+    """All of its processes at once, four times, before it may end."""
     killed = without_umap(tmp_path)
     words = ["--configfile", "profiles/smoke.yaml", "--cores", "2", "--rerun-incomplete"]
     words = killed.command(*words, "--nolock", "--quiet", "all")
     env = {**os.environ, "PYTHONPATH": str(killed.folder)}
-    rng = random.Random(0)
-    ends = set()
-    while len(ends) < 2 or rng.random() < 0.8:  # killed at least once, and finished in the end
+    rng, ends = random.Random(0), list[int]()
+    for seconds in (*(rng.uniform(5, 40) for _ in range(4)), None):
         with subprocess.Popen(words, cwd=killed.folder, env=env, start_new_session=True) as batch:
             try:
-                ends.add(batch.wait(rng.uniform(10, 90)))
+                ends.append(batch.wait(seconds))
             except subprocess.TimeoutExpired:
                 os.killpg(batch.pid, signal.SIGKILL)
-                ends.add(batch.wait())
-    assert ends == {0, -signal.SIGKILL}
+                ends.append(batch.wait())
+    assert ends[0] == -signal.SIGKILL and ends[-1] == 0 and len({*ends}) == 2
     runs = sorted(path.parent for path in (killed.folder / "runs/smoke").rglob("result.json"))
     for run in [path.relative_to(killed.folder) for path in runs]:
         one, two = ((p.folder / run / "model.safetensors").read_bytes() for p in (project, killed))
