@@ -113,15 +113,6 @@ def search_part(rounds: int, clips: int = 100_000, queries: int = 1000) -> list[
 # --- a training step -----------------------------------------------------------------------------
 
 
-def label_sets(clips: int, classes: int) -> list[list[int]]:
-    """Draw labels as unevenly as YouTube-8M's are, about three a clip."""
-    rng = np.random.default_rng(0)
-    share = 1 / np.arange(1, classes + 1) ** 0.9
-    drawn = rng.choice(classes, (clips, 5), p=share / share.sum())
-    counts = rng.integers(1, 6, clips)
-    return [sorted({*row[:count].tolist()}) for row, count in zip(drawn, counts, strict=True)]
-
-
 def feature_set(work: Path, clips: int | None = None, classes: int | None = None) -> Path:
     """Prepare random features of YouTube-8M's sizes, each class on some clip; or find them."""
     clips, classes = clips or CLIPS, classes or CLASSES
@@ -130,8 +121,10 @@ def feature_set(work: Path, clips: int | None = None, classes: int | None = None
         work.mkdir(parents=True, exist_ok=True)
         rng = np.random.default_rng(0)
         visual, audio = (rng.normal(size=(clips, n)).astype(np.float32) for n in (1024, 128))
-        sets = label_sets(clips, classes)
-        labels = ["|".join(map(str, {*own, i % classes})) for i, own in enumerate(sets)]
+        share, rng = 1 / np.arange(1, classes + 1) ** 0.9, np.random.default_rng(0)  # uneven, too
+        drawn = rng.choice(classes, (clips, 5), p=share / share.sum())
+        some = [row[:n].tolist() for row, n in zip(drawn, rng.integers(1, 6, clips), strict=True)]
+        labels = ["|".join(map(str, {*own, i % classes})) for i, own in enumerate(some)]
         np.savez(source, visual=visual, audio=audio, labels=labels)
     if not out.exists():
         held_out = {"evaluation_clips": 256, "validation_clips": 256}

@@ -21,7 +21,6 @@ from statistics import median
 from typing import Any
 
 import pandas as pd
-import psutil
 
 from xmodal.data.features import read_manifest
 from xmodal.data.schema import encode_example, read_shard
@@ -57,19 +56,12 @@ def watched(source: Path, command: str, **options: Any) -> dict[str, float]:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     shutil.rmtree(options["out"], ignore_errors=True)
     words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
-    begun, peak = time.perf_counter(), 0
-    process = psutil.Popen(
-        [sys.executable, "-m", "xmodal", command, *words], stdout=subprocess.PIPE
-    )
-    while process.poll() is None:
-        try:
-            peak = max(peak, process.memory_info().rss)
-        except psutil.Error:  # it ended meanwhile
-            continue
-        time.sleep(0.1)
-    if process.returncode:
-        sys.exit(f"xmodal {command} {' '.join(words)}: ended with status {process.returncode}")
-    return {"seconds": time.perf_counter() - begun, "memory_mb": peak / 1e6}
+    line, begun = [sys.executable, "-m", "xmodal", command, *words], time.perf_counter()
+    process = subprocess.Popen(line, stdout=subprocess.DEVNULL)
+    _, status, used = os.wait4(process.pid, 0)
+    if status:
+        sys.exit(f"xmodal {command} {' '.join(words)}: ended with wait status {status}")
+    return {"seconds": time.perf_counter() - begun, "memory_mb": used.ru_maxrss * 1024 / 1e6}
 
 
 def size(folder: Path) -> float:
