@@ -141,10 +141,10 @@ def load_run(run: Path | str) -> tuple[JointEmbedding, TrainConfig]:
     folder = RunFolder(find_run(run))
     config, sizes = folder.config(), folder.read("config.json")["sizes"]
     folder.result()
-    model = build_model(config, sizes)
     stored = load_file(folder.path / WEIGHTS)
     scales = {name: stored.pop(name + SCALE) for name in [*stored] if name + SCALE in stored}
     try:
+        model = build_model(config, sizes)
         model.load_state_dict({name: stored[name] * scales.get(name, 1) for name in stored})
     except RuntimeError:  # the weights are those that were written, so they are not the network's
         raise folder.damaged("config.json") from None
